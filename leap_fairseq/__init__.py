@@ -1,0 +1,11 @@
+"""LeaPformer for fairseq: linear attention with learned proportions (pass this folder to ``--user-dir``)."""
+
+from leap_fairseq import repairs
+
+# fairseq must be repaired before any module of it is used.
+repairs.apply()
+
+# fairseq registers nothing for a package that was imported before its --user-dir: the models register themselves.
+from leap_fairseq import models  # noqa: E402
+
+__all__ = ["models", "repairs"]

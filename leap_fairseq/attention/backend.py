@@ -1,0 +1,89 @@
+"""One entry to all algorithms, and the choice among them by counting operations.
+
+Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
+"""
+
+from typing import Optional
+
+from torch import Tensor
+
+from leap_fairseq.attention.blockwise import BLOCK, blockwise
+from leap_fairseq.attention.inputs import check_arguments
+from leap_fairseq.attention.naive import naive
+from leap_fairseq.attention.state import LinearAttentionState, state
+
+ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state}
+
+
+def prefix_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    visible: Tensor,
+    *,
+    query_proportion: Optional[Tensor] = None,
+    key_proportion: Optional[Tensor] = None,
+    key_padding_mask: Optional[Tensor] = None,
+    normalizer_floor: float = 0.1,
+    initial_state: Optional[LinearAttentionState] = None,
+    algorithm: str = "auto",
+) -> Tensor:
+    """Linear attention over a visible prefix: query i reads the first ``visible[i]`` keys.
+
+    Args:
+        q: [B, T, H, K], queries behind the feature map (non-negative).
+        k: [B, S, H, K], keys behind the feature map (non-negative).
+        v: [B, S, H, V], values.
+        visible: integer [T], non-decreasing, in [0, S]; see :mod:`leap_fairseq.attention.visibility`.
+        query_proportion: [B, T, H] in [0, 1], or None for no re-weighting.
+        key_proportion: [B, S, H] in [0, 1], or None; given exactly if ``query_proportion`` is.
+        key_padding_mask: bool [B, S], True = padding. Padded keys contribute nothing, whatever they hold.
+        normalizer_floor: the denominator is at least this.
+        initial_state: keys absorbed before, which every query sees in addition to the visible ones.
+        algorithm: "naive", "blockwise", "state", or "auto" for the one with the fewest operations.
+
+    Returns:
+        [B, T, H, V] in the type of ``v``; zeros for a query without a visible key. Sums are kept in float32 at least.
+
+    Raises:
+        ValueError: an unknown algorithm, or arguments that do not fit together.
+
+    Source:
+        Agostinelli, Hong, Chen, LeaPformer, ICML 2024, equations 4 to 6; the floor of 0.1 is the official code's.
+    """
+    check_arguments(q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor)
+    if algorithm == "auto":
+        features = q.shape[-1] if query_proportion is None else 2 * q.shape[-1]
+        algorithm = cheapest_algorithm(visible, q.shape[-1], features, v.shape[-1])
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
+    return ALGORITHMS[algorithm](
+        q,
+        k,
+        v,
+        visible,
+        query_proportion=query_proportion,
+        key_proportion=key_proportion,
+        key_padding_mask=key_padding_mask,
+        normalizer_floor=normalizer_floor,
+        initial_state=initial_state,
+    )
+
+
+def cheapest_algorithm(visible: Tensor, key_dim: int, features: int, value_dim: int) -> str:
+    """Compares the multiplications of the quadratic and the blockwise form.
+
+    Args:
+        visible: integer [T].
+        key_dim, features, value_dim: K, F and V.
+
+    Returns:
+        "naive" or "blockwise".
+    """
+    num_queries = visible.numel()
+    last = int(visible[-1]) if num_queries else 0
+    quadratic = num_queries * last * (key_dim + value_dim)
+    linear = (num_queries + last) * features * value_dim
+    if num_queries and int(visible[0]) != last:
+        linear += num_queries * min(BLOCK, last) * (features + value_dim)
+    return "naive" if quadratic <= linear else "blockwise"

@@ -1,0 +1,114 @@
+"""Training in linear time: states at the borders of key blocks, plus one masked block per query.
+
+With b keys to a block, query i lies in block m_i = (visible[i] - 1) // b: it reads the state that holds blocks
+0 .. m_i - 1, and the visible keys of block m_i one by one. Queries of one block form tiles of at most b, so that
+everything is a handful of batched products, in O(T + S) time and memory for any ``visible``; for the causal schedule
+the tiles are the blocks and nothing is gathered.
+
+Shape legend: B batch, H heads, T queries, S keys, V values, F features, M key blocks, R tiles, L queries of a tile.
+"""
+
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from leap_fairseq.attention.inputs import HeadInputs, head_inputs, normalise
+
+BLOCK = 64
+
+
+class Tiles(NamedTuple):
+    """Which queries are computed together.
+
+    Attributes:
+        block: int64 [R], the key block of each tile.
+        query: int64 [R, L], indices of the queries; T where a tile is not full.
+        limit: int64 [R, L], how many keys of its block each query sees.
+        slot: int64 [T], where each query is found in the flattened tiles.
+        aligned: tile r holds block r and the queries r * L .. r * L + L - 1, so that gathering is a view.
+    """
+
+    block: Tensor
+    query: Tensor
+    limit: Tensor
+    slot: Tensor
+    aligned: bool
+
+
+def blockwise(
+    q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state
+):
+    """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S)."""
+    inputs = head_inputs(q, k, v, visible, query_proportion, key_proportion, key_padding_mask)
+    if inputs.visible.numel() and bool(inputs.visible[0] == inputs.visible[-1]):
+        # All queries see the same keys: their sum serves them all.
+        sums = inputs.query_features @ (inputs.key_features.transpose(-1, -2) @ inputs.values)
+    else:
+        sums = _tiled_sums(inputs)
+    if initial_state is not None:
+        sums = sums + initial_state.sums(q, query_proportion)
+    return normalise(sums, normalizer_floor, v.dtype)
+
+
+def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
+    """Groups queries by the key block in which their visible prefix ends.
+
+    Args:
+        visible: int64 [T] on the CPU, non-decreasing.
+        num_blocks: M.
+        block_size: b, also the largest number of queries in a tile.
+    """
+    num_queries = visible.numel()
+    block = (visible - 1).clamp(min=0) // block_size
+    counts = torch.bincount(block, minlength=1)
+    length = int(counts.max().clamp(max=block_size))
+    # Position of each query within its block's run, then the tile and the place in that tile.
+    within = torch.arange(num_queries) - (counts.cumsum(0) - counts)[block]
+    tiles_of_block = (counts + length - 1) // length
+    tile = (tiles_of_block.cumsum(0) - tiles_of_block)[block] + within // length
+    slot = tile * length + within % length
+    num_tiles = int(tiles_of_block.sum())
+    query = torch.full((num_tiles * length,), num_queries, dtype=torch.int64)
+    query[slot] = torch.arange(num_queries)
+    limit = torch.zeros(num_tiles * length, dtype=torch.int64)
+    limit[slot] = visible - block * block_size
+    tile_block = torch.repeat_interleave(torch.arange(counts.numel()), tiles_of_block)
+    aligned = num_tiles == num_blocks and bool((slot == torch.arange(num_queries)).all())
+    return Tiles(tile_block, query.view(-1, length), limit.view(-1, length), slot, aligned)
+
+
+def _tiled_sums(inputs: HeadInputs, block_size: int = BLOCK) -> Tensor:
+    """Numerator and denominator [B, H, T, V + 1] of all queries."""
+    batch, heads, num_queries, features = inputs.query_features.shape
+    num_keys, width = inputs.values.shape[2:]
+    num_blocks = -(-num_keys // block_size)
+    fill = num_blocks * block_size - num_keys
+    keys = F.pad(inputs.key_features, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, features)
+    values = F.pad(inputs.values, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, width)
+    # Exclusive sums by shifting: cumsum minus the block itself would lose the digits of a small early state.
+    sums = keys[:, :, :-1].transpose(-1, -2) @ values[:, :, :-1]
+    states = F.pad(sums.cumsum(2), (0, 0, 0, 0, 1, 0))
+
+    tiles = plan_tiles(inputs.visible, num_blocks, block_size)
+    queries = _gather_queries(inputs.query_features, tiles)
+    keys, values, states = (_gather_blocks(x, tiles) for x in (keys, values, states))
+    seen = (torch.arange(block_size) < tiles.limit.unsqueeze(-1)).to(queries.device)
+    scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)
+    out = (queries @ states + scores @ values).flatten(2, 3)
+    return out[:, :, :num_queries] if tiles.aligned else out.index_select(2, tiles.slot.to(out.device))
+
+
+def _gather_queries(query_features: Tensor, tiles: Tiles) -> Tensor:
+    """[B, H, T, F] -> [B, H, R, L, F]; places of a tile that hold no query are zero."""
+    missing = tiles.query.numel() - query_features.shape[2] if tiles.aligned else 1
+    padded = F.pad(query_features, (0, 0, 0, missing)) if missing else query_features
+    if not tiles.aligned:
+        padded = padded.index_select(2, tiles.query.flatten().to(padded.device))
+    return padded.reshape(padded.shape[:2] + tiles.query.shape + padded.shape[3:])
+
+
+def _gather_blocks(x: Tensor, tiles: Tiles) -> Tensor:
+    """[B, H, M, ...] -> [B, H, R, ...]."""
+    return x if tiles.aligned else x.index_select(2, tiles.block.to(x.device))

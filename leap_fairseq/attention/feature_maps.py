@@ -1,0 +1,40 @@
+"""Feature maps: the non-negative f of linear attention, applied to the (scaled) queries and the keys.
+
+Shape legend: any shape; the last dimension is K, the dimension of a head.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def relu(x: Tensor) -> Tensor:
+    """``max(x, 0)``, the feature map of cosFormer and LeaPformer.
+
+    Args:
+        x: queries or keys, any shape.
+
+    Returns:
+        A tensor of the same shape, >= 0.
+
+    Source:
+        Qin et al., cosFormer, ICLR 2022, equation 8.
+    """
+    return F.relu(x)
+
+
+def elu_plus_one(x: Tensor) -> Tensor:
+    """``elu(x) + 1``, which is positive everywhere and so never gives an empty denominator.
+
+    Args:
+        x: queries or keys, any shape.
+
+    Returns:
+        A tensor of the same shape, > 0.
+
+    Source:
+        Katharopoulos et al., Transformers are RNNs, ICML 2020, equation 7.
+    """
+    return F.elu(x) + 1
+
+
+FEATURE_MAPS = {"relu": relu, "elu": elu_plus_one}

@@ -1,0 +1,103 @@
+"""Proportions: where in its sequence a token stands, as a number in [0, 1].
+
+Attention is re-weighted by cos(pi/2 * (P_q - P_k)). LeaPformer learns the proportion from the token itself;
+cosFormer divides the position by a length that must be known beforehand.
+
+Shape legend: B batch, T tokens, H heads, K head dimension.
+"""
+
+import math
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+
+class LeapProportion(nn.Sequential):
+    """The LeaP network: ``P = sigmoid(W2 relu(W1 x + b1) + b2)``, shared by all heads of a layer.
+
+    The parameters are named ``0.weight``, ``0.bias``, ``2.weight``, ``2.bias``, as in the official code, so that
+    its checkpoints load.
+
+    Args:
+        head_dim: K, the dimension of a head.
+        leap_factor: W1 maps K to K / leap_factor.
+
+    Raises:
+        ValueError: leap_factor is below 1 or does not divide head_dim.
+
+    Source:
+        Agostinelli, Hong, Chen, LeaPformer, ICML 2024, section 3.2.
+    """
+
+    def __init__(self, head_dim: int, leap_factor: int = 4):
+        if leap_factor < 1 or head_dim % leap_factor:
+            divisors = [d for d in range(1, head_dim + 1) if head_dim % d == 0]
+            raise ValueError(
+                f"leap_factor {leap_factor} does not divide the head dimension {head_dim}: "
+                f"choose --leap-factor from {divisors}"
+            )
+        hidden = head_dim // leap_factor
+        super().__init__(nn.Linear(head_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gives the proportion of each token.
+
+        Args:
+            x: [B, T, H, K], queries or keys behind the feature map.
+
+        Returns:
+            [B, T, H] in (0, 1).
+        """
+        return super().forward(x).squeeze(-1)
+
+
+def static_proportion(positions: Tensor, max_length: int) -> Tensor:
+    """The proportion of cosFormer: ``i / M``, at most 1.
+
+    Args:
+        positions: integer positions from 0, any shape.
+        max_length: M, the length of the longest sequence, in tokens.
+
+    Returns:
+        float32 of the shape of ``positions``, in [0, 1].
+
+    Raises:
+        ValueError: max_length is below 1.
+
+    Source:
+        Qin et al., cosFormer, ICLR 2022, equation 10.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length {max_length} must be at least 1: cosformer needs the maximum length beforehand")
+    return (positions.clamp(min=0).float() / max_length).clamp(max=1.0)
+
+
+def reweighted_features(x: Tensor, proportion: Optional[Tensor]) -> Tensor:
+    """Turns the re-weighting into features: cos(a - b) = cos a cos b + sin a sin b.
+
+    Args:
+        x: [B, T, H, K], queries or keys behind the feature map.
+        proportion: [B, T, H] in [0, 1], or None for no re-weighting.
+
+    Returns:
+        [B, T, H, 2K], ``(x cos(pi/2 P), x sin(pi/2 P))``; or x itself where there is no proportion. The dot product
+        of a query's and a key's features is the attention weight before normalisation.
+    """
+    if proportion is None:
+        return x
+    angle = (proportion.to(x.dtype) * (math.pi / 2)).unsqueeze(-1)
+    return torch.cat((x * angle.cos(), x * angle.sin()), dim=-1)
+
+
+def check_proportions(q: Tensor, k: Tensor, proportions: Tuple[Optional[Tensor], Optional[Tensor]]) -> None:
+    """Refuses proportions that are one-sided or of another shape than their tokens.
+
+    Raises:
+        ValueError: one of the two is None and the other is not, or a shape differs from [B, T, H].
+    """
+    if (proportions[0] is None) != (proportions[1] is None):
+        raise ValueError("query_proportion and key_proportion come together: give both, or None for both")
+    for name, x, proportion in (("query", q, proportions[0]), ("key", k, proportions[1])):
+        if proportion is not None and proportion.shape != x.shape[:-1]:
+            raise ValueError(f"{name}_proportion has shape {tuple(proportion.shape)}, expected {tuple(x.shape[:-1])}")

@@ -1,0 +1,146 @@
+"""The recurrent twin: a state of constant size that absorbs keys and answers queries.
+
+    kv_state = sum_j phi(k_j) v_j^T      [F, V]
+    z_state  = sum_j phi(k_j)            [F]
+    out_i    = phi(q_i) . kv_state / max(phi(q_i) . z_state, floor)
+
+with phi the features of :func:`leap_fairseq.attention.proportions.reweighted_features`. Both sums are kept in one
+tensor, z as the last column, in float32 at least.
+
+Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype
+
+
+@dataclass(frozen=True)
+class LinearAttentionState:
+    """What linear attention remembers of the keys read so far. Immutable: every operation returns a new state.
+
+    Attributes:
+        kvz: [B, H, F, V + 1], kv_state and, as the last column, z_state.
+    """
+
+    kvz: Tensor
+
+    @classmethod
+    def zeros(
+        cls,
+        batch_size: int,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int,
+        *,
+        reweighted: bool = True,
+        dtype: torch.dtype = torch.float32,
+        device: Optional[torch.device] = None,
+    ) -> "LinearAttentionState":
+        """The state before the first key.
+
+        Args:
+            batch_size, num_heads, key_dim, value_dim: B, H, K, V.
+            reweighted: whether keys come with proportions (F = 2K) or without (F = K).
+            dtype: of the queries and keys; the state is float32 at least.
+            device: where the state lives.
+        """
+        features = 2 * key_dim if reweighted else key_dim
+        shape = (batch_size, num_heads, features, value_dim + 1)
+        return cls(torch.zeros(shape, dtype=sum_dtype(dtype), device=device))
+
+    @property
+    def kv_state(self) -> Tensor:
+        """[B, H, F, V]."""
+        return self.kvz[..., :-1]
+
+    @property
+    def z_state(self) -> Tensor:
+        """[B, H, F]."""
+        return self.kvz[..., -1]
+
+    def absorb(
+        self,
+        k: Tensor,
+        v: Tensor,
+        key_proportion: Optional[Tensor] = None,
+        key_padding_mask: Optional[Tensor] = None,
+    ) -> "LinearAttentionState":
+        """Adds any number of keys.
+
+        Args:
+            k: [B, S, H, K] behind the feature map.
+            v: [B, S, H, V].
+            key_proportion: [B, S, H], given exactly if the state is re-weighted.
+            key_padding_mask: bool [B, S], True = padding.
+
+        Returns:
+            The new state.
+
+        Raises:
+            ValueError: the features of the keys do not fit the state.
+        """
+        features, values = key_side(k, v, key_proportion, key_padding_mask)
+        self._check(features)
+        return LinearAttentionState(self.kvz + features.transpose(-1, -2) @ values)
+
+    def sums(self, q: Tensor, query_proportion: Optional[Tensor] = None) -> Tensor:
+        """Numerator and denominator (last column) of the queries, [B, H, T, V + 1]."""
+        features = query_side(q, query_proportion)
+        self._check(features)
+        return features @ self.kvz
+
+    def read(self, q: Tensor, query_proportion: Optional[Tensor] = None, normalizer_floor: float = 0.1) -> Tensor:
+        """Answers any number of queries, each of which sees all keys absorbed.
+
+        Args:
+            q: [B, T, H, K] behind the feature map.
+            query_proportion: [B, T, H], given exactly if the state is re-weighted.
+            normalizer_floor: the denominator is at least this.
+
+        Returns:
+            [B, T, H, V].
+
+        Raises:
+            ValueError: the features of the queries do not fit the state.
+        """
+        return normalise(self.sums(q, query_proportion), normalizer_floor, q.dtype)
+
+    def reorder(self, new_order: Tensor) -> "LinearAttentionState":
+        """The state of a re-ordered batch (beam search).
+
+        Args:
+            new_order: int64 [B'], indices into the batch; repeats are allowed.
+        """
+        return LinearAttentionState(self.kvz.index_select(0, new_order))
+
+    def _check(self, features: Tensor) -> None:
+        if features.shape[-1] != self.kvz.shape[-2]:
+            raise ValueError(
+                f"this state holds {self.kvz.shape[-2]} features a head, the tokens have {features.shape[-1]}: "
+                "a re-weighted state needs proportions with every key and query, a plain one none"
+            )
+
+
+def state(q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state):
+    """Computes :func:`leap_fairseq.attention.prefix_attention` as a stream would: absorb, read, absorb, read."""
+    batch, _, heads, key_dim = q.shape
+    current = initial_state or LinearAttentionState.zeros(
+        batch, heads, key_dim, v.shape[-1], reweighted=query_proportion is not None, dtype=q.dtype, device=q.device
+    )
+    counts, repeats = torch.unique_consecutive(visible.cpu(), return_counts=True)
+    outputs, first, absorbed = [v.new_empty(batch, 0, heads, v.shape[-1])], 0, 0
+    for count, repeat in zip(counts.tolist(), repeats.tolist()):
+        new, now = slice(absorbed, count), slice(first, first + repeat)
+        current = current.absorb(k[:, new], v[:, new], *(_cut(x, new) for x in (key_proportion, key_padding_mask)))
+        outputs.append(current.read(q[:, now], _cut(query_proportion, now), normalizer_floor))
+        first, absorbed = first + repeat, count
+    return torch.cat(outputs, dim=1).to(v.dtype)
+
+
+def _cut(x: Optional[Tensor], positions: slice) -> Optional[Tensor]:
+    return None if x is None else x[:, positions]

@@ -1,0 +1,7 @@
+"""Models registered with fairseq, one family a file; importing this package registers them."""
+
+from leap_fairseq.models.leap_convtransformer import LeapConvTransformerModel
+from leap_fairseq.models.leap_convtransformer_simul_trans import LeapConvTransformerSimulTransModel
+from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModel
+
+__all__ = ["LeapConvTransformerModel", "LeapConvTransformerSimulTransModel", "LeapTransformerLanguageModel"]

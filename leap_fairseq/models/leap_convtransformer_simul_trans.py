@@ -1,0 +1,85 @@
+"""``leap_convtransformer_simul_trans``: simultaneous speech translation by wait-k with a fixed pre-decision.
+
+Target i sees ``min(S, (i + k) * r)`` encoder frames, in training by its schedule and in streaming because no more
+have been read. The encoder sees the whole prefix, which streaming encodes anew at each step, as in the paper.
+"""
+
+from fairseq.models import register_model, register_model_architecture
+
+from leap_fairseq.models.leap_convtransformer import (
+    LeapConvTransformerModel,
+    attention_spec,
+    leap_convtransformer,
+    leap_convtransformer_espnet,
+    leap_convtransformer_tiny,
+    max_encoder_frames,
+)
+from leap_fairseq.models.options import WaitkOptions
+from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder, WaitkSchedule
+
+
+class WaitkDecoder(LeapTransformerDecoder):
+    """A decoder whose cross-attentions share one wait-k schedule; each training batch draws its k.
+
+    Attributes:
+        waitk: the schedule. Outside of training, its current k stays until it is set.
+    """
+
+    @property
+    def waitk(self) -> WaitkSchedule:
+        """The schedule of all cross-attentions."""
+        return self.cross_attention_spec.schedule
+
+    def train(self, mode: bool = True):
+        """Switches between training, which draws k, and evaluation, which starts from the highest k of the range."""
+        if self.training and not mode:
+            self.waitk.set(self.waitk.high)
+        return super().train(mode)
+
+    def extract_features(self, prev_output_tokens, encoder_out=None, incremental_state=None, **kwargs):
+        """Draws a k in training; see :meth:`LeapTransformerDecoder.extract_features`."""
+        if self.training and incremental_state is None:
+            self.waitk.draw()
+        return super().extract_features(prev_output_tokens, encoder_out, incremental_state, **kwargs)
+
+
+@register_model("leap_convtransformer_simul_trans")
+class LeapConvTransformerSimulTransModel(LeapConvTransformerModel):
+    """A wait-k speech translator.
+
+    Source:
+        Ma, Pino, Koehn, SimulMT to SimulST, AACL 2020 (fixed pre-decision); Agostinelli, Hong, Chen, LeaPformer,
+        ICML 2024, section 4.3.
+    """
+
+    options = WaitkOptions
+    decoder_class = WaitkDecoder
+
+    @classmethod
+    def cross_attention(cls, args) -> AttentionSpec:
+        """The attention of the text to the speech that wait-k has read."""
+        return attention_spec(
+            args,
+            args.decoder_cross_attention,
+            WaitkSchedule(args.waitk_lagging, args.fixed_pre_decision_ratio),
+            args.max_target_positions,
+            max_encoder_frames(args),
+        )
+
+
+@register_model_architecture("leap_convtransformer_simul_trans", "leap_convtransformer_simul_trans")
+def leap_convtransformer_simul_trans(args):
+    """The sizes of ``leap_convtransformer``."""
+    leap_convtransformer(args)
+
+
+@register_model_architecture("leap_convtransformer_simul_trans", "leap_convtransformer_simul_trans_espnet")
+def leap_convtransformer_simul_trans_espnet(args):
+    """The sizes of ``leap_convtransformer_espnet``."""
+    leap_convtransformer_espnet(args)
+
+
+@register_model_architecture("leap_convtransformer_simul_trans", "leap_convtransformer_simul_trans_tiny")
+def leap_convtransformer_simul_trans_tiny(args):
+    """The sizes of ``leap_convtransformer_tiny``."""
+    leap_convtransformer_tiny(args)

@@ -1,0 +1,93 @@
+"""``leap_transformer_lm``: fairseq's transformer language model with linear attention.
+
+Sizes and options are those of fairseq's ``transformer_lm``; a command changes by the name of its architecture.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+from fairseq.dataclass import ChoiceEnum
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.transformer_lm import (
+    TransformerLanguageModel,
+    TransformerLanguageModelConfig,
+    base_lm_architecture,
+    transformer_lm_baevski_wiki103,
+)
+from fairseq.utils import safe_getattr
+
+from leap_fairseq.attention import causal_visibility
+from leap_fairseq.models.options import AttentionOptions
+from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, LeapTransformerDecoder
+
+
+@dataclass
+class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageModelConfig):
+    """Options of ``leap_transformer_lm``: fairseq's for ``transformer_lm``, and the attention."""
+
+    decoder_self_attention: ChoiceEnum(ATTENTION_KINDS) = field(
+        default="leap", metadata={"help": "attention over the text so far"}
+    )
+
+
+@register_model("leap_transformer_lm", dataclass=LeapTransformerLanguageModelConfig)
+class LeapTransformerLanguageModel(TransformerLanguageModel):
+    """An autoregressive language model whose training is linear in length and whose decoding state is constant.
+
+    Source:
+        Agostinelli, Hong, Chen, LeaPformer, ICML 2024, section 4.2 (Wikitext-103).
+    """
+
+    @classmethod
+    def hub_models(cls):
+        """There are no published checkpoints of this model."""
+        return {}
+
+    @classmethod
+    def build_model(cls, args, task):
+        """Builds the model.
+
+        Args:
+            args: its options.
+            task: with the dictionaries.
+
+        Raises:
+            ValueError: attention options that do not fit the sizes.
+        """
+        # fairseq checks the options and builds the embeddings, in a model without layers; the decoder is ours.
+        without_layers = copy.deepcopy(args)
+        without_layers.decoder_layers = 0
+        without_layers.decoder_layers_to_keep = None
+        embeddings = super().build_model(without_layers, task).decoder.embed_tokens
+        args.max_target_positions = without_layers.max_target_positions
+        if args.decoder_layers_to_keep:
+            args.decoder_layers = len(args.decoder_layers_to_keep.split(","))
+        spec = AttentionSpec(
+            args.decoder_self_attention,
+            leap_factor=args.leap_factor,
+            normalizer_floor=args.normalizer_floor,
+            schedule=causal_visibility,
+            max_query_positions=args.max_target_positions,
+            max_key_positions=args.max_target_positions,
+        )
+        return cls(LeapTransformerDecoder(args, task.target_dictionary, embeddings, self_attention=spec))
+
+
+# fairseq itself registers the architecture "leap_transformer_lm": the defaults of the dataclass (6 layers, d 512).
+
+
+@register_model_architecture("leap_transformer_lm", "leap_transformer_lm_wiki103")
+def leap_transformer_lm_wiki103(args):
+    """The sizes of ``transformer_lm_wiki103``: 16 layers, d 1024, 8 heads, adaptive input and softmax."""
+    transformer_lm_baevski_wiki103(args)
+
+
+@register_model_architecture("leap_transformer_lm", "leap_transformer_lm_tiny")
+def leap_transformer_lm_tiny(args):
+    """For demonstrations on a CPU: 4 layers, d 128, 4 heads, tied embeddings."""
+    args.decoder_layers = safe_getattr(args, "decoder_layers", 4)
+    args.decoder_embed_dim = safe_getattr(args, "decoder_embed_dim", 128)
+    args.decoder_ffn_embed_dim = safe_getattr(args, "decoder_ffn_embed_dim", 512)
+    args.decoder_attention_heads = safe_getattr(args, "decoder_attention_heads", 4)
+    args.share_decoder_input_output_embed = safe_getattr(args, "share_decoder_input_output_embed", True)
+    base_lm_architecture(args)

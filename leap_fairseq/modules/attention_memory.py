@@ -1,0 +1,114 @@
+"""What an attention keeps between two calls of incremental decoding: its state, and the source it was read from.
+
+A source may stay, grow, or change between two steps: beam search re-orders the encoder output into new tensors, a
+streaming encoder appends frames, and an encoder that re-encodes the prefix changes every frame. What is kept of a
+source is valid exactly as long as the frames it was computed from are still there, so they are compared by content.
+
+Shape legend: S source frames, B batch, C encoder dimension.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from leap_fairseq.attention import LinearAttentionState
+
+
+@dataclass(frozen=True)
+class SourceMemory:
+    """The source tensors of the previous step.
+
+    Attributes:
+        key, value: [S, B, C].
+        padding: bool [B, S], True = padding, or None.
+        version: of ``key`` when it was read, as torch counts changes in place.
+    """
+
+    key: Tensor
+    value: Tensor
+    padding: Optional[Tensor]
+    version: int
+
+    @classmethod
+    def of(cls, key: Tensor, value: Tensor, padding: Optional[Tensor]) -> "SourceMemory":
+        """Remembers a source; it is copied only in inference mode, where torch does not count changes in place."""
+        if key.is_inference():
+            copy = key.clone()
+            return cls(copy, copy if value is key else value.clone(), padding, 0)
+        return cls(key, value, padding, key._version)
+
+    def begins(self, key: Tensor, value: Tensor, padding: Optional[Tensor], length: int) -> bool:
+        """Whether the first ``length`` frames of a source are those of this one."""
+        if not self.key.is_inference() and self.key._version != self.version:
+            return False
+        if key is self.key and value is self.value and padding is self.padding:
+            return True
+        if key.shape[0] < length or key.shape[1:] != self.key.shape[1:]:
+            return False
+        same = torch.equal(key[:length], self.key[:length])
+        if value is not key or self.value is not self.key:
+            same = same and torch.equal(value[:length], self.value[:length])
+        return same and torch.equal(_padding(padding, key, length), _padding(self.padding, key, length))
+
+    def reorder(self, new_order: Tensor) -> "SourceMemory":
+        """The same source after beam search has re-ordered the batch."""
+        key = self.key.index_select(1, new_order)
+        value = key if self.value is self.key else self.value.index_select(1, new_order)
+        return SourceMemory.of(key, value, _reorder(self.padding, new_order))
+
+
+@dataclass(frozen=True)
+class AttentionMemory:
+    """The memory of one linear attention. Immutable: a step makes a new one.
+
+    Attributes:
+        state: the keys absorbed so far.
+        keys: how many they are, padding included.
+        queries: how many queries have been answered.
+        positions: int64 [B], how many of the keys were not padding (self-attention; None in cross-attention).
+        source: what the keys were absorbed from (None in self-attention, and before the first step).
+    """
+
+    state: LinearAttentionState
+    keys: int = 0
+    queries: int = 0
+    positions: Optional[Tensor] = None
+    source: Optional[SourceMemory] = None
+
+    def at_source(self, source: SourceMemory, first_visible: int) -> "AttentionMemory":
+        """The memory at a source: as it is where the frames absorbed are still there and visible, else empty.
+
+        Args:
+            source: of this step.
+            first_visible: frames that the next query may see; what was absorbed beyond them would leak.
+        """
+        kept = self.source is not None and self.keys <= first_visible
+        if kept and self.source.begins(source.key, source.value, source.padding, self.keys):
+            return replace(self, source=source)
+        empty = LinearAttentionState(torch.zeros_like(self.state.kvz))
+        return replace(self, state=empty, keys=0, source=source)
+
+    def reorder(self, new_order: Tensor) -> "AttentionMemory":
+        """The memory of a re-ordered batch.
+
+        Args:
+            new_order: int64 [B'], indices into the batch.
+        """
+        return replace(
+            self,
+            state=self.state.reorder(new_order),
+            positions=_reorder(self.positions, new_order),
+            source=None if self.source is None else self.source.reorder(new_order),
+        )
+
+
+def _padding(padding: Optional[Tensor], key: Tensor, length: int) -> Tensor:
+    if padding is None:
+        return torch.zeros(key.shape[1], length, dtype=torch.bool, device=key.device)
+    return padding[:, :length].bool()
+
+
+def _reorder(x: Optional[Tensor], new_order: Tensor) -> Optional[Tensor]:
+    return None if x is None else x.index_select(0, new_order)

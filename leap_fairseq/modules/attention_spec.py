@@ -1,0 +1,65 @@
+"""Which attention a block of a model uses, and how to build it."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from torch import nn
+
+from leap_fairseq.attention import full_visibility
+from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.modules.multihead_linear_attention import LINEAR_KINDS, MultiheadLinearAttention
+from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
+
+ATTENTION_KINDS = (*LINEAR_KINDS, "softmax")
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """The attention of one block of a model: encoder self-, decoder self- or decoder cross-attention.
+
+    Args:
+        kind: one of ``ATTENTION_KINDS``.
+        leap_factor: hidden width of the LeaP networks is K / leap_factor.
+        normalizer_floor: the denominator of linear attention is at least this.
+        schedule: how many keys each query sees.
+        max_query_positions, max_key_positions: the maximum lengths, which "cosformer" divides by.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+
+    kind: str
+    leap_factor: int = 4
+    normalizer_floor: float = 0.1
+    schedule: Schedule = full_visibility
+    max_query_positions: Optional[int] = None
+    max_key_positions: Optional[int] = None
+
+    def __post_init__(self):
+        if self.kind not in ATTENTION_KINDS:
+            raise ValueError(f"unknown attention kind {self.kind!r}: choose from {', '.join(ATTENTION_KINDS)}")
+
+    def build(self, embed_dim: int, num_heads: int, **options) -> nn.Module:
+        """Makes the module.
+
+        Args:
+            embed_dim, num_heads: of the model.
+            options: what both modules take: kdim, vdim, dropout, self_attention, encoder_decoder_attention, q_noise,
+                qn_block_size.
+
+        Raises:
+            ValueError: sizes that do not fit the kind; see :class:`MultiheadLinearAttention`.
+        """
+        if self.kind == "softmax":
+            return MultiheadSoftmaxAttention(embed_dim, num_heads, schedule=self.schedule, **options)
+        return MultiheadLinearAttention(
+            embed_dim,
+            num_heads,
+            attention=self.kind,
+            leap_factor=self.leap_factor,
+            normalizer_floor=self.normalizer_floor,
+            schedule=self.schedule,
+            max_query_positions=self.max_query_positions,
+            max_key_positions=self.max_key_positions,
+            **options,
+        )

@@ -1,0 +1,326 @@
+"""Multi-head linear attention with the interface of fairseq's ``MultiheadAttention``.
+
+Training computes all queries at once; with an incremental state, any number of new tokens or frames is absorbed into
+a state of constant size. Parameters carry the official names, so that official checkpoints load.
+
+Shape legend: B batch, T queries, S keys, H heads, K head dimension, C model dimension.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple, Optional, Tuple
+
+import torch
+from fairseq.incremental_decoding_utils import with_incremental_state
+from fairseq.modules.fairseq_dropout import FairseqDropout
+from fairseq.modules.quant_noise import quant_noise
+from torch import Tensor, nn
+
+from leap_fairseq.attention import (
+    FEATURE_MAPS,
+    LeapProportion,
+    LinearAttentionState,
+    attention_weights,
+    full_visibility,
+    prefix_attention,
+    static_proportion,
+)
+from leap_fairseq.attention.inputs import silence_padding
+from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.modules.attention_memory import AttentionMemory, SourceMemory
+
+LINEAR_KINDS = ("leap", "cosformer", "relu", "elu")
+
+
+@with_incremental_state
+class MultiheadLinearAttention(nn.Module):
+    """Linear attention over a visible prefix, in fairseq's shape.
+
+    Args:
+        embed_dim: C, divisible by ``num_heads``.
+        num_heads: H.
+        kdim, vdim: dimensions of key and value inputs (default: C).
+        dropout: probability that a key is dropped from the numerator, for all queries of a sample and head.
+        bias: whether the projections have a bias.
+        self_attention: keys come from the queries' own sequence.
+        encoder_decoder_attention: keys come from an encoder.
+        attention: "leap" (learned proportions), "cosformer" (static ones), "relu" or "elu" (none).
+        leap_factor: hidden width of the LeaP networks is K / leap_factor.
+        normalizer_floor: the denominator is at least this.
+        schedule: how many keys each query sees (default: all); see :mod:`leap_fairseq.attention.visibility`.
+        max_query_positions, max_key_positions: the maximum lengths that "cosformer" divides by.
+        q_noise, qn_block_size: fairseq's quantization noise on the projections.
+
+    Raises:
+        ValueError: an unknown kind, a head dimension that is not whole, a leap_factor that does not divide it, a
+            normalizer_floor of 0 or less, or "cosformer" without maximum lengths.
+
+    Source:
+        Agostinelli, Hong, Chen, LeaPformer, ICML 2024; cosFormer: Qin et al., ICLR 2022.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        kdim: Optional[int] = None,
+        vdim: Optional[int] = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        self_attention: bool = False,
+        encoder_decoder_attention: bool = False,
+        attention: str = "leap",
+        leap_factor: int = 4,
+        normalizer_floor: float = 0.1,
+        schedule: Schedule = full_visibility,
+        max_query_positions: Optional[int] = None,
+        max_key_positions: Optional[int] = None,
+        q_noise: float = 0.0,
+        qn_block_size: int = 8,
+    ):
+        super().__init__()
+        if attention not in LINEAR_KINDS:
+            raise ValueError(f"unknown linear attention {attention!r}: choose from {', '.join(LINEAR_KINDS)}")
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} is not divisible by {num_heads} attention heads")
+        if not normalizer_floor > 0:
+            raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
+        if attention == "cosformer" and not (max_query_positions and max_key_positions):
+            raise ValueError("cosformer attention needs max_query_positions and max_key_positions beforehand")
+        self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
+        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        self.self_attention, self.encoder_decoder_attention = self_attention, encoder_decoder_attention
+        self.attention, self.normalizer_floor, self.schedule = attention, normalizer_floor, schedule
+        self.max_positions = (max_query_positions, max_key_positions)
+        self.feature_map = FEATURE_MAPS["elu" if attention == "elu" else "relu"]
+        self.scaling = self.head_dim**-0.5
+        self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
+
+        def linear(in_features):
+            return quant_noise(nn.Linear(in_features, embed_dim, bias=bias), q_noise, qn_block_size)
+
+        self.k_proj, self.v_proj = linear(self.kdim), linear(self.vdim)
+        self.q_proj, self.out_proj = linear(embed_dim), linear(embed_dim)
+        if attention == "leap":
+            self.q_LeaP = LeapProportion(self.head_dim, leap_factor)
+            self.k_LeaP = LeapProportion(self.head_dim, leap_factor)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialises the projections as fairseq's ``MultiheadAttention`` does."""
+        gain = 1 / math.sqrt(2) if self.kdim == self.vdim == self.embed_dim else 1.0
+        for projection in (self.k_proj, self.v_proj, self.q_proj):
+            nn.init.xavier_uniform_(projection.weight, gain=gain)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        if self.out_proj.bias is not None:
+            nn.init.constant_(self.out_proj.bias, 0.0)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+        key_padding_mask: Optional[Tensor] = None,
+        incremental_state: Optional[dict] = None,
+        need_weights: bool = True,
+        static_kv: bool = False,
+        attn_mask: Optional[Tensor] = None,
+        before_softmax: bool = False,
+        need_head_weights: bool = False,
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Attends.
+
+        Args:
+            query: [T, B, C].
+            key, value: [S, B, kdim], [S, B, vdim]. In self-attention with an incremental state, the new tokens only.
+                In cross-attention, the source so far: it may stay, grow or change between calls.
+            key_padding_mask: [B, S], True = padding; padding may lie on either side and hold anything.
+            incremental_state: fairseq's dictionary of decoding states, or None to compute all queries at once.
+            need_weights: also return the weights, at quadratic cost.
+            static_kv: without effect: the source is compared with the one read before.
+            attn_mask: [T, S] with -inf (or True) on hidden keys, which must leave a visible prefix that does not
+                shrink; None for the schedule of this attention.
+            before_softmax: not available: there is no softmax.
+            need_head_weights: weights of each head instead of their mean.
+
+        Returns:
+            The output [T, B, C], and weights [B, T, S] ([H, B, T, S] for each head) or None.
+
+        Raises:
+            ValueError: a mask that is not a prefix, or weights of a self-attention whose keys are no longer there.
+        """
+        if before_softmax:
+            raise ValueError("before_softmax is not available: linear attention has no softmax")
+        padding = None if key_padding_mask is None else key_padding_mask.to(torch.bool)
+        if padding is not None and query is key:
+            query = _silence_infinite(query, padding)
+        if incremental_state is None:
+            out, weights = self._all_at_once(query, key, value, padding, attn_mask, need_weights)
+        else:
+            memory = self.get_incremental_state(incremental_state, "memory") or self._empty_memory(query)
+            step = self._cross_step if self.encoder_decoder_attention else self._self_step
+            out, weights, memory = step(memory, query, key, value, padding, need_weights)
+            self.set_incremental_state(incremental_state, "memory", memory)
+        if weights is not None:
+            weights = weights.transpose(0, 1) if need_head_weights else weights.mean(dim=1)
+        return self.out_proj(out.flatten(2).transpose(0, 1)), weights
+
+    def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
+        """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+            new_order: int64 [B'].
+        """
+        memory = self.get_incremental_state(incremental_state, "memory")
+        if memory is not None:
+            self.set_incremental_state(incremental_state, "memory", memory.reorder(new_order))
+        return incremental_state
+
+    def _all_at_once(self, query, key, value, padding, attn_mask, need_weights):
+        """Output [B, T, H, K] and weights [B, H, T, S] or None of a whole sequence."""
+        if attn_mask is None:
+            visible = self.schedule(query.shape[0], key.shape[0], 0)
+        else:
+            visible = _visible_prefix(attn_mask)
+        key_positions = _positions(key, padding)
+        query_positions = key_positions if self.self_attention else _positions(query, None)
+        heads = self._heads(query, key, value, padding, query_positions, key_positions)
+        return self._prefix(heads, visible, padding), self._weights(heads, visible, padding) if need_weights else None
+
+    def _self_step(self, memory, query, key, value, padding, need_weights):
+        """The next tokens of a sequence whose earlier tokens are in the memory."""
+        if need_weights:
+            raise ValueError("no weights in incremental self-attention: the state does not hold the earlier keys")
+        visible = self.schedule(query.shape[0], memory.keys + key.shape[0], memory.queries) - memory.keys
+        positions = memory.positions.unsqueeze(1) + _positions(key, padding)
+        heads = self._heads(query, key, value, padding, positions, positions)
+        out, state = self._step(memory.state, heads, visible, padding)
+        seen = key.shape[0] if padding is None else (~padding).sum(1)
+        memory = replace(
+            memory,
+            state=state,
+            keys=memory.keys + key.shape[0],
+            queries=memory.queries + query.shape[0],
+            positions=memory.positions + seen,
+        )
+        return out, None, memory
+
+    def _cross_step(self, memory, query, key, value, padding, need_weights):
+        """The next queries to a source of which the memory may hold a beginning."""
+        visible = self.schedule(query.shape[0], key.shape[0], memory.queries)
+        memory = memory.at_source(SourceMemory.of(key, value, padding), int(visible[0]))
+        last = int(visible[-1])
+        new = slice(memory.keys, last)
+        query_positions, key_positions = memory.queries + _positions(query, None), _positions(key, padding)
+        new_padding = _cut(padding, new)
+        heads = self._heads(query, key[new], value[new], new_padding, query_positions, _cut(key_positions, new))
+        out, state = self._step(memory.state, heads, visible - memory.keys, new_padding)
+        weights = None
+        if need_weights:
+            everything = self._heads(query, key, value, padding, query_positions, key_positions)
+            weights = self._weights(everything, visible, padding)
+        return out, weights, replace(memory, state=state, keys=last, queries=memory.queries + query.shape[0])
+
+    def _step(self, state: LinearAttentionState, heads: "_Heads", visible: Tensor, padding: Optional[Tensor]):
+        """Output [B, T, H, K] and the state that has absorbed the new keys."""
+        after = state.absorb(heads.k, heads.v, heads.key_proportion, padding)
+        if bool((visible == heads.k.shape[1]).all()):
+            return after.read(heads.q, heads.query_proportion, self.normalizer_floor), after
+        return self._prefix(heads, visible, padding, state), after
+
+    def _heads(self, query, key, value, padding, query_positions, key_positions) -> "_Heads":
+        """Queries and keys behind the feature map, values, and proportions; padded inputs are silenced first."""
+        # Silencing before the projection: 0 * inf would otherwise reach the gradient of its weight.
+        k_in, v_in = (silence_padding(x.transpose(0, 1), padding) for x in (key, value))
+        inputs = (self.q_proj(query.transpose(0, 1)) * self.scaling, self.k_proj(k_in), self.v_proj(v_in))
+        q, k, v = (x.unflatten(-1, (self.num_heads, self.head_dim)) for x in inputs)
+        q, k, v = self.feature_map(q), self.feature_map(k), self._drop_keys(v)
+        if self.attention == "leap":
+            return _Heads(q, k, v, self.q_LeaP(q), self.k_LeaP(k))
+        if self.attention == "cosformer":
+            p_q = static_proportion(query_positions, self.max_positions[0]).unsqueeze(-1).expand(q.shape[:-1])
+            p_k = static_proportion(key_positions, self.max_positions[1]).unsqueeze(-1).expand(k.shape[:-1])
+            return _Heads(q, k, v, p_q, p_k)
+        return _Heads(q, k, v, None, None)
+
+    def _prefix(self, heads: "_Heads", visible, padding, initial_state=None) -> Tensor:
+        return prefix_attention(
+            heads.q,
+            heads.k,
+            heads.v,
+            visible,
+            query_proportion=heads.query_proportion,
+            key_proportion=heads.key_proportion,
+            key_padding_mask=padding,
+            normalizer_floor=self.normalizer_floor,
+            initial_state=initial_state,
+        )
+
+    def _weights(self, heads: "_Heads", visible, padding) -> Tensor:
+        return attention_weights(
+            heads.q,
+            heads.k,
+            visible,
+            query_proportion=heads.query_proportion,
+            key_proportion=heads.key_proportion,
+            key_padding_mask=padding,
+            normalizer_floor=self.normalizer_floor,
+        )
+
+    def _drop_keys(self, v: Tensor) -> Tensor:
+        # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,
+        # which equals dropping weights in expectation.
+        if not self.training or self.dropout_module.p == 0:
+            return v
+        return v * self.dropout_module(v.new_ones(v.shape[:-1] + (1,)))
+
+    def _empty_memory(self, query: Tensor) -> AttentionMemory:
+        state = LinearAttentionState.zeros(
+            query.shape[1],
+            self.num_heads,
+            self.head_dim,
+            self.head_dim,
+            reweighted=self.attention in ("leap", "cosformer"),
+            dtype=query.dtype,
+            device=query.device,
+        )
+        if self.encoder_decoder_attention:
+            return AttentionMemory(state)
+        return AttentionMemory(state, positions=torch.zeros(query.shape[1], dtype=torch.int64, device=query.device))
+
+
+class _Heads(NamedTuple):
+    """Arguments of the core, [B, T, H, K] and [B, S, H, K], proportions without K or None."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    query_proportion: Optional[Tensor]
+    key_proportion: Optional[Tensor]
+
+
+def _positions(x: Tensor, padding: Optional[Tensor]) -> Tensor:
+    """Positions [B, T] of the tokens of x [T, B, C] from 0, padding not counted."""
+    if padding is None:
+        return torch.arange(x.shape[0], device=x.device).expand(x.shape[1], -1)
+    return ((~padding).cumsum(1) - 1).clamp(min=0)
+
+
+def _visible_prefix(attn_mask: Tensor) -> Tensor:
+    """Reads a mask [T, S] as visible counts [T]."""
+    seen = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask >= 0
+    visible = seen.sum(-1)
+    prefix = torch.arange(seen.shape[-1], device=seen.device) < visible.unsqueeze(-1)
+    if not torch.equal(prefix, seen) or bool((visible[1:] < visible[:-1]).any()):
+        raise ValueError("attn_mask must leave each query a prefix of the keys that does not shrink")
+    return visible
+
+
+def _silence_infinite(query: Tensor, padding: Tensor) -> Tensor:
+    # A padded query reaches no other row, but 0 * inf would reach the gradient of the projection.
+    return query.masked_fill(padding.t().unsqueeze(-1) & ~torch.isfinite(query), 0)
+
+
+def _cut(x: Optional[Tensor], positions: slice) -> Optional[Tensor]:
+    return None if x is None else x[:, positions]

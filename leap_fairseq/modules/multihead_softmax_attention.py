@@ -1,0 +1,83 @@
+"""fairseq's softmax attention under a visibility schedule: the baseline of every comparison.
+
+Shape legend: B batch, T queries, S keys, C model dimension.
+"""
+
+from typing import Optional, Tuple
+
+import torch
+from fairseq.modules import MultiheadAttention
+from torch import Tensor
+
+from leap_fairseq.attention import full_visibility
+from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.modules.attention_memory import SourceMemory
+
+
+class MultiheadSoftmaxAttention(MultiheadAttention):
+    """``MultiheadAttention`` whose mask comes from a schedule, and whose source may grow or change.
+
+    fairseq keeps the projected source of the first step for good; here it is kept as long as the source stays.
+
+    Args:
+        schedule: how many keys each query sees (default: all).
+        args, kwargs: as for fairseq's ``MultiheadAttention``.
+    """
+
+    def __init__(self, *args, schedule: Schedule = full_visibility, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.schedule = schedule
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+        key_padding_mask: Optional[Tensor] = None,
+        incremental_state: Optional[dict] = None,
+        need_weights: bool = True,
+        static_kv: bool = False,
+        attn_mask: Optional[Tensor] = None,
+        before_softmax: bool = False,
+        need_head_weights: bool = False,
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Attends; arguments and results are those of fairseq's ``MultiheadAttention``."""
+        if attn_mask is None:
+            answered, num_keys = self._progress(query, key, value, key_padding_mask, incremental_state)
+            attn_mask = self._mask(query, num_keys, answered)
+        return super().forward(
+            query,
+            key,
+            value,
+            key_padding_mask=key_padding_mask,
+            incremental_state=incremental_state,
+            need_weights=need_weights,
+            static_kv=static_kv or self.encoder_decoder_attention,
+            attn_mask=attn_mask,
+            before_softmax=before_softmax,
+            need_head_weights=need_head_weights,
+        )
+
+    def _progress(self, query, key, value, padding, incremental_state) -> Tuple[int, int]:
+        """Queries answered before this step, and keys there are in all."""
+        if incremental_state is None:
+            return 0, key.shape[0]
+        if not self.encoder_decoder_attention:
+            earlier = self._get_input_buffer(incremental_state).get("prev_key")
+            answered = 0 if earlier is None else earlier.shape[2]
+            return answered, answered + key.shape[0]
+        progress = self.get_incremental_state(incremental_state, "progress") or {"queries": 0, "source": None}
+        source, answered = progress["source"], progress["queries"]
+        length = key.shape[0]
+        if source is None or source.key.shape[0] != length or not source.begins(key, value, padding, length):
+            self._set_input_buffer(incremental_state, {})
+        progress = {"queries": answered + query.shape[0], "source": SourceMemory.of(key, value, padding)}
+        self.set_incremental_state(incremental_state, "progress", progress)
+        return answered, length
+
+    def _mask(self, query: Tensor, num_keys: int, answered: int) -> Optional[Tensor]:
+        visible = self.schedule(query.shape[0], num_keys, answered)
+        if bool((visible == num_keys).all()):
+            return None
+        hidden = torch.arange(num_keys) >= visible.unsqueeze(-1)
+        return torch.zeros(hidden.shape, dtype=query.dtype).masked_fill(hidden, float("-inf")).to(query.device)

@@ -1,0 +1,76 @@
+"""fairseq's transformer layers with a chosen attention in each block."""
+
+from typing import Optional
+
+from fairseq.modules.transformer_layer import TransformerDecoderLayerBase, TransformerEncoderLayerBase
+
+from leap_fairseq.modules.attention_spec import AttentionSpec
+
+
+class LeapEncoderLayer(TransformerEncoderLayerBase):
+    """An encoder layer whose self-attention is built from a spec.
+
+    Args:
+        cfg: fairseq's ``TransformerConfig``.
+        self_attention: the attention of this block.
+    """
+
+    def __init__(self, cfg, self_attention: AttentionSpec):
+        # fairseq's constructor calls the hook below, so the spec must be there first.
+        self.self_attention_spec = self_attention
+        super().__init__(cfg)
+
+    def build_self_attention(self, embed_dim, cfg):
+        """fairseq's hook."""
+        return self.self_attention_spec.build(
+            embed_dim,
+            cfg.encoder.attention_heads,
+            dropout=cfg.attention_dropout,
+            self_attention=True,
+            q_noise=self.quant_noise,
+            qn_block_size=self.quant_noise_block_size,
+        )
+
+
+class LeapDecoderLayer(TransformerDecoderLayerBase):
+    """A decoder layer whose self- and cross-attention are built from specs.
+
+    Args:
+        cfg: fairseq's ``TransformerConfig``.
+        self_attention: the attention over the target.
+        cross_attention: the attention over the source, or None for a language model.
+    """
+
+    def __init__(self, cfg, self_attention: AttentionSpec, cross_attention: Optional[AttentionSpec] = None):
+        self.self_attention_spec, self.cross_attention_spec = self_attention, cross_attention
+        super().__init__(cfg, no_encoder_attn=cross_attention is None)
+        # fairseq would otherwise ask every layer for its weights in evaluation, at quadratic cost; its hook
+        # make_generation_fast_(need_attn=...) turns them on for --print-alignment.
+        self.need_attn = False
+
+    def build_self_attention(self, embed_dim, cfg, add_bias_kv=False, add_zero_attn=False):
+        """fairseq's hook; its two extra keys have no counterpart in linear attention and no option that sets them."""
+        return self._build(
+            self.self_attention_spec, embed_dim, cfg, self_attention=True, encoder_decoder_attention=False
+        )
+
+    def build_encoder_attention(self, embed_dim, cfg):
+        """fairseq's hook."""
+        return self._build(
+            self.cross_attention_spec,
+            embed_dim,
+            cfg,
+            kdim=cfg.encoder.embed_dim,
+            vdim=cfg.encoder.embed_dim,
+            encoder_decoder_attention=True,
+        )
+
+    def _build(self, spec, embed_dim, cfg, **options):
+        return spec.build(
+            embed_dim,
+            cfg.decoder.attention_heads,
+            dropout=cfg.attention_dropout,
+            q_noise=self.quant_noise,
+            qn_block_size=self.quant_noise_block_size,
+            **options,
+        )

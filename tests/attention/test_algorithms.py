@@ -1,0 +1,255 @@
+"""Every algorithm equals ``naive``, outputs and all gradients; and broken variants are seen to fail."""
+
+import itertools
+
+import pytest
+import torch
+from tolerances import assert_same
+
+from leap_fairseq.attention import (
+    ALGORITHMS,
+    FEATURE_MAPS,
+    LinearAttentionState,
+    attention_weights,
+    causal_visibility,
+    full_visibility,
+    prefix_attention,
+    segment_visibility,
+    static_proportion,
+    waitk_visibility,
+)
+from leap_fairseq.attention import blockwise as blockwise_module
+
+LENGTHS = [1, 2, 63, 64, 65, 100]
+FAST = [name for name in ALGORITHMS if name != "naive"] + ["auto"]
+SCHEDULES = {
+    "full": full_visibility,
+    "causal": causal_visibility,
+    "segment": lambda t, s: segment_visibility(t, s, segment=7),
+    "waitk": lambda t, s: waitk_visibility(t, s, lagging=2, ratio=3),
+    "waitk_slow": lambda t, s: waitk_visibility(t, s, lagging=1, ratio=1),
+    "nothing_first": lambda t, s: (torch.arange(t) - t // 2).clamp(0, s),
+}
+PROPORTIONS = ["leap", "cosformer", "none"]
+
+
+def make_inputs(t, s, *, proportion="leap", feature_map="relu", padding=None, dtype=torch.float64, seed=0):
+    """Leaf tensors with gradients, and the keyword arguments of prefix_attention."""
+    generator = torch.Generator().manual_seed(seed)
+    batch, heads, key_dim, value_dim = 2, 2, 4, 3
+
+    def rand(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    tensors = {
+        "q": FEATURE_MAPS[feature_map](rand(batch, t, heads, key_dim)),
+        "k": FEATURE_MAPS[feature_map](rand(batch, s, heads, key_dim)),
+        "v": rand(batch, s, heads, value_dim),
+    }
+    if proportion == "leap":
+        tensors["query_proportion"] = torch.sigmoid(rand(batch, t, heads))
+        tensors["key_proportion"] = torch.sigmoid(rand(batch, s, heads))
+    elif proportion == "cosformer":
+        for name, n in (("query_proportion", t), ("key_proportion", s)):
+            tensors[name] = static_proportion(torch.arange(n), 100).to(dtype)[None, :, None].repeat(batch, 1, heads)
+    mask = None
+    if padding is not None and s > 1:
+        mask = torch.zeros(batch, s, dtype=torch.bool)
+        hidden = s // 2
+        mask[1, :hidden] = padding == "left"
+        mask[1, s - hidden :] = padding == "right"
+        for name in ("k", "v", "key_proportion"):
+            if name in tensors:
+                tensors[name][mask] = float("inf")
+    return {name: x.requires_grad_() for name, x in tensors.items()}, mask
+
+
+def run(algorithm, tensors, visible, mask=None, **options):
+    """Output and the gradient of every input under a fixed random cotangent."""
+    leaves = {name: x.detach().clone().requires_grad_() for name, x in tensors.items()}
+    named = {name: x for name, x in leaves.items() if name not in ("q", "k", "v")}
+    out = prefix_attention(
+        leaves["q"], leaves["k"], leaves["v"], visible, key_padding_mask=mask, algorithm=algorithm, **named, **options
+    )
+    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(out.dtype)
+    gradients = torch.autograd.grad(out, list(leaves.values()), cotangent, allow_unused=True)
+    zeros = {n: torch.zeros_like(x) if g is None else g for (n, x), g in zip(leaves.items(), gradients)}
+    return {"out": out.detach(), **zeros}
+
+
+def assert_equal_runs(actual, expected, dtype=None):
+    for name in expected:
+        assert_same(actual[name], expected[name], dtype, name)
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("t, s", [(n, n) for n in LENGTHS] + [(1, 100), (2, 65), (65, 2), (63, 100), (100, 63), (64, 1)])
+def test_equals_naive_for_every_schedule_and_length(algorithm, schedule, t, s):
+    visible = SCHEDULES[schedule](t, s)
+    tensors, mask = make_inputs(t, s, padding="right")
+    assert_equal_runs(run(algorithm, tensors, visible, mask), run("naive", tensors, visible, mask))
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("feature_map, proportion", itertools.product(FEATURE_MAPS, PROPORTIONS))
+@pytest.mark.parametrize("padding", [None, "left", "right"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_equals_naive_for_every_kind_and_padding(algorithm, feature_map, proportion, padding, dtype):
+    t = s = 100
+    tensors, mask = make_inputs(t, s, proportion=proportion, feature_map=feature_map, padding=padding, dtype=dtype)
+    # The denominators of left padded prefixes differ by orders of magnitude; float64 is the reference of float32.
+    reference = {name: x.detach().double().requires_grad_() for name, x in tensors.items()}
+    for schedule in ("causal", "full", "segment", "waitk"):
+        visible = SCHEDULES[schedule](t, s)
+        actual, expected = run(algorithm, tensors, visible, mask), run("naive", reference, visible, mask)
+        assert_equal_runs(actual, expected, dtype)
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_inf_in_padding_reaches_nothing(algorithm):
+    t = s = 65
+    visible = causal_visibility(t, s)
+    for padding in ("left", "right"):
+        junk, mask = make_inputs(t, s, padding=padding)
+        clean = {n: x.detach().masked_fill(torch.isinf(x.detach()), 0.5).requires_grad_() for n, x in junk.items()}
+        actual, expected = run(algorithm, junk, visible, mask), run(algorithm, clean, visible, mask)
+        assert_equal_runs(actual, expected)
+        assert (actual["k"][mask] == 0).all() and (actual["v"][mask] == 0).all()
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_no_visible_key_gives_zeros_and_finite_gradients(algorithm):
+    tensors, _ = make_inputs(5, 4)
+    visible = torch.tensor([0, 0, 1, 1, 4])
+    result = run(algorithm, tensors, visible)
+    assert (result["out"][:, :2] == 0).all() and (result["out"][:, 2:] != 0).any()
+    all_padded, _ = make_inputs(3, 4)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    result = run(algorithm, all_padded, full_visibility(3, 4), mask)
+    assert all((x == 0).all() for name, x in result.items())
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_floor_is_active_below_and_only_below(algorithm):
+    tensors, _ = make_inputs(65, 65)
+    visible = causal_visibility(65, 65)
+    small = {n: (x.detach() * 1e-2 if n in "qk" else x.detach()).requires_grad_() for n, x in tensors.items()}
+    assert_equal_runs(run(algorithm, small, visible), run("naive", small, visible))
+    leaves = {name: x.detach() for name, x in small.items()}
+    weights = attention_weights(leaves.pop("q"), leaves.pop("k"), visible, **{n: leaves[n] for n in leaves if n != "v"})
+    assert (weights.sum(-1) < 0.999).any()
+    # A floor of 1e-9 lets the same weights sum to one, and a floor of 10 halves what a floor of 5 gives.
+    at_five, at_ten = (run(algorithm, small, visible, normalizer_floor=f)["out"] for f in (5.0, 10.0))
+    assert_same(at_ten * 2, at_five, what="floor")
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+@pytest.mark.parametrize("schedule", ["causal", "full", "segment", "waitk"])
+def test_constant_values_stay_constant(algorithm, schedule):
+    tensors, _ = make_inputs(65, 100, feature_map="elu")
+    tensors["v"] = torch.ones_like(tensors["v"]).requires_grad_()
+    out = run(algorithm, tensors, SCHEDULES[schedule](65, 100))["out"]
+    assert_same(out, torch.ones_like(out), what="constant")
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_future_keys_have_zero_gradient(algorithm):
+    tensors, _ = make_inputs(70, 100)
+    visible = waitk_visibility(70, 100, lagging=3, ratio=2)
+    leaves = {name: x.detach().clone().requires_grad_() for name, x in tensors.items()}
+    named = {n: leaves[n] for n in ("query_proportion", "key_proportion")}
+    out = prefix_attention(leaves["q"], leaves["k"], leaves["v"], visible, algorithm=algorithm, **named)
+    for target in (0, 10, 30):
+        grads = torch.autograd.grad(out[:, target].sum(), [leaves["k"], leaves["v"]], retain_graph=True)
+        seen = int(visible[target])
+        for grad in grads:
+            assert (grad[:, seen:] == 0).all() and (grad[:, :seen] != 0).any()
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_continues_from_a_state(algorithm):
+    t = 65
+    tensors, mask = make_inputs(t, t, padding="left")
+    expected = run("naive", tensors, causal_visibility(t, t), mask)["out"]
+    x = {name: value.detach() for name, value in tensors.items()}
+    for cut in range(0, t + 1, 8):
+        state = LinearAttentionState.zeros(2, 2, 4, 3, dtype=torch.float64)
+        state = state.absorb(x["k"][:, :cut], x["v"][:, :cut], x["key_proportion"][:, :cut], mask[:, :cut])
+        out = prefix_attention(
+            x["q"][:, cut:],
+            x["k"][:, cut:],
+            x["v"][:, cut:],
+            causal_visibility(t - cut, t - cut),
+            query_proportion=x["query_proportion"][:, cut:],
+            key_proportion=x["key_proportion"][:, cut:],
+            key_padding_mask=mask[:, cut:],
+            initial_state=state,
+            algorithm=algorithm,
+        )
+        assert_same(out, expected[:, cut:], what=f"cut at {cut}")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_half_precision_keeps_its_sums_in_float32(dtype, algorithm):
+    # 4096 equal keys: a half precision sum would stop growing at 256 (bfloat16) or 2048 (float16).
+    n = 4096 if algorithm != "state" else 600
+    ones = torch.ones(1, n, 1, 2, dtype=dtype)
+    out = prefix_attention(ones[:, :2], ones, ones * 4, torch.tensor([n - 1, n]), algorithm=algorithm)
+    assert out.dtype == dtype
+    assert_same(out.float(), torch.full_like(out.float(), 4.0), what="sum")
+
+
+def test_broken_variants_fail(monkeypatch):
+    """The equality gate is not asleep: a mask off by one, an unsilenced padding and a lost state are all caught."""
+    tensors, mask = make_inputs(65, 65, padding="left")
+    visible = causal_visibility(65, 65)
+    expected = run("naive", tensors, visible, mask)
+    assert_equal_runs(run("blockwise", tensors, visible, mask), expected)
+
+    intact = blockwise_module.plan_tiles
+    monkeypatch.setattr(
+        blockwise_module, "plan_tiles", lambda *a: (lambda p: p._replace(limit=p.limit + 1))(intact(*a))
+    )
+    with pytest.raises(AssertionError):
+        assert_equal_runs(run("blockwise", tensors, visible, mask), expected)
+    monkeypatch.setattr(blockwise_module, "plan_tiles", intact)
+
+    monkeypatch.setattr("leap_fairseq.attention.inputs.silence_padding", lambda x, m: x)
+    with pytest.raises(AssertionError):
+        assert_equal_runs(run("blockwise", tensors, visible, mask), expected)
+    monkeypatch.undo()
+
+    monkeypatch.setattr(LinearAttentionState, "absorb", lambda self, *a: self)
+    with pytest.raises(AssertionError):
+        assert_equal_runs(run("state", tensors, visible, mask), expected)
+
+
+def test_auto_counts_operations():
+    from leap_fairseq.attention.backend import cheapest_algorithm
+
+    assert cheapest_algorithm(waitk_visibility(40, 360, lagging=5, ratio=9), 64, 128, 64) == "naive"
+    assert cheapest_algorithm(causal_visibility(2048, 2048), 64, 128, 64) == "blockwise"
+    assert cheapest_algorithm(full_visibility(1, 5000), 64, 128, 64) == "naive"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"algorithm": "quadratic"}, "unknown algorithm 'quadratic'.*'naive'"),
+        ({"visible": torch.tensor([2, 1, 3])}, "must not decrease"),
+        ({"visible": torch.tensor([1, 2, 5])}, r"runs from 1 to 5.*\[0, 4\]"),
+        ({"visible": torch.tensor([1, 2])}, "integer vector of length 3"),
+        ({"key_proportion": None}, "come together"),
+        ({"query_proportion": torch.zeros(2, 3)}, r"query_proportion has shape \(2, 3\), expected \(2, 3, 2\)"),
+        ({"normalizer_floor": 0.0}, "--normalizer-floor"),
+        ({"key_padding_mask": torch.zeros(2, 3, dtype=torch.bool)}, r"key_padding_mask must be bool \(2, 4\)"),
+        ({"k": torch.zeros(2, 4, 2, 5)}, "differ in batch, heads or head dimension"),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    tensors, _ = make_inputs(3, 4)
+    arguments = {**tensors, "visible": torch.tensor([1, 2, 4]), **change}
+    with pytest.raises(ValueError, match=message):
+        prefix_attention(**arguments)
