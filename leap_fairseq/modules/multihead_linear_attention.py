@@ -177,6 +177,10 @@ class MultiheadLinearAttention(nn.Module):
             self.set_incremental_state(incremental_state, "memory", memory.reorder(new_order))
         return incremental_state
 
+    def _get_input_buffer(self, incremental_state: Optional[dict]) -> dict:
+        # fairseq's decoder layer asks for cached keys and values before every self-attention; here there are none.
+        return {}
+
     def _all_at_once(self, query, key, value, padding, attn_mask, need_weights):
         """Output [B, T, H, K] and weights [B, H, T, S] or None of a whole sequence."""
         if attn_mask is None:

@@ -1,0 +1,1 @@
+"""The sentences of the travel corpus; `travel.grammar` is the way in."""

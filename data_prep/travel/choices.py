@@ -1,0 +1,34 @@
+"""Choices that are the same on every machine, and how a pair of sentences is finished."""
+
+import random
+from typing import Sequence, Tuple, TypeVar
+
+from travel.lexicon import Pair
+
+T = TypeVar("T")
+
+
+class Choices:
+    """A seeded source of choices that is the same on every Python version."""
+
+    def __init__(self, seed: int):
+        self._random = random.Random(seed)
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of the options, each as likely as the others."""
+        # Of the random module only random() itself is guaranteed never to change.
+        return options[int(self._random.random() * len(options))]
+
+    def between(self, low: float, high: float) -> float:
+        """A number from low to high."""
+        return low + (high - low) * self._random.random()
+
+    def two(self, options: Sequence[T]) -> Tuple[T, T]:
+        """Two different ones of the options."""
+        first = self.pick(options)
+        return first, self.pick([option for option in options if option != first])
+
+
+def sentence(english: str, german: str, end: str = ".") -> Pair:
+    """Capital letter and final mark."""
+    return english[0].upper() + english[1:] + end, german[0].upper() + german[1:] + end

@@ -1,0 +1,21 @@
+"""Repairs of fairseq 0.12.2 / ve-fairseq 0.12.3 on current torch and numpy.
+
+One file a kind; each repair is a function whose docstring says what breaks and since when. Importing `leap_fairseq`
+(fairseq does so for ``--user-dir``) applies them all, before any data or checkpoint is read.
+"""
+
+from leap_fairseq.repairs.audio import repair_audio_reading
+from leap_fairseq.repairs.batching import repair_batch_by_size
+from leap_fairseq.repairs.data_config import repair_data_config_paths
+from leap_fairseq.repairs.stack import allow_checkpoint_types, restore_numpy_compat
+
+__all__ = ["apply"]
+
+
+def apply() -> None:
+    """Applies every repair that this stack needs. Calling it again, or reloading the package, changes nothing."""
+    allow_checkpoint_types()
+    restore_numpy_compat()
+    repair_batch_by_size()
+    repair_audio_reading()
+    repair_data_config_paths()

@@ -1,0 +1,34 @@
+"""How a repair replaces a function of fairseq: once, everywhere it is known by name, and so that it can be undone."""
+
+import functools
+from typing import Any, Callable, Sequence
+
+_MARK = "__leap_fairseq_original__"
+
+
+def original(function: Callable) -> Callable:
+    """The function as fairseq wrote it, whether or not a repair has replaced it."""
+    return getattr(function, _MARK, function)
+
+
+def replace(owners: Sequence[Any], name: str, build: Callable[[Callable], Callable]) -> None:
+    """Replaces the function `name` of each owner by ``build(original)``; does nothing if that was done before.
+
+    The mark is an attribute of the replacement, not a flag of this module: it survives a reload of the package.
+
+    Args:
+        owners: modules or classes that hold the function. A module that did ``from a import f as g`` holds its own
+            copy and is given as a pair (module, "g").
+        name: attribute name in every owner that is not a pair.
+        build: gets the original function and returns the repaired one.
+    """
+    places = [owner if isinstance(owner, tuple) else (owner, name) for owner in owners]
+    first_owner, first_name = places[0]
+    current = getattr(first_owner, first_name)
+    if hasattr(current, _MARK):
+        repaired = current
+    else:
+        repaired = functools.wraps(current)(build(current))
+        setattr(repaired, _MARK, current)
+    for owner, attribute in places:
+        setattr(owner, attribute, repaired)

@@ -1,0 +1,186 @@
+"""Audio files and streams as mono float32 samples at one rate.
+
+What a file holds and what a microphone delivers take the same way: the mean over the channels first, then soxr when
+the rate differs. A whole signal and the same signal in pieces give the same samples.
+
+Shapes: N samples, M samples after resampling.
+"""
+
+import contextlib
+import math
+from typing import Iterable, Iterator, Optional, Tuple, Union
+
+import numpy as np
+import soundfile
+import soxr
+
+SAMPLE_RATE = 16000
+"""Hz; the rate of the features and of everything behind them."""
+
+
+class AudioError(ValueError):
+    """An audio file, or a part of one, that cannot be used; the message names the file, the rule and the remedy."""
+
+
+def to_mono(samples: np.ndarray) -> np.ndarray:
+    """Mean over the channels.
+
+    Args:
+        samples: [N] or [N, channels], floats in [-1, 1].
+
+    Returns:
+        float32 [N]; the same numbers when there is one channel.
+
+    Raises:
+        AudioError: Integer samples, no channel, or more than two dimensions.
+    """
+    samples = np.asarray(samples)
+    if samples.size and not np.issubdtype(samples.dtype, np.floating):
+        raise AudioError(f"samples are {samples.dtype}, but must be floats in [-1, 1]: divide 16-bit integers by 32768")
+    samples = samples.astype(np.float32, copy=False)
+    if samples.ndim == 1:
+        return samples
+    if samples.ndim != 2 or samples.shape[1] == 0:
+        raise AudioError(f"samples have shape {samples.shape}, but must be [N] or [N, channels]: transpose them")
+    # Channel after channel: numpy's own mean may sum in another order for another N.
+    total = samples[:, 0].copy()
+    for channel in range(1, samples.shape[1]):
+        total += samples[:, channel]
+    return total / np.float32(samples.shape[1])
+
+
+class OnlineResampler:
+    """Brings a stream of samples to one rate, however it is cut.
+
+    Equal rates pass the samples through unchanged. soxr keeps its filter's history between calls, so that the output
+    is the same, bit for bit, for every split of the input; it lags some milliseconds until `last`.
+
+    Args:
+        source_rate: Hz of the incoming samples, above 0.
+        target_rate: Hz of the outgoing samples, above 0.
+
+    Raises:
+        AudioError: A rate that is not above 0.
+    """
+
+    def __init__(self, source_rate: int, target_rate: int = SAMPLE_RATE):
+        for name, rate in (("source_rate", source_rate), ("target_rate", target_rate)):
+            if not rate > 0:
+                raise AudioError(f"{name} is {rate} Hz, but must be above 0: pass the sample rate of the audio")
+        self.source_rate = source_rate
+        self.target_rate = target_rate
+        self._finished = False
+        self._stream = None
+        if source_rate != target_rate:
+            self._stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32")
+
+    def push(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        """Takes the next samples and returns those that became final.
+
+        Args:
+            samples: [N] or [N, channels], floats in [-1, 1]; N = 0 is allowed.
+            last: True with the end of the stream; returns what the filter still holds.
+
+        Returns:
+            float32 [M], mono, at the target rate.
+
+        Raises:
+            AudioError: A push after the last one, or samples of a wrong kind (see `to_mono`).
+        """
+        if self._finished:
+            raise AudioError("the stream has ended (push with last=True): make a new OnlineResampler for the next one")
+        self._finished = last
+        mono = to_mono(samples)
+        if self._stream is None:
+            return mono
+        if not mono.size and not last:
+            return np.zeros(0, np.float32)
+        return self._stream.resample_chunk(np.ascontiguousarray(mono), last=last)
+
+
+def load_audio(
+    path: str, offset: float = 0.0, duration: Optional[float] = None, sample_rate: int = SAMPLE_RATE
+) -> np.ndarray:
+    """Reads a file, or only a part of it.
+
+    Args:
+        path: A wav, flac, mp3 or ogg file; any rate, any number of channels.
+        offset: Seconds from the beginning of the file, at least 0.
+        duration: Seconds, at least 0; None reads to the end.
+        sample_rate: Hz of the result.
+
+    Returns:
+        float32 [N] in [-1, 1], mono.
+
+    Raises:
+        AudioError: The file is missing, empty or unreadable, or the part lies outside of it.
+    """
+    result = next(iter(load_segments(path, [(offset, duration)], sample_rate)))
+    if isinstance(result, AudioError):
+        raise result
+    return result
+
+
+def load_segments(
+    path: str,
+    segments: Iterable[Tuple[float, Optional[float]]],
+    sample_rate: int = SAMPLE_RATE,
+    cut_at_end: bool = False,
+) -> Iterator[Union[np.ndarray, AudioError]]:
+    """Reads several parts of one file, which is opened once.
+
+    Each part is cut at the file's own rate and resampled alone, as if it were a file of its own.
+
+    Args:
+        path: A wav, flac, mp3 or ogg file.
+        segments: (offset, duration) in seconds, best in the order of the offsets.
+        sample_rate: Hz of the results.
+        cut_at_end: A part that begins inside the file and ends behind it is cut short instead of refused.
+
+    Yields:
+        For every part its samples, float32 [N] in [-1, 1], or the AudioError that says why there are none: one bad
+        part does not spoil the others.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            sound = stack.enter_context(soundfile.SoundFile(str(path)))
+        except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
+            rule = "it must be a whole wav, flac, mp3 or ogg file"
+            failure = AudioError(f"cannot read audio file {path}: {rule} ({error})")
+            yield from (failure for _ in segments)
+            return
+        for offset, duration in segments:
+            try:
+                samples = _cut(sound, str(path), offset, duration, cut_at_end)
+                yield OnlineResampler(sound.samplerate, sample_rate).push(samples, last=True)
+            except AudioError as error:
+                yield error
+
+
+def _cut(
+    sound: soundfile.SoundFile, path: str, offset: float, duration: Optional[float], cut_at_end: bool
+) -> np.ndarray:
+    """The wanted samples, float32 [N, channels], at the file's own rate."""
+    for name, value in (("offset", offset), ("duration", duration)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise AudioError(f"{path}: {name} is {value} s, but must be 0 or more: correct the segment list")
+    rate, total = sound.samplerate, sound.frames
+    start = round(offset * rate)
+    stop = total if duration is None else start + round(duration * rate)
+    begins_outside = start > total or (start == total and stop > total)
+    # The two roundings may add up to one sample.
+    if begins_outside or (stop > total + 1 and not cut_at_end):
+        raise AudioError(
+            f"{path}: segment from {offset} s to {stop / rate:.6f} s lies outside of the file, which ends at"
+            f" {total / rate:.6f} s: correct the segment list or replace the file"
+        )
+    wanted = min(stop, total) - start
+    try:
+        sound.seek(start)
+        samples = sound.read(wanted, dtype="float32", always_2d=True)
+    except RuntimeError as error:
+        raise AudioError(f"{path}: reading failed at {offset} s, the file is damaged: replace it ({error})") from error
+    if len(samples) != wanted:
+        found = f"only {len(samples)} of {wanted} samples at {offset} s"
+        raise AudioError(f"{path}: {found}, the file is cut short: replace it")
+    return samples

@@ -1,0 +1,93 @@
+"""SentencePiece models and the fairseq dictionaries that belong to them.
+
+The special symbols have fairseq's numbers (<s> 0, <pad> 1, </s> 2, <unk> 3), so piece i of the model is word i of the
+dictionary. Threads and order are fixed: the same texts give the same model, byte for byte.
+"""
+
+import io
+import logging
+from pathlib import Path
+from typing import Iterable, Union
+
+import sentencepiece
+
+from leap_fairseq.speech.files import DataError, whole_file
+
+logger = logging.getLogger(__name__)
+
+VOCAB_TYPES = ("unigram", "char")
+NUM_SPECIAL = 4
+THREADS = 4
+"""Fixed, not the number of cores: the sums of a unigram model depend on it in their last bits."""
+
+
+def vocabulary_name(vocab_type: str, vocab_size: int, task: str) -> str:
+    """File name without ending, as fairseq's MuST-C recipe chooses it: spm_unigram8000_st, spm_char_asr."""
+    return f"spm_{vocab_type}{'' if vocab_type == 'char' else vocab_size}_{task}"
+
+
+def train_vocabulary(
+    texts: Iterable[str], prefix: Union[str, Path], vocab_size: int, vocab_type: str = "unigram"
+) -> int:
+    """Trains a SentencePiece model and writes PREFIX.model and PREFIX.txt (fairseq's dictionary).
+
+    A size larger than the texts allow gives the largest possible one, and a warning.
+
+    Args:
+        texts: Sentences, one each.
+        prefix: Path without ending.
+        vocab_size: Number of pieces, the four special ones included.
+        vocab_type: unigram or char.
+
+    Returns:
+        The number of pieces of the model, the special ones included.
+
+    Raises:
+        DataError: No text, an unknown type, or a size too small for the characters of the texts.
+    """
+    if vocab_type not in VOCAB_TYPES:
+        choices = ", ".join(VOCAB_TYPES)
+        raise DataError(f"vocabulary type is {vocab_type!r}, but must be one of {choices} (--vocab-type)")
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise DataError("cannot train a vocabulary from no text: check the train split's text files")
+    model = _train(texts, vocab_size, vocab_type)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    size = processor.get_piece_size()
+    # A character vocabulary has its natural size; there the number is only an upper limit.
+    if size < vocab_size and vocab_type != "char":
+        logger.warning("the texts allow only %d pieces, not %d (--vocab-size): trained with %d", size, vocab_size, size)
+    with whole_file(f"{prefix}.model") as file:
+        file.write(model)
+    with whole_file(f"{prefix}.txt", text=True) as file:
+        # fairseq's Dictionary adds the four special symbols itself; the counts are not used.
+        file.writelines(f"{processor.id_to_piece(index)} 1\n" for index in range(NUM_SPECIAL, size))
+    return size
+
+
+def _train(texts: Iterable[str], vocab_size: int, vocab_type: str) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            model_type=vocab_type,
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,  # larger than possible is cut, not refused
+            character_coverage=1.0,
+            num_threads=THREADS,
+            shuffle_input_sentence=False,
+            bos_id=0,
+            pad_id=1,
+            eos_id=2,
+            unk_id=3,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        # SentencePiece's message ends with the numbers, after its own source line.
+        reason = str(error).split("] ")[-1].strip()
+        raise DataError(
+            f"SentencePiece cannot make {vocab_size} {vocab_type} pieces: the size must be at least the number of"
+            f" different characters + {NUM_SPECIAL}: raise --vocab-size ({reason})"
+        ) from error
+    return model.getvalue()

@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Scores SimulEval runs: BLEU, chrF, and each latency plain and computation-aware, from their instances.log.
+
+Example:
+    python scripts/simulst/score.py runs/demo/simuleval/leap-k3 runs/demo/simuleval/leap-k5 --tsv scores.tsv
+"""
+
+import argparse
+import logging
+import sys
+
+from leap_fairseq.simul.latency import LATENCY_UNITS
+from leap_fairseq.simul.scoring import format_table, score_run, write_json, write_tsv
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="simuleval --output folder, or its instances.log")
+    parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
+    parser.add_argument("--json", metavar="OUT", help="write the rows here as a JSON list")
+    parser.add_argument("--latency-unit", choices=LATENCY_UNITS, default="word", help="unit of the run (default: word)")
+    parser.add_argument(
+        "--sacrebleu-tokenizer", default="13a", help="tokenizer of BLEU, such as 13a, zh, ja-mecab (default: 13a)"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
+    rows = []
+    for run in arguments.runs:
+        try:
+            scores = score_run(run, arguments.latency_unit, arguments.sacrebleu_tokenizer)
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        rows.append({"run": run, **scores})
+    print(format_table(rows))
+    for signature in sorted({row["signature"] for row in rows}):
+        print(signature)
+    if arguments.tsv:
+        write_tsv(rows, arguments.tsv)
+    if arguments.json:
+        write_json(rows, arguments.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

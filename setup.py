@@ -1,0 +1,55 @@
+"""Packaging of leap-fairseq. `scripts/setup.sh` is the usual way in: it makes a virtual environment and calls pip."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+README = Path(__file__).with_name("README.md")
+
+REQUIREMENTS = [
+    # fairseq 0.12.2 cannot be imported on Python 3.11; ve-fairseq is the same code with that repaired, under the same
+    # import name.
+    'fairseq==0.12.2; python_version < "3.11"',
+    've-fairseq==0.12.3; python_version >= "3.11"',
+    "torch>=1.12",
+    "numpy",
+    "PyYAML",
+    "sentencepiece",
+    "sacrebleu",
+    "simuleval==1.1.4",
+    "kaldi-native-fbank",
+    "soundfile",
+    "soxr",
+]
+
+EXTRAS = {
+    "plots": ["matplotlib"],
+    "data": ["py-nanotts"],
+    # simuleval brings pytest-flake8, which stops every run of pytest 9.
+    "dev": ["pytest<9", "hypothesis", "ruff"],
+    "gpu": ["flash-linear-attention"],
+}
+
+setup(
+    name="leap-fairseq",
+    version="0.1.0",
+    description="LeaPformer for fairseq: linear attention with learned proportions, simultaneous speech translation",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    author="The leap_fairseq authors",
+    license="MIT",
+    python_requires=">=3.9,<3.13",
+    packages=find_packages(include=["leap_fairseq", "leap_fairseq.*"]),
+    package_data={"leap_fairseq": ["**/*.yaml", "*.yaml"]},
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
