@@ -4,10 +4,16 @@ One file a kind; each repair is a function whose docstring says what breaks and 
 (fairseq does so for ``--user-dir``) applies them all, before any data or checkpoint is read.
 """
 
-from leap_fairseq.repairs.audio import repair_audio_reading
-from leap_fairseq.repairs.batching import repair_batch_by_size
-from leap_fairseq.repairs.data_config import repair_data_config_paths
-from leap_fairseq.repairs.stack import allow_checkpoint_types, restore_numpy_compat
+from leap_fairseq.repairs.root_logger import unchanged_root_logger
+
+# Every import of fairseq in this package comes after this one.
+with unchanged_root_logger():
+    import fairseq  # noqa: F401
+
+from leap_fairseq.repairs.audio import repair_audio_reading  # noqa: E402
+from leap_fairseq.repairs.batching import repair_batch_by_size  # noqa: E402
+from leap_fairseq.repairs.data_config import repair_data_config_paths  # noqa: E402
+from leap_fairseq.repairs.stack import allow_checkpoint_types, restore_numpy_compat  # noqa: E402
 
 __all__ = ["apply"]
 

@@ -1,5 +1,6 @@
 """Whole words from a stream of SentencePiece pieces: a word is complete when the next one begins."""
 
+from pathlib import Path
 from typing import List
 
 import sentencepiece
@@ -21,12 +22,12 @@ class StreamingDetokenizer:
     """
 
     def __init__(self, model: str):
-        try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_file=model)
-        except OSError as error:
+        if not Path(model).is_file():
             raise FileNotFoundError(
-                f"cannot read the SentencePiece model {model}: the data YAML names it under bpe_tokenizer ({error})"
-            ) from error
+                f"cannot read the SentencePiece model {model}: there is no such file; the data YAML names it under "
+                "bpe_tokenizer"
+            )
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=model)
         self._pieces: List[str] = []
 
     def push(self, piece: str) -> List[str]:
