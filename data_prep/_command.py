@@ -47,7 +47,6 @@ def run_command(main: Callable[[], Any]) -> int:
         level=logging.INFO,
         format="%(asctime)s | %(levelname)s | %(name)s | %(message)s",
         datefmt="%H:%M:%S",
-        force=True,  # fairseq has set up the root logger when it was imported, at DEBUG
     )
     try:
         main()

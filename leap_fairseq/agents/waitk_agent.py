@@ -4,7 +4,8 @@
         --source SPLIT.wav_list --target SPLIT.target --output OUT --source-segment-size 280
 """
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
 from typing import Optional
 
 import torch
@@ -21,10 +22,12 @@ class WaitkAgent(SpeechToTextAgent):
         args: of the command line; see :meth:`add_args`.
 
     Raises:
+        FileNotFoundError: a recording of the list is missing.
         FileNotFoundError, ValueError: as for :func:`leap_fairseq.simul.checkpoint.load_translator`.
     """
 
     def __init__(self, args: Namespace):
+        check_recordings(getattr(args, "source", None))
         # SimulEval's constructor already calls reset().
         self.translator = StreamingTranslator.from_checkpoint(
             args.model_path,
@@ -42,7 +45,9 @@ class WaitkAgent(SpeechToTextAgent):
         parser.add_argument("--model-path", required=True, help="checkpoint of a leap_convtransformer_simul_trans")
         parser.add_argument("--data-bin", help="folder of its data YAML (default: as in training)")
         parser.add_argument("--config-yaml", help="name of its data YAML (default: as in training)")
-        parser.add_argument("--test-waitk-lagging", type=int, help="k (default: the highest of training)")
+        parser.add_argument(
+            "--test-waitk-lagging", type=at_least_one, metavar="K", help="k (default: the highest of training)"
+        )
         parser.add_argument("--max-len-a", type=float, default=0.0, help="at most a * features + b tokens")
         parser.add_argument("--max-len-b", type=int, default=200, help="at most a * features + b tokens")
 
@@ -72,3 +77,29 @@ class WaitkAgent(SpeechToTextAgent):
         if states.source_finished:
             return WriteAction(text, finished=True)
         return WriteAction(text, finished=False) if text else ReadAction()
+
+
+def at_least_one(text: str) -> int:
+    """A number of the command line, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} must be a number of at least 1")
+    return int(text)
+
+
+def check_recordings(source: Optional[str]) -> None:
+    """Looks for all recordings before the first one is translated, which SimulEval does not.
+
+    Args:
+        source: SimulEval's --source; anything but a list in a file passes.
+
+    Raises:
+        FileNotFoundError: with the line of the list.
+    """
+    if not source or not Path(source).is_file():
+        return
+    for number, line in enumerate(Path(source).read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
+        if not Path(line.strip()).is_file():
+            raise FileNotFoundError(
+                f"no recording at {line.strip()!r}, line {number} of {source}: a line must be the path of an audio "
+                "file, absolute or from the current directory; correct --source (data_prep/make_eval_list.py writes it)"
+            )

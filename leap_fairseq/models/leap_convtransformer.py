@@ -102,10 +102,18 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         without_layers = copy.copy(args)
         without_layers.encoder_layers = 0
         super().__init__(without_layers)
+        # fairseq makes a norm for the output of pre-norm layers and never applies it; its gradient would be missing.
+        self.layer_norm = None
         self.conv = ConvSubsampler(args.conv_out_channels)
         spec = attention_spec(args, args.encoder_self_attention, full_visibility, max_encoder_frames(args))
         cfg = TransformerConfig.from_namespace(args)
         self.transformer_layers = nn.ModuleList(LeapEncoderLayer(cfg, spec) for _ in range(args.encoder_layers))
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """Leaves the unused norm of a checkpoint of fairseq's own encoder out."""
+        for parameter in ("weight", "bias"):
+            state_dict.pop(f"{name}.layer_norm.{parameter}", None)
+        return super().upgrade_state_dict_named(state_dict, name)
 
     def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> Dict[str, List[Tensor]]:
         """Encodes utterances.
@@ -126,9 +134,6 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         mask = padding if bool(padding.any()) else None
         for layer in self.transformer_layers:
             x = layer(x, mask)
-        if self.layer_norm is not None:
-            # fairseq makes this norm for pre-norm layers and forgets to apply it.
-            x = self.layer_norm(x)
         return {
             "encoder_out": [x],
             "encoder_padding_mask": [] if mask is None else [mask],
@@ -163,17 +168,18 @@ def _load_pretrained(component, checkpoint):
 
 
 def tiny_sizes(args: argparse.Namespace) -> None:
-    """For demonstrations on a CPU: 3 + 2 pre-norm layers, d 128, 4 heads, 32 convolution channels."""
+    """For demonstrations on a CPU: 3 + 2 pre-norm layers, d 128, 4 heads, 16 convolution channels."""
     defaults = {
         "encoder_embed_dim": 128,
-        "encoder_ffn_embed_dim": 512,
+        "encoder_ffn_embed_dim": 256,
         "encoder_layers": 3,
         "encoder_attention_heads": 4,
+        "decoder_ffn_embed_dim": 512,
         "decoder_layers": 2,
         "decoder_attention_heads": 4,
         "encoder_normalize_before": True,
         "decoder_normalize_before": True,
-        "conv_out_channels": 32,
+        "conv_out_channels": 16,
     }
     for name, value in defaults.items():
         setattr(args, name, getattr(args, name, value))

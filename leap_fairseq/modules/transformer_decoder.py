@@ -3,6 +3,7 @@
 Shape legend: B batch, T tokens, S source frames, C model dimension.
 """
 
+import re
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -46,6 +47,26 @@ class LeapTransformerDecoder(TransformerDecoder):
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         # fairseq wraps every checkpointed layer, however small.
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Dict[str, Tensor]:
+        """fairseq's hook before weights are loaded; refuses those of another dictionary in one line.
+
+        Args:
+            state_dict: of the whole model.
+            name: of this decoder in it.
+
+        Raises:
+            ValueError: the embedding has another number of symbols than the dictionary.
+        """
+        # One matrix, or one for each band of an adaptive input.
+        bands = re.compile(rf"{re.escape(name)}\.embed_tokens\.(embeddings\.\d+\.0\.)?weight")
+        size = sum(weight.shape[0] for key, weight in state_dict.items() if bands.fullmatch(key))
+        if size and size != len(self.dictionary):
+            raise ValueError(
+                f"the checkpoint has a dictionary of {size} symbols, the data folder has {len(self.dictionary)}: "
+                "give the folder that the model was trained on"
+            )
+        return super().upgrade_state_dict_named(state_dict, name)
 
     def extract_features(
         self,

@@ -12,6 +12,7 @@ with unchanged_root_logger():
 
 from leap_fairseq.repairs.audio import repair_audio_reading  # noqa: E402
 from leap_fairseq.repairs.batching import repair_batch_by_size  # noqa: E402
+from leap_fairseq.repairs.checkpoints import repair_checkpoint_messages  # noqa: E402
 from leap_fairseq.repairs.data_config import repair_data_config_paths  # noqa: E402
 from leap_fairseq.repairs.stack import allow_checkpoint_types, restore_numpy_compat  # noqa: E402
 
@@ -22,6 +23,7 @@ def apply() -> None:
     """Applies every repair that this stack needs. Calling it again, or reloading the package, changes nothing."""
     allow_checkpoint_types()
     restore_numpy_compat()
+    repair_checkpoint_messages()
     repair_batch_by_size()
     repair_audio_reading()
     repair_data_config_paths()

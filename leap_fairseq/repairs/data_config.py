@@ -88,6 +88,10 @@ def require_file(value: str, config: S2TDataConfig, key: str) -> str:
 
 def _remembering_the_yaml(forgets_it: Callable) -> Callable:
     def __init__(self: S2TDataConfig, yaml_path: Path) -> None:
+        if not Path(yaml_path).is_file():
+            raise FileNotFoundError(
+                f"no data YAML at {yaml_path}: give the prepared folder and the name of its YAML (--config-yaml)"
+            )
         forgets_it(self, yaml_path)
         self.yaml_path = yaml_path
 

@@ -13,6 +13,8 @@ def unchanged_root_logger() -> Iterator[None]:
     ``import fairseq`` reaches: the program's own ``basicConfig`` then does nothing, and every library logs its details.
     """
     level, handlers = logging.root.level, list(logging.root.handlers)
+    # basicConfig leaves a logger alone that has a handler already.
+    logging.root.addHandler(logging.NullHandler())
     try:
         yield
     finally:

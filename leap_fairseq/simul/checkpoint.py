@@ -42,6 +42,7 @@ def load_translator(
         raise FileNotFoundError(f"no checkpoint at {checkpoint}: give the .pt file that fairseq-train saved")
     state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint)
     cfg = state["cfg"]
+    check_model(cfg.model, checkpoint)
     if data is not None:
         cfg.task.data = str(data)
     if config_yaml is not None:
@@ -55,7 +56,6 @@ def load_translator(
         )
     task = tasks.setup_task(cfg.task)
     check_streaming(task.data_cfg)
-    check_dictionary(task.target_dictionary, state["model"], checkpoint)
     model = task.build_model(cfg.model)
     model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     model.eval()
@@ -66,6 +66,23 @@ def load_translator(
     detokenizer = StreamingDetokenizer(task.data_cfg.bpe_tokenizer["sentencepiece_model"])
     logger.info("loaded %s: wait-k %s, ratio %d", checkpoint, cfg.model.waitk_lagging, model.decoder.waitk.ratio)
     return translator_class(model, task.target_dictionary, detokenizer, cmvn, **options)
+
+
+def check_model(options, checkpoint: str) -> None:
+    """Refuses a model without a policy, before its task is set up.
+
+    Args:
+        options: of the model, as the checkpoint holds them.
+        checkpoint: its path, for the message.
+
+    Raises:
+        ValueError: with the name of its architecture.
+    """
+    if getattr(options, "waitk_lagging", None) is None:
+        name = getattr(options, "arch", None) or getattr(options, "_name", None)
+        raise ValueError(
+            f"{checkpoint} holds a {name}, which has no wait-k policy: train --arch leap_convtransformer_simul_trans"
+        )
 
 
 def check_streaming(data_cfg) -> None:
@@ -102,18 +119,4 @@ def check_streaming(data_cfg) -> None:
         raise ValueError(
             f"the data YAML sets bpe_tokenizer to {data_cfg.bpe_tokenizer.get('bpe')}: the streaming translator makes "
             "words from sentencepiece only"
-        )
-
-
-def check_dictionary(dictionary, weights: dict, checkpoint: str) -> None:
-    """Refuses a dictionary of another size than the model's.
-
-    Raises:
-        ValueError: with both sizes.
-    """
-    size = weights["decoder.embed_tokens.weight"].shape[0]
-    if size != len(dictionary):
-        raise ValueError(
-            f"{checkpoint} was trained with a dictionary of {size} symbols, the data folder has {len(dictionary)}: "
-            "give the folder it was trained on (--data-bin)"
         )

@@ -45,7 +45,7 @@ def draw_staircase(run: str, index: int, out: str) -> None:
 
 def main() -> int:
     arguments = parse_arguments()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         if arguments.kind == "staircase":
             draw_staircase(arguments.run, arguments.index, arguments.out)

@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     rows = []
     for run in arguments.runs:
         try:

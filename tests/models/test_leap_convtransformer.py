@@ -182,16 +182,19 @@ def test_large_lagging_equals_offline_attention():
     assert_same(model(*inputs)[0], offline(*inputs)[0])
 
 
-@pytest.mark.parametrize("arch, flag", [(ARCHES[0], {"encoder_normalize_before": False})])
-def test_parameters_are_named_as_in_fairseq(arch, flag):
-    """A softmax model has exactly the parameters of fairseq's own ConvTransformer, a LeaP model the official two more."""
+@pytest.mark.parametrize("prenorm", [False, True])
+def test_softmax_model_is_fairseq_own(prenorm):
+    """It loads a checkpoint of fairseq's ConvTransformer and computes the same; a LeaP model has the official names."""
     from fairseq.models.speech_to_text.convtransformer import ConvTransformerModel
 
-    ours = speech("softmax", arch, **flag)
+    ours = speech("softmax", ARCHES[0], encoder_normalize_before=prenorm)
     task = type("Task", (), {"target_dictionary": make_dictionary()})
-    stock = ConvTransformerModel.build_model(ours.decoder.args, task)
-    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in stock.state_dict().items()}
-    more = set(speech("leap", arch, **flag).state_dict()) - set(ours.state_dict())
+    torch.manual_seed(1)
+    stock = ConvTransformerModel.build_model(ours.decoder.args, task).eval()
+    ours.load_state_dict(stock.state_dict())
+    inputs = utterances([64, 64], [5, 5])
+    assert_same(ours(*inputs)[0], stock(*inputs)[0])
+    more = set(speech("leap", ARCHES[0], encoder_normalize_before=prenorm).state_dict()) - set(ours.state_dict())
     assert {name.split(".")[-3] for name in more} == {"q_LeaP", "k_LeaP"}
 
 

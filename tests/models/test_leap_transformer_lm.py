@@ -9,6 +9,7 @@ from tolerances import assert_same
 from leap_fairseq.modules import ATTENTION_KINDS
 
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)
+ADAPTIVE = ("--adaptive-input", "--adaptive-input-cutoff", "8,12", "--adaptive-softmax-cutoff", "8,12")
 
 
 def lm(kind, *flags):
@@ -131,7 +132,7 @@ def test_positions_beyond_the_table_continue():
     [
         (),
         ("--share-decoder-input-output-embed",),
-        ("--adaptive-input", "--adaptive-input-cutoff", "8,12", "--adaptive-softmax-cutoff", "8,12"),
+        ADAPTIVE,
         ("--checkpoint-activations",),
     ],
     ids=["plain", "tied", "adaptive", "checkpointed"],
@@ -170,6 +171,15 @@ def test_the_whole_prefix_must_be_given():
 def test_wrong_options_are_named(flags, message):
     with pytest.raises(ValueError, match=message):
         make_lm(*flags)
+
+
+@pytest.mark.parametrize("flags", [(), ADAPTIVE])
+def test_weights_of_another_dictionary_are_refused(flags):
+    weights = make_lm("--decoder-layers", "2", *flags).state_dict()
+    make_lm("--decoder-layers", "2", *flags).load_state_dict(dict(weights))
+    other = make_lm("--decoder-layers", "2", *flags, dictionary=make_dictionary(25))
+    with pytest.raises(ValueError, match="dictionary of 20 symbols, the data folder has 25"):
+        other.load_state_dict(dict(weights))
 
 
 def test_unknown_attention_lists_the_choices(capsys):

@@ -1,0 +1,57 @@
+"""Unreadable checkpoints: one line that names the file, instead of torch's advice to switch its check off."""
+
+import pickle
+import re
+from typing import Callable
+
+from fairseq import checkpoint_utils
+
+from leap_fairseq.repairs.replacing import replace
+
+FOREIGN_TYPE = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch's checked reading names a type that it does not build."""
+
+OTHER_REASON = re.compile(r"WeightsUnpickler error: ([^\n]+)")
+"""What it says of a file that is no pickle of tensors at all."""
+
+
+def repair_checkpoint_messages() -> None:
+    """Names the file and the reason where a checkpoint is refused or damaged; what is refused stays as it was.
+
+    torch >= 2.6 answers a file with a foreign type in seven lines, of which the first proposes to load it unchecked,
+    and a file that is cut short in a sentence about zip archives; neither says which file, and a command may read
+    several (a checkpoint to resume, a pretrained encoder).
+    """
+    replace([checkpoint_utils], "load_checkpoint_to_cpu", _naming_the_file)
+
+
+def _naming_the_file(anonymous: Callable) -> Callable:
+    def load_checkpoint_to_cpu(path, *args, **kwargs):
+        try:
+            return anonymous(path, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            foreign = FOREIGN_TYPE.search(str(error))
+            reason = _refused(foreign[1]) if foreign else _damaged(error)
+            # Without its cause: that is the advice to load the file unchecked.
+            raise pickle.UnpicklingError(f"{path}: {reason}") from None
+        except EOFError as error:
+            raise EOFError(f"{path}: {_damaged(error)}") from None
+        except RuntimeError as error:
+            if "PytorchStreamReader" not in str(error):
+                raise
+            raise RuntimeError(f"{path}: {_damaged(error)}") from None
+
+    return load_checkpoint_to_cpu
+
+
+def _refused(name: str) -> str:
+    return (
+        f"Unsupported global {name}: a checkpoint may hold numbers, text and tensors only, for building anything else "
+        "could run code of the file; use a checkpoint that fairseq-train saved"
+    )
+
+
+def _damaged(error: Exception) -> str:
+    unreadable = OTHER_REASON.search(str(error))
+    reason = unreadable[1] if unreadable else re.split(r"[.\n]", str(error).strip())[0]
+    return f"not a whole checkpoint ({reason.strip()}): copy it again, or use another one of the run"

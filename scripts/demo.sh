@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# The main job from a bare clone: speech is made, prepared and translated while it is being spoken.
+#
+#   bash scripts/demo.sh
+#
+# Sets up .venv, makes a corpus of spoken travel phrases, trains two wait-k translators (LeaP and softmax attention, each
+# over a range of k), streams the test set through SimulEval at three values of k, trains a small language model, and
+# writes tables and pictures to runs/demo. What is complete is reused, and an interrupted run goes on where it was.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset PYTHONPATH PYTHONHOME
+
+RUN=runs/demo
+WAITK_RANGE=1-12          # k of training, drawn anew for each batch
+WAITK_TEST="1 4 12"       # k of evaluation
+RATIO=4                   # encoder frames of 40 ms in one pre-decision
+UPDATES=600
+LM_UPDATES=250
+TEST_SENTENCES=50
+
+bash scripts/setup.sh
+export PATH="$PWD/.venv/bin:$PATH"
+# Idle threads that spin take the cores from those that work, by a factor of ten where something else runs too.
+export OMP_WAIT_POLICY=passive
+
+say() { printf '\n\033[1m[demo %s] %s\033[0m\n' "$(date +%T)" "$*"; }
+
+# once NAME COMMAND...: runs a command whose results are complete when it ends well, unless the same one did before.
+once() {
+    local stamp="$RUN/.complete/$1"
+    shift
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ]; then
+        echo "complete already: ${stamp##*/}"
+        return
+    fi
+    mkdir -p "$RUN/.complete"
+    rm -f "$stamp"
+    "$@"
+    printf '%s' "$*" >"$stamp.part"
+    mv "$stamp.part" "$stamp"
+}
+
+# train FOLDER ARGUMENTS...: fairseq-train, resumed from FOLDER if the arguments are those it was begun with.
+train() {
+    local folder=$1 last="$1/checkpoint_last.pt"
+    shift
+    if [ "$(cat "$folder/command" 2>/dev/null)" != "$*" ]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        printf '%s' "$*" >"$folder/command"
+    fi
+    if [ -f "$folder/finished" ]; then
+        echo "complete already: ${folder##*/}"
+        return
+    fi
+    # fairseq copies its checkpoints: one that was interrupted then is cut short.
+    if [ -f "$last" ] && ! python -m zipfile -t "$last" >/dev/null 2>&1; then
+        rm "$last"
+    fi
+    fairseq-train "$@" --user-dir leap_fairseq --save-dir "$folder" --cpu --num-workers 0 --seed 1 \
+        --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints --no-progress-bar \
+        --log-format simple --log-interval 20 2>&1 | tee -a "$folder/train.log" | progress
+    touch "$folder/finished"
+}
+
+# progress: the lines of fairseq-train that say how far it is, shortened; and its errors.
+progress() {
+    sed -unE -e 's/.*train_inner.* loss=([^,]+),.* ppl=([^,]+),.*num_updates=([0-9]+).*/  update \3: loss \1, perplexity \2/p' \
+        -e 's/.*INFO . ([a-z_]+) . epoch.*valid on.* loss ([0-9.]+) .*ppl ([0-9.]+) .*/  validation: loss \2, perplexity \3/p' \
+        -e '/Error|error:/p'
+}
+
+# fingerprint FILE: changes with what the file holds, so that what was made from it is made again.
+fingerprint() { cksum <"$1" | cut -d' ' -f1; }
+
+train_translator() {
+    train "$RUN/translator-$1" "$RUN/data" --task speech_to_text --config-yaml config_st.yaml \
+        --train-subset train_st --valid-subset dev_st --max-tokens 12000 --required-batch-size-multiple 1 \
+        --arch leap_convtransformer_simul_trans_tiny --encoder-self-attention "$1" --decoder-self-attention "$1" \
+        --decoder-cross-attention "$1" --waitk-lagging "$WAITK_RANGE" --fixed-pre-decision-ratio "$RATIO" \
+        --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --report-accuracy \
+        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 5 --lr 2e-3 --lr-scheduler inverse_sqrt \
+        --warmup-updates 200 --max-update "$UPDATES"
+}
+
+train_lm() {
+    train "$RUN/lm-$1" "$RUN/text/bin" --task language_modeling --tokens-per-sample 128 --batch-size 16 \
+        --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$1" \
+        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt \
+        --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
+}
+
+evaluate_lm() {
+    fairseq-eval-lm "$RUN/text/bin" --user-dir leap_fairseq --task language_modeling --gen-subset test --cpu \
+        --path "$RUN/lm-$1/checkpoint_best.pt" --tokens-per-sample 128 --batch-size 8 --context-window 64 \
+        --required-batch-size-multiple 1 2>&1 | tee "$RUN/lm-$1/eval.log" | grep -E 'Evaluated|Loss'
+}
+
+preprocess_text() {
+    rm -rf "$RUN/text/bin"
+    fairseq-preprocess --only-source --trainpref "$RUN/text/train.txt" --validpref "$RUN/text/valid.txt" \
+        --testpref "$RUN/text/test.txt" --thresholdsrc 3 --destdir "$RUN/text/bin" 2>&1 | grep -E 'sents|Error'
+}
+
+stream() {
+    local out="$RUN/simuleval/$1-k$2"
+    rm -rf "$out"
+    OMP_NUM_THREADS=1 simuleval --agent-class leap_fairseq.agents.WaitkAgent \
+        --model-path "$RUN/translator-$1/checkpoint_best.pt" --data-bin "$RUN/data" --test-waitk-lagging "$2" \
+        --source "$RUN/eval/tst-COMMON.wav_list" --target "$RUN/eval/tst-COMMON.target" --output "$out" \
+        --source-segment-size $((RATIO * 40)) --quality-metrics BLEU --latency-metrics LAAL AL AP DAL \
+        >"$out.log" 2>&1 || { tail -n 20 "$out.log"; return 1; }
+    tail -n 2 "$out.log"
+}
+
+mkdir -p "$RUN/simuleval"
+say "1/7 the corpus: English-German travel phrases, voiced"
+once corpus python data_prep/make_travel_corpus.py "$RUN/corpus" --sentences-train 4000 --sentences-dev 100 \
+    --sentences-test 100 --seed 1
+
+say "2/7 features, vocabulary, manifests"
+once data python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st --vocab-size 300 --specaugment none \
+    --out "$RUN/data" -j 2
+once eval python data_prep/make_eval_list.py "$RUN/corpus" --split tst-COMMON --out "$RUN/eval" --limit "$TEST_SENTENCES"
+
+step=3
+for attention in leap softmax; do
+    say "$step/7 a wait-k translator with $attention attention, $UPDATES updates"
+    train_translator "$attention"
+    step=$((step + 1))
+done
+
+say "5/7 streaming through SimulEval"
+for k in $WAITK_TEST; do
+    for attention in leap softmax; do
+        echo "$attention attention, k = $k"
+        once "stream-$attention-k$k" stream "$attention" "$k" \
+            "$(fingerprint "$RUN/translator-$attention/checkpoint_best.pt")"
+    done
+done
+
+say "6/7 a language model on the Python reference manual"
+once text python data_prep/make_pydoc_text.py "$RUN/text"
+once text-bin preprocess_text
+for attention in leap softmax; do
+    train_lm "$attention"
+    once "lm-$attention-eval" evaluate_lm "$attention" "$(fingerprint "$RUN/lm-$attention/checkpoint_best.pt")"
+done
+
+say "7/7 the results"
+python scripts/demo_report.py "$RUN"

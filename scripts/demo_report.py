@@ -1,0 +1,76 @@
+#!/usr/bin/env python
+"""Gathers what scripts/demo.sh has run into tables and pictures.
+
+    python scripts/demo_report.py runs/demo
+
+reads simuleval/ATTENTION-kK/instances.log and lm-ATTENTION/eval.log, and writes simulst.tsv, lm.tsv,
+quality_latency.png, staircase.png and signature.txt beside them.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from leap_fairseq.simul.latency import read_instances
+from leap_fairseq.simul.plots import plot_quality_latency, plot_staircase
+from leap_fairseq.simul.scoring import format_table, score_run, write_tsv
+
+COLUMNS = ("BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA")
+
+
+def simulst_rows(run):
+    """One row for each attention and k, and the sacrebleu signature that they share."""
+    rows, signatures = [], set()
+    for folder in run.glob("simuleval/*-k*/"):
+        attention, _, k = folder.name.rpartition("-k")
+        scores = score_run(folder)
+        signatures.add(scores["signature"])
+        rows.append({"attention": attention, "waitk": int(k), **{name: scores[name] for name in COLUMNS}})
+    if not rows:
+        raise ValueError(f"{run}/simuleval holds no run: run scripts/demo.sh")
+    (signature,) = signatures
+    return sorted(rows, key=lambda row: (row["attention"], row["waitk"])), signature
+
+
+def lm_rows(run):
+    """One row for each language model, from the last lines of fairseq-eval-lm."""
+    rows = []
+    for log in sorted(run.glob("lm-*/eval.log")):
+        text = log.read_text(encoding="utf-8")
+        tokens = re.search(r"Evaluated ([\d,]+) tokens", text)
+        perplexity = re.search(r"Perplexity: ([\d.]+)", text)
+        if not tokens or not perplexity:
+            raise ValueError(f"{log} holds no perplexity: remove it and run scripts/demo.sh again")
+        attention = log.parent.name[len("lm-") :]
+        tokens = int(tokens[1].replace(",", ""))
+        rows.append({"attention": attention, "perplexity": float(perplexity[1]), "tokens": tokens})
+    return rows
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("run", type=Path, help="folder of the demo")
+    run = parser.parse_args().run
+    try:
+        rows, signature = simulst_rows(run)
+        language_models = lm_rows(run)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    write_tsv(rows, run / "simulst.tsv")
+    write_tsv(language_models, run / "lm.tsv")
+    (run / "signature.txt").write_text(signature + "\n", encoding="utf-8")
+    plot_quality_latency(rows, run / "quality_latency.png")
+    middle = sorted({row["waitk"] for row in rows})[1]
+    instances = read_instances(run / "simuleval" / f"leap-k{middle}")
+    plot_staircase(max(instances, key=lambda x: len(x.delays)), run / "staircase.png", f"LeaP attention, k = {middle}")
+    print("Simultaneous translation (latencies in ms; LAAL_CA counts computing time)")
+    print(format_table(rows), f"\n{signature}\n")
+    print("Language model")
+    print(format_table(language_models))
+    print(f"\nwritten: {run}/{{simulst.tsv,lm.tsv,signature.txt,quality_latency.png,staircase.png}}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+#!/usr/bin/env python
+"""Writes the table of options in README.md from the dataclasses that define them.
+
+    python scripts/options_table.py            prints the table
+    python scripts/options_table.py --write    puts it into README.md, between its two markers
+
+fairseq-train --help never shows the options of a plugin, so the README must.
+"""
+
+import argparse
+import dataclasses
+import re
+from pathlib import Path
+
+from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
+from leap_fairseq.models.options import AttentionOptions, SpeechAttentionOptions, WaitkOptions
+from leap_fairseq.modules import ATTENTION_KINDS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- options: made by scripts/options_table.py -->", "<!-- end of options -->"
+FAMILIES = {
+    "leap_transformer_lm": LeapTransformerLanguageModelConfig,
+    "leap_convtransformer": SpeechAttentionOptions,
+    "leap_convtransformer_simul_trans": WaitkOptions,
+}
+
+
+def own_fields(config):
+    """The options that this project adds to fairseq's, in the order of the classes."""
+    ours = [cls for cls in reversed(config.__mro__) if cls.__module__.startswith("leap_fairseq")]
+    names = {name for cls in ours for name in cls.__dict__.get("__annotations__", {})}
+    return [field for field in dataclasses.fields(config) if field.name in names]
+
+
+def options_table():
+    """The table in Markdown: option, default, choices, the models that have it, and what it does."""
+    rows = {}
+    for family, config in FAMILIES.items():
+        for field in own_fields(config):
+            rows.setdefault(field.name, (field, []))[1].append(f"`{family}`")
+    shared = {field.name for field in dataclasses.fields(AttentionOptions)}
+    lines = ["| option | default | models | meaning |", "|---|---|---|---|"]
+    for name, (field, families) in sorted(rows.items(), key=lambda item: item[0] in shared):
+        flag = f"`--{name.replace('_', '-')}`"
+        meaning = field.metadata["help"]
+        if name.endswith("_attention"):
+            meaning += ": " + ", ".join(f"`{kind}`" for kind in ATTENTION_KINDS)
+        models = "all" if len(families) == len(FAMILIES) else ", ".join(families)
+        lines.append(f"| {flag} | `{field.default}` | {models} | {meaning} |")
+    return "\n".join(lines)
+
+
+def with_table(text):
+    """A README with the present table between its markers.
+
+    Raises:
+        ValueError: it lacks the markers.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"no markers in the text: {BEGIN} ... {END}")
+    return pattern.sub(lambda _: f"{BEGIN}\n{options_table()}\n{END}", text)
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    if parser.parse_args().write:
+        README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(options_table())
+
+
+if __name__ == "__main__":
+    main()

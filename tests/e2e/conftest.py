@@ -1,0 +1,241 @@
+"""Real command lines on tiny data: every model is trained once a session.
+
+`run` starts a process, as a user does; `run_forked` saves its slow imports (see command_server). Both run without
+PYTHONPATH, from a folder that is not the repository's, and show the output of a command that does not end as it should.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_server import PLUGIN, ROOT, CommandServer
+
+SCRIPTS = Path(sys.executable).parent
+
+LM_OPTIONS = (
+    "--task language_modeling --arch leap_transformer_lm_tiny --decoder-layers 2 --dropout 0 --tokens-per-sample 64 "
+    "--max-tokens 512 --optimizer adam --lr 0.002 --cpu --seed 1 --log-format simple --log-interval 1 "
+    "--no-epoch-checkpoints"
+)
+SPEECH_OPTIONS = (
+    "--task speech_to_text --config-yaml config_st.yaml --train-subset train_st --valid-subset dev_st "
+    "--encoder-layers 2 --decoder-layers 1 --dropout 0 --max-source-positions 1000 --max-target-positions 100 "
+    "--max-tokens 6000 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --optimizer adam --lr 0.002 "
+    "--cpu --seed 1 --log-format simple --no-epoch-checkpoints --num-workers 0 --validate-interval 100"
+)
+
+
+def pytest_collection_modifyitems(items):
+    """All tests of this folder are slow."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        code: exit code.
+        output: stdout and stderr.
+        reason: the last line.
+    """
+
+    def __init__(self, code, output):
+        self.code, self.output = code, output
+        self.reason = (output.strip().splitlines() or [""])[-1]
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Of all commands: no PYTHONPATH, one thread."""
+    hidden = ("PYTHONPATH", "PYTHONHOME", "PYTEST_CURRENT_TEST")
+    return {**{k: v for k, v in os.environ.items() if k not in hidden}, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory):
+    """The folder that commands run in by default."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="session")
+def run(environment, elsewhere):
+    """A function: runs a script of the environment (or python) in a process of its own; returns its output."""
+
+    def run_command(command, *args, cwd=elsewhere, stdin="", code=0):
+        finished = subprocess.run(
+            [SCRIPTS / command, *map(str, args)],
+            cwd=cwd,
+            env=environment,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return expect(command, args, Outcome(finished.returncode, finished.stdout), code)
+
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def run_forked(environment, elsewhere, tmp_path_factory):
+    """A function: as `run`, with the slow imports made beforehand."""
+    server = CommandServer(environment, tmp_path_factory.mktemp("server"))
+
+    def run_command(command, *args, cwd=elsewhere, stdin="", code=0, imports=()):
+        return expect(command, args, Outcome(*server.run(command, args, cwd, stdin, imports)), code)
+
+    yield run_command
+    server.close()
+
+
+def expect(command, args, outcome, code):
+    """Returns the outcome, if the exit code is the expected one; None stands for all codes but 0."""
+    wrong = outcome.code == 0 if code is None else outcome.code != code
+    if wrong:
+        tail = outcome.output[-6000:]
+        pytest.fail(f"{command} {' '.join(map(str, args))}\nended with {outcome.code}:\n{tail}", pytrace=False)
+    return outcome
+
+
+@pytest.fixture(scope="session")
+def lm_text(run_forked, tmp_path_factory):
+    """Some lines of real English: {split}.txt."""
+    folder = tmp_path_factory.mktemp("text")
+    run_forked(ROOT / "data_prep/make_pydoc_text.py", folder / "whole")
+    for split, count in (("train", 150), ("valid", 21), ("test", 22)):
+        lines = (folder / "whole" / f"{split}.txt").read_text(encoding="utf-8").splitlines()[:count]
+        text = "".join(" ".join(line.split()[:60]) + "\n" for line in lines)
+        (folder / f"{split}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lm_data(run, lm_text, tmp_path_factory):
+    """The folder of fairseq-preprocess."""
+    folder = tmp_path_factory.mktemp("lm") / "data"
+    splits = [
+        part for name in ("train", "valid", "test") for part in (f"--{name}pref", lm_text / f"{name}.txt")
+    ]
+    run("fairseq-preprocess", "--only-source", *splits, "--destdir", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lm_options(lm_data):
+    """A function: the options of fairseq-train for a language model."""
+    return lambda save, updates, *more, plugin=PLUGIN: [
+        *(lm_data, "--user-dir", plugin, *LM_OPTIONS.split()),
+        *("--save-dir", save, "--max-update", updates, *more),
+    ]
+
+
+@pytest.fixture(scope="session")
+def lm_checkpoint(run, lm_options, tmp_path_factory):
+    """A LeaP language model after 2 updates."""
+    folder = tmp_path_factory.mktemp("lm_leap")
+    run("fairseq-train", *lm_options(folder, 2))
+    return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def travel_corpus(run_forked, tmp_path_factory):
+    """40 + 8 + 8 spoken sentences in MuST-C's layout."""
+    folder = tmp_path_factory.mktemp("travel") / "corpus"
+    sizes = "--sentences-train 40 --sentences-dev 8 --sentences-test 8"
+    run_forked(ROOT / "data_prep/make_travel_corpus.py", folder, *sizes.split())
+    return folder
+
+
+def prepare(run_forked, corpus, out, vocab_size):
+    options = f"--vocab-size {vocab_size} --specaugment none"
+    run_forked(ROOT / "data_prep/prep_mustc.py", corpus, "--out", out, *options.split())
+    return out
+
+
+@pytest.fixture(scope="session")
+def speech_data(run_forked, travel_corpus, tmp_path_factory):
+    """Its features, manifests and vocabulary."""
+    return prepare(run_forked, travel_corpus, tmp_path_factory.mktemp("speech") / "data", 150)
+
+
+@pytest.fixture(scope="session")
+def other_speech_data(run_forked, travel_corpus, tmp_path_factory):
+    """The same with a smaller vocabulary."""
+    return prepare(run_forked, travel_corpus, tmp_path_factory.mktemp("other_speech") / "data", 60)
+
+
+@pytest.fixture(scope="session")
+def wavs(run_forked, travel_corpus, tmp_path_factory):
+    """The first three test sentences: [(path of the wav, reference)]."""
+    folder = tmp_path_factory.mktemp("eval")
+    run_forked(ROOT / "data_prep/make_eval_list.py", travel_corpus, "--out", folder, "--limit", 3)
+    paths = (folder / "tst-COMMON.wav_list").read_text(encoding="utf-8").splitlines()
+    return list(zip(paths, (folder / "tst-COMMON.target").read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.fixture(scope="session")
+def speech_options(speech_data):
+    """A function: the options of fairseq-train for a speech model."""
+    return lambda arch, save, updates, *more, data=speech_data, plugin=PLUGIN: [
+        *(data, "--user-dir", plugin, "--arch", arch, *SPEECH_OPTIONS.split()),
+        *("--save-dir", save, "--max-update", updates, *more),
+    ]
+
+
+@pytest.fixture(scope="session")
+def offline_checkpoint(run, speech_options, tmp_path_factory):
+    """An offline translator after 2 updates."""
+    folder = tmp_path_factory.mktemp("offline")
+    run("fairseq-train", *speech_options("leap_convtransformer_tiny", folder, 2))
+    return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def simul_checkpoint(run_forked, speech_options, offline_checkpoint, tmp_path_factory):
+    """A wait-k translator for k = 1 to 3, its encoder from the offline one, trained until it writes words."""
+    folder = tmp_path_factory.mktemp("simul")
+    options = ("--waitk-lagging", "1-3", "--load-pretrained-encoder-from", offline_checkpoint)
+    run_forked("fairseq-train", *speech_options("leap_convtransformer_simul_trans_tiny", folder, 40, *options))
+    return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def generate_options(speech_data):
+    """A function: the options of fairseq-generate for a speech model."""
+    options = "--task speech_to_text --config-yaml config_st.yaml --gen-subset tst-COMMON_st --cpu --num-workers 0"
+    return lambda checkpoint, *more, data=speech_data, plugin=PLUGIN: [
+        *(data, "--user-dir", plugin, *options.split(), "--path", checkpoint, "--max-len-b", 30, *more)
+    ]
+
+
+@pytest.fixture(scope="session")
+def agent_options(tmp_path_factory):
+    """A function: writes the lists of some recordings; returns the options of simuleval and the folder it writes to."""
+
+    def write(checkpoint, recordings, *more):
+        folder = tmp_path_factory.mktemp("simuleval")
+        (folder / "source").write_text("".join(f"{path}\n" for path, _ in recordings), encoding="utf-8")
+        (folder / "target").write_text("".join(f"{text}\n" for _, text in recordings), encoding="utf-8")
+        fixed = "--agent-class leap_fairseq.agents.WaitkAgent --source-segment-size 160 --max-len-b 30"
+        lists = ("--source", folder / "source", "--target", folder / "target", "--output", folder / "out")
+        metrics = "--quality-metrics BLEU --latency-metrics LAAL AL AP DAL"
+        return [*fixed.split(), *metrics.split(), *lists, "--model-path", checkpoint, *more], folder / "out"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def interpret(run_forked, agent_options):
+    """A function: runs simuleval on some recordings; returns the lines of its instances.log."""
+
+    def evaluate(checkpoint, recordings, *more, start=run_forked):
+        options, out = agent_options(checkpoint, recordings, *more)
+        start("simuleval", *options)
+        return [json.loads(line) for line in (out / "instances.log").read_text(encoding="utf-8").splitlines()]
+
+    return evaluate

@@ -1,0 +1,72 @@
+"""A checkpoint that is refused or damaged is named in one line, whatever torch says; all else passes unchanged."""
+
+import pickle
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+
+import leap_fairseq  # noqa: F401  (applies the repairs)
+from leap_fairseq.repairs.checkpoints import repair_checkpoint_messages
+from leap_fairseq.repairs.replacing import original
+
+CHECKED = pytest.mark.skipif(not hasattr(torch.serialization, "add_safe_globals"), reason="this torch checks nothing")
+
+
+class Foreign:
+    def __reduce__(self):
+        return eval, ("1",)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"model": {"weight": torch.zeros(1000)}, "args": None, "cfg": None}, path)
+    return path
+
+
+@pytest.mark.parametrize("content", ["half", "empty", "text", "pickle"])
+def test_damaged(whole, content):
+    half = whole.read_bytes()[:900]
+    contents = {"half": half, "empty": b"", "text": b"version https", "pickle": pickle.dumps([1], 2)[:3]}
+    whole.write_bytes(contents[content])
+    with pytest.raises((RuntimeError, EOFError, pickle.UnpicklingError)) as error:
+        checkpoint_utils.load_checkpoint_to_cpu(str(whole))
+    message = str(error.value)
+    assert message.startswith(f"{whole}: not a whole checkpoint (") and "copy it again" in message
+    assert "\n" not in message and error.value.__suppress_context__
+
+
+@CHECKED
+def test_foreign_type(whole):
+    torch.save({"model": {}, "args": Foreign()}, whole)
+    with pytest.raises(pickle.UnpicklingError) as error:
+        checkpoint_utils.load_checkpoint_to_cpu(str(whole))
+    message = str(error.value)
+    assert message.startswith(f"{whole}: Unsupported global") and "eval" in message
+    assert "\n" not in message and "weights_only" not in message and error.value.__suppress_context__
+
+
+@CHECKED
+def test_torch_alone_proposes_to_load_unchecked(whole):
+    torch.save({"args": Foreign()}, whole)
+    with pytest.raises(pickle.UnpicklingError, match="weights_only` set to `False` will likely succeed"):
+        original(checkpoint_utils.load_checkpoint_to_cpu)(str(whole))
+
+
+def test_other_errors_and_whole_files_pass(whole, monkeypatch, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "missing.pt"))
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(RuntimeError, match="^out of memory$"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(whole))
+
+
+def test_twice_is_once():
+    before = checkpoint_utils.load_checkpoint_to_cpu
+    repair_checkpoint_messages()
+    assert checkpoint_utils.load_checkpoint_to_cpu is before is not original(before)
