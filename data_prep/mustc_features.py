@@ -1,4 +1,4 @@
-"""The features of a corpus in MuST-C's layout: one zip, the CMVN statistics of its training clips, and what was skipped.
+"""The features of a corpus in MuST-C's layout: one zip, the CMVN of its training clips, and what was skipped.
 
 A part of `prep_mustc`. Each talk is opened once and its segments are cut alone; the order of the clips, and with it
 every byte, is that of the text files, however many processes work.
@@ -43,9 +43,7 @@ class TalkJob(NamedTuple):
     times: List[Tuple[float, float]]
 
 
-def extract_features(
-    stages: Stages, root: Union[str, Path], tgt_lang: str, corpus: Corpus, processes: int
-) -> Clips:
+def extract_features(stages: Stages, root: Union[str, Path], tgt_lang: str, corpus: Corpus, processes: int) -> Clips:
     """Writes fbank80.zip, gcmvn.npz and skipped_clips.tsv, or finds them done.
 
     Args:

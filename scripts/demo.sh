@@ -14,14 +14,14 @@ RUN=runs/demo
 WAITK_RANGE=1-12          # k of training, drawn anew for each batch
 WAITK_TEST="1 4 12"       # k of evaluation
 RATIO=4                   # encoder frames of 40 ms in one pre-decision
-UPDATES=600
-LM_UPDATES=250
+UPDATES=1500
+LM_UPDATES=400
 TEST_SENTENCES=50
 
 bash scripts/setup.sh
 export PATH="$PWD/.venv/bin:$PATH"
 # Idle threads that spin take the cores from those that work, by a factor of ten where something else runs too.
-export OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1
 
 say() { printf '\n\033[1m[demo %s] %s\033[0m\n' "$(date +%T)" "$*"; }
 
@@ -59,15 +59,26 @@ train() {
     fi
     fairseq-train "$@" --user-dir leap_fairseq --save-dir "$folder" --cpu --num-workers 0 --seed 1 \
         --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints --no-progress-bar \
-        --log-format simple --log-interval 20 2>&1 | tee -a "$folder/train.log" | progress
+        --log-format simple --log-interval 50 2>&1 | tee -a "$folder/train.log" | progress "${folder##*/}"
     touch "$folder/finished"
 }
 
-# progress: the lines of fairseq-train that say how far it is, shortened; and its errors.
+# progress NAME: the lines of fairseq-train that say how far it is, shortened; and its errors.
 progress() {
-    sed -unE -e 's/.*train_inner.* loss=([^,]+),.* ppl=([^,]+),.*num_updates=([0-9]+).*/  update \3: loss \1, perplexity \2/p' \
-        -e 's/.*INFO . ([a-z_]+) . epoch.*valid on.* loss ([0-9.]+) .*ppl ([0-9.]+) .*/  validation: loss \2, perplexity \3/p' \
-        -e '/Error|error:/p'
+    sed -unE \
+        -e "s/.*train_inner.* loss=([^,]+),.* ppl=([^,]+),.*num_updates=([0-9]+).*/$1, update \3: loss \1, perplexity \2/p" \
+        -e "s/.*valid on.* loss ([0-9.]+) .*ppl ([0-9.]+) .*/$1, validation: loss \1, perplexity \2/p" \
+        -e "/Error|error:/p"
+}
+
+# both FUNCTION: calls it for leap and for softmax at the same time, a core each: threads gain little on small models.
+both() {
+    local leap softmax status=0
+    "$1" leap & leap=$!
+    "$1" softmax & softmax=$!
+    wait "$leap" || status=$?
+    wait "$softmax" || status=$?
+    return "$status"
 }
 
 # fingerprint FILE: changes with what the file holds, so that what was made from it is made again.
@@ -75,12 +86,12 @@ fingerprint() { cksum <"$1" | cut -d' ' -f1; }
 
 train_translator() {
     train "$RUN/translator-$1" "$RUN/data" --task speech_to_text --config-yaml config_st.yaml \
-        --train-subset train_st --valid-subset dev_st --max-tokens 12000 --required-batch-size-multiple 1 \
+        --train-subset train_st --valid-subset dev_st --max-tokens 5000 --required-batch-size-multiple 1 \
         --arch leap_convtransformer_simul_trans_tiny --encoder-self-attention "$1" --decoder-self-attention "$1" \
         --decoder-cross-attention "$1" --waitk-lagging "$WAITK_RANGE" --fixed-pre-decision-ratio "$RATIO" \
-        --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --report-accuracy \
-        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 5 --lr 2e-3 --lr-scheduler inverse_sqrt \
-        --warmup-updates 200 --max-update "$UPDATES"
+        --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --report-accuracy --dropout 0 \
+        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 5 --lr 2e-3 --lr-scheduler polynomial_decay \
+        --warmup-updates 100 --total-num-update "$UPDATES" --max-update "$UPDATES"
 }
 
 train_lm() {
@@ -105,47 +116,44 @@ preprocess_text() {
 stream() {
     local out="$RUN/simuleval/$1-k$2"
     rm -rf "$out"
-    OMP_NUM_THREADS=1 simuleval --agent-class leap_fairseq.agents.WaitkAgent \
+    simuleval --agent-class leap_fairseq.agents.WaitkAgent \
         --model-path "$RUN/translator-$1/checkpoint_best.pt" --data-bin "$RUN/data" --test-waitk-lagging "$2" \
         --source "$RUN/eval/tst-COMMON.wav_list" --target "$RUN/eval/tst-COMMON.target" --output "$out" \
         --source-segment-size $((RATIO * 40)) --quality-metrics BLEU --latency-metrics LAAL AL AP DAL \
         >"$out.log" 2>&1 || { tail -n 20 "$out.log"; return 1; }
-    tail -n 2 "$out.log"
+    printf '%s attention, k = %s: ' "$1" "$2"
+    tail -n 1 "$out.log" | awk '{ printf "BLEU %.1f, LAAL %.0f ms\n", $1, $2 }'
 }
 
 mkdir -p "$RUN/simuleval"
-say "1/7 the corpus: English-German travel phrases, voiced"
+say "1/6 the corpus: English-German travel phrases, voiced"
 once corpus python data_prep/make_travel_corpus.py "$RUN/corpus" --sentences-train 4000 --sentences-dev 100 \
     --sentences-test 100 --seed 1
 
-say "2/7 features, vocabulary, manifests"
+say "2/6 features, vocabulary, manifests"
 once data python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st --vocab-size 300 --specaugment none \
     --out "$RUN/data" -j 2
 once eval python data_prep/make_eval_list.py "$RUN/corpus" --split tst-COMMON --out "$RUN/eval" --limit "$TEST_SENTENCES"
 
-step=3
-for attention in leap softmax; do
-    say "$step/7 a wait-k translator with $attention attention, $UPDATES updates"
-    train_translator "$attention"
-    step=$((step + 1))
-done
+say "3/6 two wait-k translators, with LeaP and with softmax attention: $UPDATES updates each, five to ten minutes"
+both train_translator
 
-say "5/7 streaming through SimulEval"
-for k in $WAITK_TEST; do
-    for attention in leap softmax; do
-        echo "$attention attention, k = $k"
-        once "stream-$attention-k$k" stream "$attention" "$k" \
-            "$(fingerprint "$RUN/translator-$attention/checkpoint_best.pt")"
+say "4/6 streaming through SimulEval"
+stream_all() {
+    local k
+    for k in $WAITK_TEST; do
+        once "stream-$1-k$k" stream "$1" "$k" "$(fingerprint "$RUN/translator-$1/checkpoint_best.pt")"
     done
-done
+}
+both stream_all
 
-say "6/7 a language model on the Python reference manual"
+say "5/6 a language model on the Python reference manual"
 once text python data_prep/make_pydoc_text.py "$RUN/text"
 once text-bin preprocess_text
+both train_lm
 for attention in leap softmax; do
-    train_lm "$attention"
     once "lm-$attention-eval" evaluate_lm "$attention" "$(fingerprint "$RUN/lm-$attention/checkpoint_best.pt")"
 done
 
-say "7/7 the results"
+say "6/6 the results"
 python scripts/demo_report.py "$RUN"

@@ -16,6 +16,4 @@ def assert_same(actual, expected, dtype=None, what=""):
     tolerance = ABSOLUTE[dtype or expected.dtype] * scale
     assert actual.shape == expected.shape, f"{what}: shape {tuple(actual.shape)} != {tuple(expected.shape)}"
     assert torch.isfinite(actual).all(), f"{what}: not finite"
-    torch.testing.assert_close(
-        actual.double(), expected.double(), atol=tolerance, rtol=0, msg=lambda m: f"{what}: {m}"
-    )
+    torch.testing.assert_close(actual.double(), expected.double(), atol=tolerance, rtol=0, msg=lambda m: f"{what}: {m}")

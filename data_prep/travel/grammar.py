@@ -7,11 +7,10 @@ translator that waits knows more, and one that has heard the whole sentence has 
 
 from typing import Callable, Dict, Iterator, List
 
+from leap_fairseq.speech.files import DataError
 from travel import plans, town, transport
 from travel.choices import Choices
 from travel.lexicon import Pair
-
-from leap_fairseq.speech.files import DataError
 
 MIN_WORDS, MAX_WORDS = 6, 14
 """Of an English sentence: about 2 to 4.5 s of speech."""

@@ -8,7 +8,7 @@ the tiles are the blocks and nothing is gathered.
 Shape legend: B batch, H heads, T queries, S keys, V values, F features, M key blocks, R tiles, L queries of a tile.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +37,7 @@ class Tiles(NamedTuple):
     aligned: bool
 
 
-def blockwise(
-    q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state
-):
+def blockwise(q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state):
     """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S)."""
     inputs = head_inputs(q, k, v, visible, query_proportion, key_proportion, key_padding_mask)
     if inputs.visible.numel() and bool(inputs.visible[0] == inputs.visible[-1]):

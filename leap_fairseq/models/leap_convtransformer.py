@@ -1,4 +1,4 @@
-"""``leap_convtransformer``: offline speech recognition and translation, fairseq's ConvTransformer with linear attention.
+"""``leap_convtransformer``: offline speech recognition and translation, a ConvTransformer with linear attention.
 
 Shape legend: B batch, T feature frames, S = ceil(T / 4) encoder frames, C model dimension.
 """
@@ -30,7 +30,7 @@ SUBSAMPLING = 4
 
 @register_model("leap_convtransformer")
 class LeapConvTransformerModel(ConvTransformerModel):
-    """Convolutional subsampling, a transformer encoder and a transformer decoder, with a chosen attention in each block.
+    """Convolutional subsampling, a transformer encoder and decoder, with a chosen attention in each block.
 
     Source:
         Inaguma et al., ESPnet-ST, ACL 2020 (the network); Agostinelli, Hong, Chen, LeaPformer, ICML 2024.

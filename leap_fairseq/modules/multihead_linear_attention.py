@@ -8,7 +8,7 @@ Shape legend: B batch, T queries, S keys, H heads, K head dimension, C model dim
 
 import math
 from dataclasses import replace
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from fairseq.incremental_decoding_utils import with_incremental_state
@@ -20,13 +20,12 @@ from leap_fairseq.attention import (
     FEATURE_MAPS,
     LeapProportion,
     LinearAttentionState,
-    attention_weights,
     full_visibility,
-    prefix_attention,
     static_proportion,
 )
 from leap_fairseq.attention.inputs import silence_padding
 from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.modules.attention_heads import Heads, token_positions, visible_prefix
 from leap_fairseq.modules.attention_memory import AttentionMemory, SourceMemory
 
 LINEAR_KINDS = ("leap", "cosformer", "relu", "elu")
@@ -147,13 +146,18 @@ class MultiheadLinearAttention(nn.Module):
             The output [T, B, C], and weights [B, T, S] ([H, B, T, S] for each head) or None.
 
         Raises:
-            ValueError: a mask that is not a prefix, or weights of a self-attention whose keys are no longer there.
+            ValueError: a mask that is not a prefix or comes with an incremental state, or weights of a self-attention
+                whose keys are no longer there.
         """
         if before_softmax:
             raise ValueError("before_softmax is not available: linear attention has no softmax")
         padding = None if key_padding_mask is None else key_padding_mask.to(torch.bool)
         if padding is not None and query is key:
             query = _silence_infinite(query, padding)
+        if attn_mask is not None and incremental_state is not None:
+            raise ValueError(
+                "attn_mask and incremental_state do not go together: a step's visibility is its schedule's"
+            )
         if incremental_state is None:
             out, weights = self._all_at_once(query, key, value, padding, attn_mask, need_weights)
         else:
@@ -186,20 +190,20 @@ class MultiheadLinearAttention(nn.Module):
         if attn_mask is None:
             visible = self.schedule(query.shape[0], key.shape[0], 0)
         else:
-            visible = _visible_prefix(attn_mask)
-        key_positions = _positions(key, padding)
-        query_positions = key_positions if self.self_attention else _positions(query, None)
+            visible = visible_prefix(attn_mask)
+        key_positions = token_positions(key, padding)
+        query_positions = key_positions if self.self_attention else token_positions(query, None)
         heads = self._heads(query, key, value, padding, query_positions, key_positions)
-        return self._prefix(heads, visible, padding), self._weights(heads, visible, padding) if need_weights else None
+        return heads.attend(visible), heads.weights(visible) if need_weights else None
 
     def _self_step(self, memory, query, key, value, padding, need_weights):
         """The next tokens of a sequence whose earlier tokens are in the memory."""
         if need_weights:
             raise ValueError("no weights in incremental self-attention: the state does not hold the earlier keys")
         visible = self.schedule(query.shape[0], memory.keys + key.shape[0], memory.queries) - memory.keys
-        positions = memory.positions.unsqueeze(1) + _positions(key, padding)
+        positions = memory.positions.unsqueeze(1) + token_positions(key, padding)
         heads = self._heads(query, key, value, padding, positions, positions)
-        out, state = self._step(memory.state, heads, visible, padding)
+        out, state = heads.step(memory.state, visible)
         seen = key.shape[0] if padding is None else (~padding).sum(1)
         memory = replace(
             memory,
@@ -216,61 +220,28 @@ class MultiheadLinearAttention(nn.Module):
         memory = memory.at_source(SourceMemory.of(key, value, padding), int(visible[0]))
         last = int(visible[-1])
         new = slice(memory.keys, last)
-        query_positions, key_positions = memory.queries + _positions(query, None), _positions(key, padding)
-        new_padding = _cut(padding, new)
-        heads = self._heads(query, key[new], value[new], new_padding, query_positions, _cut(key_positions, new))
-        out, state = self._step(memory.state, heads, visible - memory.keys, new_padding)
+        query_positions, key_positions = memory.queries + token_positions(query, None), token_positions(key, padding)
+        heads = self._heads(query, key[new], value[new], _cut(padding, new), query_positions, key_positions[:, new])
+        out, state = heads.step(memory.state, visible - memory.keys)
         weights = None
         if need_weights:
-            everything = self._heads(query, key, value, padding, query_positions, key_positions)
-            weights = self._weights(everything, visible, padding)
+            weights = self._heads(query, key, value, padding, query_positions, key_positions).weights(visible)
         return out, weights, replace(memory, state=state, keys=last, queries=memory.queries + query.shape[0])
 
-    def _step(self, state: LinearAttentionState, heads: "_Heads", visible: Tensor, padding: Optional[Tensor]):
-        """Output [B, T, H, K] and the state that has absorbed the new keys."""
-        after = state.absorb(heads.k, heads.v, heads.key_proportion, padding)
-        if bool((visible == heads.k.shape[1]).all()):
-            return after.read(heads.q, heads.query_proportion, self.normalizer_floor), after
-        return self._prefix(heads, visible, padding, state), after
-
-    def _heads(self, query, key, value, padding, query_positions, key_positions) -> "_Heads":
+    def _heads(self, query, key, value, padding, query_positions, key_positions) -> Heads:
         """Queries and keys behind the feature map, values, and proportions; padded inputs are silenced first."""
         # Silencing before the projection: 0 * inf would otherwise reach the gradient of its weight.
         k_in, v_in = (silence_padding(x.transpose(0, 1), padding) for x in (key, value))
         inputs = (self.q_proj(query.transpose(0, 1)) * self.scaling, self.k_proj(k_in), self.v_proj(v_in))
         q, k, v = (x.unflatten(-1, (self.num_heads, self.head_dim)) for x in inputs)
         q, k, v = self.feature_map(q), self.feature_map(k), self._drop_keys(v)
+        p_q = p_k = None
         if self.attention == "leap":
-            return _Heads(q, k, v, self.q_LeaP(q), self.k_LeaP(k))
-        if self.attention == "cosformer":
+            p_q, p_k = self.q_LeaP(q), self.k_LeaP(k)
+        elif self.attention == "cosformer":
             p_q = static_proportion(query_positions, self.max_positions[0]).unsqueeze(-1).expand(q.shape[:-1])
             p_k = static_proportion(key_positions, self.max_positions[1]).unsqueeze(-1).expand(k.shape[:-1])
-            return _Heads(q, k, v, p_q, p_k)
-        return _Heads(q, k, v, None, None)
-
-    def _prefix(self, heads: "_Heads", visible, padding, initial_state=None) -> Tensor:
-        return prefix_attention(
-            heads.q,
-            heads.k,
-            heads.v,
-            visible,
-            query_proportion=heads.query_proportion,
-            key_proportion=heads.key_proportion,
-            key_padding_mask=padding,
-            normalizer_floor=self.normalizer_floor,
-            initial_state=initial_state,
-        )
-
-    def _weights(self, heads: "_Heads", visible, padding) -> Tensor:
-        return attention_weights(
-            heads.q,
-            heads.k,
-            visible,
-            query_proportion=heads.query_proportion,
-            key_proportion=heads.key_proportion,
-            key_padding_mask=padding,
-            normalizer_floor=self.normalizer_floor,
-        )
+        return Heads(q, k, v, p_q, p_k, padding, self.normalizer_floor)
 
     def _drop_keys(self, v: Tensor) -> Tensor:
         # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,
@@ -292,33 +263,6 @@ class MultiheadLinearAttention(nn.Module):
         if self.encoder_decoder_attention:
             return AttentionMemory(state)
         return AttentionMemory(state, positions=torch.zeros(query.shape[1], dtype=torch.int64, device=query.device))
-
-
-class _Heads(NamedTuple):
-    """Arguments of the core, [B, T, H, K] and [B, S, H, K], proportions without K or None."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    query_proportion: Optional[Tensor]
-    key_proportion: Optional[Tensor]
-
-
-def _positions(x: Tensor, padding: Optional[Tensor]) -> Tensor:
-    """Positions [B, T] of the tokens of x [T, B, C] from 0, padding not counted."""
-    if padding is None:
-        return torch.arange(x.shape[0], device=x.device).expand(x.shape[1], -1)
-    return ((~padding).cumsum(1) - 1).clamp(min=0)
-
-
-def _visible_prefix(attn_mask: Tensor) -> Tensor:
-    """Reads a mask [T, S] as visible counts [T]."""
-    seen = ~attn_mask if attn_mask.dtype == torch.bool else attn_mask >= 0
-    visible = seen.sum(-1)
-    prefix = torch.arange(seen.shape[-1], device=seen.device) < visible.unsqueeze(-1)
-    if not torch.equal(prefix, seen) or bool((visible[1:] < visible[:-1]).any()):
-        raise ValueError("attn_mask must leave each query a prefix of the keys that does not shrink")
-    return visible
 
 
 def _silence_infinite(query: Tensor, padding: Tensor) -> Tensor:

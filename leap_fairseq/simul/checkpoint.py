@@ -114,7 +114,9 @@ def check_streaming(data_cfg) -> None:
         if given != wanted:
             raise ValueError(f"the data YAML sets {key} to {given}, the streaming features have {wanted}")
     if data_cfg.pre_tokenizer.get("tokenizer") is not None:
-        raise ValueError("the data YAML sets pre_tokenizer, which cannot be undone in a stream: use SentencePiece alone")
+        raise ValueError(
+            "the data YAML sets pre_tokenizer, which cannot be undone in a stream: use SentencePiece alone"
+        )
     if data_cfg.bpe_tokenizer.get("bpe") != "sentencepiece":
         raise ValueError(
             f"the data YAML sets bpe_tokenizer to {data_cfg.bpe_tokenizer.get('bpe')}: the streaming translator makes "

@@ -1,8 +1,8 @@
 """Reads corpora in MuST-C's layout, versions 1 to 3.
 
-    ROOT/en-de/data/SPLIT/wav/TALK.wav
-    ROOT/en-de/data/SPLIT/txt/SPLIT.yaml      one {duration, offset, speaker_id, wav} a segment, times in seconds
-    ROOT/en-de/data/SPLIT/txt/SPLIT.en, .de   one sentence a line, parallel to the YAML
+ROOT/en-de/data/SPLIT/wav/TALK.wav
+ROOT/en-de/data/SPLIT/txt/SPLIT.yaml      one {duration, offset, speaker_id, wav} a segment, times in seconds
+ROOT/en-de/data/SPLIT/txt/SPLIT.en, .de   one sentence a line, parallel to the YAML
 """
 
 from collections import defaultdict

@@ -84,7 +84,9 @@ def assert_equal_runs(actual, expected, dtype=None):
 
 @pytest.mark.parametrize("algorithm", FAST)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("t, s", [(n, n) for n in LENGTHS] + [(1, 100), (2, 65), (65, 2), (63, 100), (100, 63), (64, 1)])
+@pytest.mark.parametrize(
+    "t, s", [(n, n) for n in LENGTHS] + [(1, 100), (2, 65), (65, 2), (63, 100), (100, 63), (64, 1)]
+)
 def test_equals_naive_for_every_schedule_and_length(algorithm, schedule, t, s):
     visible = SCHEDULES[schedule](t, s)
     tensors, mask = make_inputs(t, s, padding="right")

@@ -118,9 +118,7 @@ def lm_text(run_forked, tmp_path_factory):
 def lm_data(run, lm_text, tmp_path_factory):
     """The folder of fairseq-preprocess."""
     folder = tmp_path_factory.mktemp("lm") / "data"
-    splits = [
-        part for name in ("train", "valid", "test") for part in (f"--{name}pref", lm_text / f"{name}.txt")
-    ]
+    splits = [part for name in ("train", "valid", "test") for part in (f"--{name}pref", lm_text / f"{name}.txt")]
     run("fairseq-preprocess", "--only-source", *splits, "--destdir", folder)
     return folder
 

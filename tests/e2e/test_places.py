@@ -13,9 +13,7 @@ COMMANDS = ("fairseq-train", "fairseq-validate", "fairseq-eval-lm", "fairseq-gen
 
 
 @pytest.fixture(scope="module")
-def start(
-    run_forked, lm_data, lm_options, lm_checkpoint, generate_options, simul_checkpoint, tmp_path_factory
-):
+def start(run_forked, lm_data, lm_options, lm_checkpoint, generate_options, simul_checkpoint, tmp_path_factory):
     """A function: starts a command with the plugin given in some way."""
 
     def start_command(command, plugin, **options):

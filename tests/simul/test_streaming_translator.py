@@ -39,7 +39,9 @@ def translator(vocabulary, lagging=3, ratio=7, max_len_b=30, seed=0, endless=Fal
     if endless:
         model.decoder.output_projection.weight.data[dictionary.eos()] = 0
     cmvn = GlobalCmvn(np.full(80, 10.0, np.float32), np.full(80, 3.0, np.float32))
-    return StreamingTranslator(model, dictionary, StreamingDetokenizer(model_file), cmvn, max_len_b=max_len_b, **options)
+    return StreamingTranslator(
+        model, dictionary, StreamingDetokenizer(model_file), cmvn, max_len_b=max_len_b, **options
+    )
 
 
 def noise(ms, seed=0, rate=RATE):
