@@ -14,8 +14,8 @@ RUN=runs/demo
 WAITK_RANGE=1-12          # k of training, drawn anew for each batch
 WAITK_TEST="1 4 12"       # k of evaluation
 RATIO=4                   # encoder frames of 40 ms in one pre-decision
-UPDATES=1500
-LM_UPDATES=400
+UPDATES=2000
+LM_UPDATES=250
 TEST_SENTENCES=50
 
 bash scripts/setup.sh

@@ -231,7 +231,8 @@ class MultiheadLinearAttention(nn.Module):
     def _heads(self, query, key, value, padding, query_positions, key_positions) -> Heads:
         """Queries and keys behind the feature map, values, and proportions; padded inputs are silenced first."""
         # Silencing before the projection: 0 * inf would otherwise reach the gradient of its weight.
-        k_in, v_in = (silence_padding(x.transpose(0, 1), padding) for x in (key, value))
+        k_in = silence_padding(key.transpose(0, 1), padding)
+        v_in = k_in if value is key else silence_padding(value.transpose(0, 1), padding)
         inputs = (self.q_proj(query.transpose(0, 1)) * self.scaling, self.k_proj(k_in), self.v_proj(v_in))
         q, k, v = (x.unflatten(-1, (self.num_heads, self.head_dim)) for x in inputs)
         q, k, v = self.feature_map(q), self.feature_map(k), self._drop_keys(v)
