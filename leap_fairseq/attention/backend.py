@@ -8,13 +8,14 @@ from typing import Optional
 from torch import Tensor
 
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
-from leap_fairseq.attention.inputs import check_arguments
+from leap_fairseq.attention.inputs import check_arguments, without_autocast
 from leap_fairseq.attention.naive import naive
 from leap_fairseq.attention.state import LinearAttentionState, state
 
 ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state}
 
 
+@without_autocast
 def prefix_attention(
     q: Tensor,
     k: Tensor,

@@ -3,7 +3,8 @@
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
 """
 
-from typing import NamedTuple, Optional
+import functools
+from typing import Callable, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -26,6 +27,22 @@ class HeadInputs(NamedTuple):
     key_features: Tensor
     values: Tensor
     visible: Tensor
+
+
+def without_autocast(function: Callable) -> Callable:
+    """Keeps autocast (fairseq's ``--amp``) from doing the sums of a function in half precision.
+
+    Args:
+        function: its first tensor argument says on which device it works.
+    """
+
+    @functools.wraps(function)
+    def in_full_precision(*args, **kwargs):
+        device = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)).device
+        with torch.autocast(device.type, enabled=False):
+            return function(*args, **kwargs)
+
+    return in_full_precision
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:

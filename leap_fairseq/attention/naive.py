@@ -12,7 +12,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.inputs import silence_padding, sum_dtype
+from leap_fairseq.attention.inputs import silence_padding, sum_dtype, without_autocast
 
 
 def raw_weights(
@@ -34,6 +34,7 @@ def raw_weights(
     return weights.masked_fill(hidden.to(weights.device), 0)
 
 
+@without_autocast
 def attention_weights(
     q: Tensor,
     k: Tensor,

@@ -16,7 +16,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype
+from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype, without_autocast
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class LinearAttentionState:
         """[B, H, F]."""
         return self.kvz[..., -1]
 
+    @without_autocast
     def absorb(
         self,
         k: Tensor,
@@ -88,6 +89,7 @@ class LinearAttentionState:
         self._check(features)
         return LinearAttentionState(self.kvz + features.transpose(-1, -2) @ values)
 
+    @without_autocast
     def sums(self, q: Tensor, query_proportion: Optional[Tensor] = None) -> Tensor:
         """Numerator and denominator (last column) of the queries, [B, H, T, V + 1]."""
         features = query_side(q, query_proportion)

@@ -221,7 +221,10 @@ class MultiheadLinearAttention(nn.Module):
         last = int(visible[-1])
         new = slice(memory.keys, last)
         query_positions, key_positions = memory.queries + token_positions(query, None), token_positions(key, padding)
-        heads = self._heads(query, key[new], value[new], _cut(padding, new), query_positions, key_positions[:, new])
+        new_key = key[new]
+        new_value = new_key if value is key else value[new]
+        new_padding = None if padding is None else padding[:, new]
+        heads = self._heads(query, new_key, new_value, new_padding, query_positions, key_positions[:, new])
         out, state = heads.step(memory.state, visible - memory.keys)
         weights = None
         if need_weights:
@@ -269,7 +272,3 @@ class MultiheadLinearAttention(nn.Module):
 def _silence_infinite(query: Tensor, padding: Tensor) -> Tensor:
     # A padded query reaches no other row, but 0 * inf would reach the gradient of the projection.
     return query.masked_fill(padding.t().unsqueeze(-1) & ~torch.isfinite(query), 0)
-
-
-def _cut(x: Optional[Tensor], positions: slice) -> Optional[Tensor]:
-    return None if x is None else x[:, positions]

@@ -203,6 +203,21 @@ def test_half_precision_keeps_its_sums_in_float32(dtype, algorithm):
     assert_same(out.float(), torch.full_like(out.float(), 4.0), what="sum")
 
 
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_autocast_leaves_the_sums_alone(algorithm):
+    n = 1000
+    ones = torch.ones(1, n, 1, 2)
+    visible = torch.tensor([n - 1, n])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (ones[0, :, 0] @ ones[0, 0, 0]).dtype == torch.bfloat16
+        out = prefix_attention(ones[:, :2], ones, ones * 1.001, visible, algorithm=algorithm)
+        state = LinearAttentionState.zeros(1, 1, 2, 2, reweighted=False).absorb(ones, ones)
+        weights = attention_weights(ones[:, :2], ones, visible)
+    assert_same(out, torch.full_like(out, 1.001), torch.float32)
+    assert_same(state.kvz, torch.full_like(state.kvz, float(n)), torch.float32)
+    assert_same(weights.sum(-1), torch.ones(1, 1, 2), torch.float32)
+
+
 def test_broken_variants_fail(monkeypatch):
     """The equality gate is not asleep: a mask off by one, an unsilenced padding and a lost state are all caught."""
     tensors, mask = make_inputs(65, 65, padding="left")
