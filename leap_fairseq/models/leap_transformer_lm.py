@@ -38,6 +38,48 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, section 4.2 (Wikitext-103).
     """
 
+    carries_state = True
+
+    def __init__(self, decoder):
+        super().__init__(decoder)
+        # Of training and of evaluation, so that a validation does not disturb the epoch that it interrupts.
+        self._carried = {True: {}, False: {}}
+
+    def forward(self, src_tokens, continues=None, **kwargs):
+        """Computes logits.
+
+        Args:
+            src_tokens: int64 [B, T].
+            continues: with ``--carry-state``, whether the tokens follow those of the last call; None to compute them
+                from nothing.
+            kwargs: as for fairseq's language models.
+
+        Returns:
+            Logits [B, T, vocabulary] (features, with an adaptive softmax), and fairseq's dictionary.
+        """
+        if continues is None:
+            return super().forward(src_tokens, **kwargs)
+        state = self._carried[self.training]
+        if not continues:
+            state.clear()
+        self.decoder.detach_state(state)
+        return self.decoder.forward_block(src_tokens, state)
+
+    @staticmethod
+    def check_carry(args):
+        """Refuses what cannot be carried.
+
+        Args:
+            args: the model's options.
+
+        Raises:
+            ValueError: softmax attention, whose state grows, or learned positions, which end.
+        """
+        if args.decoder_self_attention == "softmax":
+            raise ValueError("--carry-state needs linear attention: the state of softmax grows with the text")
+        if args.decoder_learned_pos:
+            raise ValueError("--carry-state needs positions without end: leave --decoder-learned-pos out")
+
     @classmethod
     def hub_models(cls):
         """There are no published checkpoints of this model."""

@@ -181,6 +181,17 @@ class MultiheadLinearAttention(nn.Module):
             self.set_incremental_state(incremental_state, "memory", memory.reorder(new_order))
         return incremental_state
 
+    def detach_state(self, incremental_state: dict) -> None:
+        """Cuts the graph behind the memory; the numbers stay.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+        """
+        memory = self.get_incremental_state(incremental_state, "memory")
+        if memory is not None:
+            state = LinearAttentionState(memory.state.kvz.detach())
+            self.set_incremental_state(incremental_state, "memory", replace(memory, state=state))
+
     def _get_input_buffer(self, incremental_state: Optional[dict]) -> dict:
         # fairseq's decoder layer asks for cached keys and values before every self-attention; here there are none.
         return {}

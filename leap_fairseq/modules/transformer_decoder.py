@@ -3,6 +3,7 @@
 Shape legend: B batch, T tokens, S source frames, C model dimension.
 """
 
+import math
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -14,6 +15,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
+from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer
 
 
@@ -97,8 +99,42 @@ class LeapTransformerDecoder(TransformerDecoder):
         """
         if full_context_alignment:
             raise ValueError("full_context_alignment is not available: the attention of this decoder is causal")
-        tokens, positions = self._next_tokens(prev_output_tokens, incremental_state)
-        x = self._embed(tokens, positions).transpose(0, 1)
+        tokens = prev_output_tokens
+        if incremental_state is not None:
+            tokens = prev_output_tokens[:, self._computed(incremental_state) :]
+            if not tokens.shape[1]:
+                raise ValueError(
+                    f"{prev_output_tokens.shape[1]} tokens given, but {self._computed(incremental_state)} have been "
+                    "computed: give the whole prefix with at least one more"
+                )
+        return self._features(tokens, encoder_out, incremental_state, alignment_layer, alignment_heads)
+
+    def forward_block(self, tokens: Tensor, incremental_state: Dict[str, Any]) -> Tuple[Tensor, Dict[str, list]]:
+        """Computes the next tokens of a text that need not be there any more: the state stands for it.
+
+        Args:
+            tokens: int64 [B, T], T >= 1, the tokens behind those of the last call.
+            incremental_state: a dictionary, empty before the first block; it holds the state afterwards.
+
+        Returns:
+            As ``forward``: logits [B, T, vocabulary] (features, with an adaptive softmax), and a dictionary.
+        """
+        features, extra = self._features(tokens, None, incremental_state, None, None)
+        return self.output_layer(features), extra
+
+    def detach_state(self, incremental_state: Dict[str, Any]) -> None:
+        """Cuts the graph behind a state, so that the next block is not trained through the ones before it.
+
+        Args:
+            incremental_state: of :meth:`forward_block`.
+        """
+        for module in self.modules():
+            if isinstance(module, MultiheadLinearAttention):
+                module.detach_state(incremental_state)
+
+    def _features(self, tokens, encoder_out, incremental_state, alignment_layer, alignment_heads):
+        """What :meth:`extract_features` returns, of the tokens to be computed."""
+        x = self._embed(tokens, self._count(tokens, incremental_state)).transpose(0, 1)
         padding = tokens.eq(self.padding_idx)
         padding = padding if bool(padding.any()) else None
         source, source_padding = _source(encoder_out)
@@ -136,22 +172,23 @@ class LeapTransformerDecoder(TransformerDecoder):
             seen = progress["seen"].index_select(0, new_order)
             self.set_incremental_state(incremental_state, "progress", {**progress, "seen": seen})
 
-    def _next_tokens(self, prev_output_tokens: Tensor, incremental_state) -> Tuple[Tensor, Optional[Tensor]]:
-        """The tokens not computed yet, and how many before them were not padding, int64 [B] (None from scratch)."""
-        if incremental_state is None:
-            return prev_output_tokens, None
+    def _computed(self, incremental_state: Dict[str, Any]) -> int:
+        """Tokens computed before this call."""
         progress = self.get_incremental_state(incremental_state, "progress")
-        if progress is None:
-            progress = {"tokens": 0, "seen": prev_output_tokens.new_zeros(prev_output_tokens.shape[0])}
-        first, length = progress["tokens"], prev_output_tokens.shape[1]
-        if length <= first:
-            raise ValueError(
-                f"{length} tokens given, but {first} have been computed: give the whole prefix with at least one more"
-            )
-        tokens = prev_output_tokens[:, first:]
-        seen = progress["seen"] + tokens.ne(self.padding_idx).sum(1)
-        self.set_incremental_state(incremental_state, "progress", {"tokens": length, "seen": seen})
-        return tokens, progress["seen"]
+        return 0 if progress is None else progress["tokens"]
+
+    def _count(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]]) -> Optional[Tensor]:
+        """Counts the new tokens in, and returns how many before them were not padding, int64 [B] (None at once)."""
+        if incremental_state is None:
+            return None
+        progress = self.get_incremental_state(incremental_state, "progress")
+        before = tokens.new_zeros(tokens.shape[0]) if progress is None else progress["seen"]
+        progress = {
+            "tokens": self._computed(incremental_state) + tokens.shape[1],
+            "seen": before + tokens.ne(self.padding_idx).sum(1),
+        }
+        self.set_incremental_state(incremental_state, "progress", progress)
+        return before
 
     def _embed(self, tokens: Tensor, seen: Optional[Tensor]) -> Tensor:
         x = self.embed_scale * self.embed_tokens(tokens)
@@ -174,11 +211,23 @@ class LeapTransformerDecoder(TransformerDecoder):
         numbers = torch.where(real, seen.unsqueeze(1) + real.cumsum(1) + pad, torch.full_like(tokens, pad))
         if not isinstance(embed, SinusoidalPositionalEmbedding):
             return torch.nn.functional.embedding(numbers, embed.weight, embed.padding_idx)
-        size = int(numbers.max()) + 1
-        if size > embed.weights.shape[0]:
-            table = embed.get_embedding(2 * size, embed.embedding_dim, embed.padding_idx)
-            embed.weights = table.to(embed.weights)
-        return embed.weights[numbers]
+        if int(numbers.max()) < embed.weights.shape[0]:
+            return embed.weights[numbers]
+        # Beyond the table it is computed, and not kept: a text without end must not fill the memory.
+        return _sinusoids(numbers, embed).to(embed.weights)
+
+
+def _sinusoids(numbers: Tensor, embed: SinusoidalPositionalEmbedding) -> Tensor:
+    """The rows of fairseq's table with these numbers, [B, T, C]; zero for padding.
+
+    Source:
+        Vaswani et al., Attention Is All You Need, 2017, section 3.5, in the layout of fairseq and tensor2tensor.
+    """
+    half = embed.embedding_dim // 2
+    steps = torch.arange(half, dtype=torch.float, device=numbers.device)
+    angles = numbers.float().unsqueeze(-1) * torch.exp(steps * -(math.log(10000) / (half - 1)))
+    rows = torch.nn.functional.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, embed.embedding_dim % 2))
+    return rows.masked_fill(numbers.eq(embed.padding_idx).unsqueeze(-1), 0)
 
 
 def _source(encoder_out: Optional[Dict[str, List[Tensor]]]) -> Tuple[Optional[Tensor], Optional[Tensor]]:

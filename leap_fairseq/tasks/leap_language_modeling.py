@@ -1,0 +1,135 @@
+"""``--task leap_language_modeling``: fairseq's language modelling, and with ``--carry-state`` context without end.
+
+With it, blocks of a text are read in order and the state of the attention is carried from each to the next: training
+sees all the text before a block (its gradient stops at the block's border), and one pass of evaluation gives every
+token all the text before it, in constant memory.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from fairseq.data import iterators
+from fairseq.tasks import register_task
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+from torch import Tensor
+
+from leap_fairseq.tasks.carried_text import CarriedText
+
+
+@dataclass
+class LeapLanguageModelingConfig(LanguageModelingConfig):
+    """Options of ``--task leap_language_modeling``: fairseq's for ``language_modeling``, and the carried state."""
+
+    carry_state: bool = field(
+        default=False,
+        metadata={
+            "help": "read the text in order, in --batch-size parallel streams, and carry the attention state from "
+            "block to block; --tokens-per-sample is the length of a block"
+        },
+    )
+
+
+@register_task("leap_language_modeling", dataclass=LeapLanguageModelingConfig)
+class LeapLanguageModelingTask(LanguageModelingTask):
+    """Language modelling whose context may reach back to the beginning of the text.
+
+    Source:
+        Dai et al., Transformer-XL, ACL 2019, section 3.2 (the order of blocks); here the carried state is exact and
+        of constant size.
+    """
+
+    @classmethod
+    def setup_task(cls, args, **kwargs):
+        """fairseq's hook.
+
+        Raises:
+            ValueError: an option that does not go with --carry-state.
+        """
+        if args.carry_state:
+            if args.sample_break_mode not in (None, "none"):
+                raise ValueError(
+                    f"--sample-break-mode {args.sample_break_mode} does not go with --carry-state, which reads the "
+                    "text without a break: use none"
+                )
+            for name in ("add_bos_token", "self_target", "future_target", "past_target", "pad_to_fixed_length"):
+                if getattr(args, name, False):
+                    raise ValueError(f"--{name.replace('_', '-')} does not go with --carry-state: leave it out")
+        return super().setup_task(args, **kwargs)
+
+    def build_model(self, args, from_checkpoint=False):
+        """fairseq's hook.
+
+        Raises:
+            ValueError: a model whose state cannot be carried.
+        """
+        model = super().build_model(args, from_checkpoint)
+        if self.args.carry_state:
+            if not hasattr(model, "carries_state"):
+                raise ValueError(f"--carry-state needs --arch leap_transformer_lm, not a {type(model).__name__}")
+            model.check_carry(args)
+        return model
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """fairseq's hook; the blocks are read anew from the text, in :meth:`get_batch_iterator`."""
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if self.args.carry_state:
+            # MonolingualDataset over TokenBlockDataset over the indexed text, whose items are lines.
+            lines = self.datasets[split].dataset.dataset.dataset
+            self.datasets[split] = WholeText(torch.cat([lines[i] for i in range(len(lines))]).long())
+
+    def get_batch_iterator(self, dataset, *args, **kwargs):
+        """fairseq's hook: with --carry-state the batches are consecutive blocks of parallel streams.
+
+        Raises:
+            ValueError: --carry-state without --batch-size.
+        """
+        if not isinstance(dataset, WholeText):
+            return super().get_batch_iterator(dataset, *args, **kwargs)
+        streams = kwargs.get("max_sentences")
+        if not streams:
+            raise ValueError("--carry-state needs --batch-size, the number of streams that are read in parallel")
+        shards, shard = kwargs.get("num_shards", 1), kwargs.get("shard_id", 0)
+        blocks = CarriedText(
+            dataset.tokens,
+            streams * shards,
+            range(streams * shard, streams * (shard + 1)),
+            self.args.tokens_per_sample,
+            self.dictionary.pad(),
+            self.dictionary.eos(),
+        )
+        return iterators.EpochBatchIterator(
+            dataset=blocks,
+            collate_fn=blocks.collater,
+            batch_sampler=[[index] for index in range(len(blocks))],
+            seed=kwargs.get("seed", 1),
+            num_workers=0,
+            epoch=kwargs.get("epoch", 1),
+            disable_shuffling=True,
+        )
+
+    def eval_lm_dataloader(self, dataset, batch_size=None, context_window=0, **kwargs):
+        """fairseq-eval-lm's hook; one stream unless told otherwise, so that every token has all the text before it.
+
+        Raises:
+            ValueError: a context window beside --carry-state.
+        """
+        if not isinstance(dataset, WholeText):
+            return super().eval_lm_dataloader(dataset, batch_size=batch_size, context_window=context_window, **kwargs)
+        if context_window > 0:
+            raise ValueError("--context-window does not go with --carry-state, which needs none: leave it out")
+        kwargs = {name: kwargs[name] for name in ("num_shards", "shard_id") if name in kwargs}
+        return self.get_batch_iterator(dataset, max_sentences=batch_size or 1, **kwargs).next_epoch_itr(shuffle=False)
+
+
+class WholeText(torch.utils.data.Dataset):
+    """A split as one row of tokens, before it is known how many streams will read it.
+
+    Args:
+        tokens: int64 [N].
+    """
+
+    def __init__(self, tokens: Tensor):
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return self.tokens.numel()
