@@ -15,14 +15,16 @@ from pathlib import Path
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
 from leap_fairseq.models.options import AttentionOptions, SpeechAttentionOptions, WaitkOptions
 from leap_fairseq.modules import ATTENTION_KINDS
+from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingConfig
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- options: made by scripts/options_table.py -->", "<!-- end of options -->"
-FAMILIES = {
+MODELS = {
     "leap_transformer_lm": LeapTransformerLanguageModelConfig,
     "leap_convtransformer": SpeechAttentionOptions,
     "leap_convtransformer_simul_trans": WaitkOptions,
 }
+FAMILIES = {**MODELS, "--task leap_language_modeling": LeapLanguageModelingConfig}
 
 
 def own_fields(config):
@@ -33,19 +35,19 @@ def own_fields(config):
 
 
 def options_table():
-    """The table in Markdown: option, default, choices, the models that have it, and what it does."""
+    """The table in Markdown: option, default, choices, the models or tasks that have it, and what it does."""
     rows = {}
     for family, config in FAMILIES.items():
         for field in own_fields(config):
             rows.setdefault(field.name, (field, []))[1].append(f"`{family}`")
     shared = {field.name for field in dataclasses.fields(AttentionOptions)}
-    lines = ["| option | default | models | meaning |", "|---|---|---|---|"]
+    lines = ["| option | default | of | meaning |", "|---|---|---|---|"]
     for name, (field, families) in sorted(rows.items(), key=lambda item: item[0] in shared):
         flag = f"`--{name.replace('_', '-')}`"
         meaning = field.metadata["help"]
         if name.endswith("_attention"):
             meaning += ": " + ", ".join(f"`{kind}`" for kind in ATTENTION_KINDS)
-        models = "all" if len(families) == len(FAMILIES) else ", ".join(families)
+        models = "all models" if len(families) == len(MODELS) else ", ".join(families)
         lines.append(f"| {flag} | `{field.default}` | {models} | {meaning} |")
     return "\n".join(lines)
 

@@ -14,6 +14,20 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 
 
+class WholeText(FairseqDataset):
+    """A split as one row of tokens, before it is known how many streams will read it.
+
+    Args:
+        tokens: int64 [N].
+    """
+
+    def __init__(self, tokens: Tensor):
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return self.tokens.numel()
+
+
 class CarriedText(FairseqDataset):
     """Blocks of a text, in order; item i is a whole batch.
 
@@ -41,7 +55,8 @@ class CarriedText(FairseqDataset):
 
     def __getitem__(self, index: int) -> Dict:
         block = slice(index * self.block, (index + 1) * self.block)
-        source, target = self.source[:, block], self.target[:, block]
+        # fairseq's criterions ask for views, so a block must be in one piece.
+        source, target = self.source[:, block].contiguous(), self.target[:, block].contiguous()
         real = target.ne(self.pad)
         return {
             "id": torch.arange(len(source)),

@@ -5,15 +5,16 @@ sees all the text before a block (its gradient stops at the block's border), and
 token all the text before it, in constant memory.
 """
 
+import os
 from dataclasses import dataclass, field
 
 import torch
-from fairseq.data import iterators
+from fairseq import utils
+from fairseq.data import data_utils, iterators
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
-from torch import Tensor
 
-from leap_fairseq.tasks.carried_text import CarriedText
+from leap_fairseq.tasks.carried_text import CarriedText, WholeText
 
 
 @dataclass
@@ -70,12 +71,19 @@ class LeapLanguageModelingTask(LanguageModelingTask):
         return model
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
-        """fairseq's hook; the blocks are read anew from the text, in :meth:`get_batch_iterator`."""
-        super().load_dataset(split, epoch, combine, **kwargs)
-        if self.args.carry_state:
-            # MonolingualDataset over TokenBlockDataset over the indexed text, whose items are lines.
-            lines = self.datasets[split].dataset.dataset.dataset
-            self.datasets[split] = WholeText(torch.cat([lines[i] for i in range(len(lines))]).long())
+        """fairseq's hook; with --carry-state the text is not cut before :meth:`get_batch_iterator`.
+
+        Raises:
+            FileNotFoundError: there is no such split.
+        """
+        if not self.args.carry_state:
+            return super().load_dataset(split, epoch, combine, **kwargs)
+        paths = utils.split_paths(self.args.data)
+        path = os.path.join(paths[(epoch - 1) % len(paths)], split)
+        lines = data_utils.load_indexed_dataset(path, self.dictionary, self.args.dataset_impl, combine=combine)
+        if lines is None:
+            raise FileNotFoundError(f"no split {split} in {path}: make it by fairseq-preprocess")
+        self.datasets[split] = WholeText(torch.cat([lines[i] for i in range(len(lines))]).long())
 
     def get_batch_iterator(self, dataset, *args, **kwargs):
         """fairseq's hook: with --carry-state the batches are consecutive blocks of parallel streams.
@@ -119,17 +127,3 @@ class LeapLanguageModelingTask(LanguageModelingTask):
             raise ValueError("--context-window does not go with --carry-state, which needs none: leave it out")
         kwargs = {name: kwargs[name] for name in ("num_shards", "shard_id") if name in kwargs}
         return self.get_batch_iterator(dataset, max_sentences=batch_size or 1, **kwargs).next_epoch_itr(shuffle=False)
-
-
-class WholeText(torch.utils.data.Dataset):
-    """A split as one row of tokens, before it is known how many streams will read it.
-
-    Args:
-        tokens: int64 [N].
-    """
-
-    def __init__(self, tokens: Tensor):
-        self.tokens = tokens
-
-    def __len__(self) -> int:
-        return self.tokens.numel()

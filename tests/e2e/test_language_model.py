@@ -73,6 +73,22 @@ def test_every_token_is_scored_and_both_evaluations_agree(run, run_forked, lm_da
     assert float(re.search(r"ppl (\S+)", line)[1]) == pytest.approx(perplexity, rel=1e-3)
 
 
+def test_carried_state(run_forked, lm_data, lm_options, tokens, tmp_path):
+    carried = ("--task", "leap_language_modeling", "--carry-state")
+    options = [*lm_options(tmp_path, 3, *carried), "--batch-size", 2]
+    trained = run_forked("fairseq-train", *options)
+    assert "num_updates=3" in trained.output
+    checkpoint = tmp_path / "checkpoint_last.pt"
+    counts, perplexities = [], []
+    for block, streams in ((64, 1), (16, 1), (64, 3)):
+        sizes = ["--tokens-per-sample", block, "--batch-size", streams]
+        result = score(run_forked("fairseq-eval-lm", *evaluation(lm_data, checkpoint), *carried, *sizes).output)
+        perplexities.append(result[0])
+        counts.append(result[1])
+    assert counts == [tokens] * 3
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-3) != perplexities[2]
+
+
 @pytest.mark.parametrize("beam", [1, 4])
 def test_interactive_continues_each_prompt(run, run_forked, lm_data, checkpoint, beam):
     start = run if beam == 4 and "leap" in checkpoint.parent.name else run_forked

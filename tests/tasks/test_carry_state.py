@@ -7,8 +7,8 @@ import torch
 from tiny_models import make_dictionary, make_lm, spread_proportions
 from tolerances import assert_same
 
-from leap_fairseq.tasks.carried_text import CarriedText
-from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask, WholeText
+from leap_fairseq.tasks.carried_text import CarriedText, WholeText
+from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 PAD, EOS = 1, 2
 KINDS = pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu"])
@@ -47,6 +47,7 @@ def test_every_token_is_a_target_once_and_follows_its_own(length, streams, block
         before = torch.where(batch["target"] == 4, torch.tensor(EOS), batch["target"] - 1)
         assert torch.equal(batch["net_input"]["src_tokens"][real], before[real])
         assert batch["net_input"]["continues"] == (i > 0)
+        assert batch["target"].is_contiguous() and batch["net_input"]["src_tokens"].is_contiguous()
 
 
 def test_processes_read_disjoint_streams():
