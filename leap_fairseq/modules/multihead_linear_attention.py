@@ -192,6 +192,36 @@ class MultiheadLinearAttention(nn.Module):
             state = LinearAttentionState(memory.state.kvz.detach())
             self.set_incremental_state(incremental_state, "memory", replace(memory, state=state))
 
+    def export_state(self, incremental_state: dict) -> dict:
+        """The memory of a self-attention as plain numbers and tensors.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+        """
+        memory = self.get_incremental_state(incremental_state, "memory")
+        return {"kvz": memory.state.kvz, "keys": memory.keys, "queries": memory.queries, "positions": memory.positions}
+
+    def import_state(self, incremental_state: dict, exported: dict) -> None:
+        """Puts an exported memory into a dictionary of decoding states.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+            exported: by :meth:`export_state` of an attention of the same sizes.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        kvz = exported["kvz"]
+        expected = self._empty_memory(kvz.new_zeros(1, len(kvz), self.embed_dim)).state.kvz
+        if kvz.shape[1:] != expected.shape[1:]:
+            raise ValueError(
+                f"the state has heads, features and values {tuple(kvz.shape[1:])}, the model "
+                f"{tuple(expected.shape[1:])}: use the model that it was saved with"
+            )
+        counts = {name: exported[name] for name in ("keys", "queries", "positions")}
+        memory = AttentionMemory(LinearAttentionState(kvz), **counts)
+        self.set_incremental_state(incremental_state, "memory", memory)
+
     def _get_input_buffer(self, incremental_state: Optional[dict]) -> dict:
         # fairseq's decoder layer asks for cached keys and values before every self-attention; here there are none.
         return {}

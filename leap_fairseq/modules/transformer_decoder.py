@@ -128,9 +128,44 @@ class LeapTransformerDecoder(TransformerDecoder):
         Args:
             incremental_state: of :meth:`forward_block`.
         """
-        for module in self.modules():
-            if isinstance(module, MultiheadLinearAttention):
-                module.detach_state(incremental_state)
+        for attention in self._linear_attentions():
+            attention.detach_state(incremental_state)
+
+    def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
+        """What a state holds, as plain numbers and tensors that do not depend on this process.
+
+        Args:
+            incremental_state: of :meth:`forward_block`.
+        """
+        return {
+            **self.get_incremental_state(incremental_state, "progress"),
+            "attention": [attention.export_state(incremental_state) for attention in self._linear_attentions()],
+        }
+
+    def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
+        """The state that :meth:`export_state` was given, for this decoder.
+
+        Args:
+            exported: by a decoder of the same sizes.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        incremental_state: Dict[str, Any] = {}
+        attentions = self._linear_attentions()
+        if len(attentions) != len(exported["attention"]):
+            raise ValueError(
+                f"the state has {len(exported['attention'])} layers, the model {len(attentions)}: use the model that "
+                "it was saved with"
+            )
+        for attention, memory in zip(attentions, exported["attention"]):
+            attention.import_state(incremental_state, memory)
+        progress = {name: exported[name] for name in ("tokens", "seen")}
+        self.set_incremental_state(incremental_state, "progress", progress)
+        return incremental_state
+
+    def _linear_attentions(self) -> List[MultiheadLinearAttention]:
+        return [module for module in self.modules() if isinstance(module, MultiheadLinearAttention)]
 
     def _features(self, tokens, encoder_out, incremental_state, alignment_layer, alignment_heads):
         """What :meth:`extract_features` returns, of the tokens to be computed."""
