@@ -15,7 +15,8 @@ from pathlib import Path
 import prep_wikitext as script
 import pytest
 from fairseq.data import Dictionary, data_utils
-from prep_wikitext import ADDRESSES, PUBLISHED, Counts, check_official, find_texts, format_counts, prep_wikitext
+from prep_wikitext import format_counts, prep_wikitext
+from wikitext_text import ADDRESSES, PUBLISHED, Counts, check_official, find_texts
 
 from leap_fairseq.speech.files import DataError, file_digest
 
