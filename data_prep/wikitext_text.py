@@ -147,6 +147,11 @@ def find_texts(sources: Sequence[Union[str, Path]]) -> Dict[str, List[TextFile]]
 
 
 def refuse_raw_name(file: TextFile) -> None:
+    """Refuses a file of the raw variant by its name.
+
+    Raises:
+        DataError: With the name and what to take instead.
+    """
     for name in (file.name, file.path.name):
         if RAW.search(name.lower()):
             remedy = "take the word-level variant (wikitext-103-v1), or --any-text for another corpus"
