@@ -94,8 +94,9 @@ def test_words_do_not_depend_on_the_segments(vocabulary, lagging):
 def test_features_are_those_of_training(vocabulary):
     stream = translator(vocabulary)
     samples = noise(1234)
-    translate(stream, samples, 33)
-    assert np.array_equal(np.concatenate(stream._features), stream.cmvn(fbank(samples)))
+    for segment in (10, 25, 33, 40, 280, 333, None):
+        translate(stream, samples, segment)
+        assert np.array_equal(np.concatenate(stream._features), stream.cmvn(fbank(samples))), segment
 
 
 def test_waiting_for_everything_equals_offline_greedy(vocabulary):
