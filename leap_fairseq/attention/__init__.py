@@ -6,6 +6,7 @@ weights, and three algorithms with one signature (``naive``, ``blockwise``, ``st
 
 from leap_fairseq.attention.backend import ALGORITHMS, prefix_attention
 from leap_fairseq.attention.feature_maps import FEATURE_MAPS, elu_plus_one, relu
+from leap_fairseq.attention.half_life import spread_half_lives
 from leap_fairseq.attention.naive import attention_weights
 from leap_fairseq.attention.proportions import LeapProportion, static_proportion
 from leap_fairseq.attention.state import LinearAttentionState
@@ -29,6 +30,7 @@ __all__ = [
     "prefix_attention",
     "relu",
     "segment_visibility",
+    "spread_half_lives",
     "static_proportion",
     "waitk_requirement",
     "waitk_visibility",

@@ -27,6 +27,7 @@ def prefix_attention(
     key_padding_mask: Optional[Tensor] = None,
     normalizer_floor: float = 0.1,
     initial_state: Optional[LinearAttentionState] = None,
+    half_life: Optional[Tensor] = None,
     algorithm: str = "auto",
 ) -> Tensor:
     """Linear attention over a visible prefix: query i reads the first ``visible[i]`` keys.
@@ -41,6 +42,8 @@ def prefix_attention(
         key_padding_mask: bool [B, S], True = padding. Padded keys contribute nothing, whatever they hold.
         normalizer_floor: the denominator is at least this.
         initial_state: keys absorbed before, which every query sees in addition to the visible ones.
+        half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
+            query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
         algorithm: "naive", "blockwise", "state", or "auto" for the one with the fewest operations.
 
     Returns:
@@ -52,7 +55,7 @@ def prefix_attention(
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, equations 4 to 6; the floor of 0.1 is the official code's.
     """
-    check_arguments(q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor)
+    check_arguments(q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life)
     if algorithm == "auto":
         features = q.shape[-1] if query_proportion is None else 2 * q.shape[-1]
         algorithm = cheapest_algorithm(visible, q.shape[-1], features, v.shape[-1])
@@ -68,6 +71,7 @@ def prefix_attention(
         key_padding_mask=key_padding_mask,
         normalizer_floor=normalizer_floor,
         initial_state=initial_state,
+        half_life=half_life,
     )
 
 

@@ -3,17 +3,18 @@
 With b keys to a block, query i lies in block m_i = (visible[i] - 1) // b: it reads the state that holds blocks
 0 .. m_i - 1, and the visible keys of block m_i one by one. Queries of one block form tiles of at most b, so that
 everything is a handful of batched products, in O(T + S) time and memory for any ``visible``; for the causal schedule
-the tiles are the blocks and nothing is gathered.
+the tiles are the blocks and nothing is gathered. With a half-life, a state is multiplied as it passes a block.
 
 Shape legend: B batch, H heads, T queries, S keys, V values, F features, M key blocks, R tiles, L queries of a tile.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from leap_fairseq.attention.half_life import remaining
 from leap_fairseq.attention.inputs import HeadInputs, head_inputs, normalise
 
 BLOCK = 64
@@ -37,16 +38,31 @@ class Tiles(NamedTuple):
     aligned: bool
 
 
-def blockwise(q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state):
+def blockwise(
+    q,
+    k,
+    v,
+    visible,
+    *,
+    query_proportion,
+    key_proportion,
+    key_padding_mask,
+    normalizer_floor,
+    initial_state,
+    half_life,
+):
     """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S)."""
     inputs = head_inputs(q, k, v, visible, query_proportion, key_proportion, key_padding_mask)
     if inputs.visible.numel() and bool(inputs.visible[0] == inputs.visible[-1]):
         # All queries see the same keys: their sum serves them all.
-        sums = inputs.query_features @ (inputs.key_features.transpose(-1, -2) @ inputs.values)
+        keys = _aged(inputs.key_features, half_life)
+        sums = inputs.query_features @ (keys.transpose(-1, -2) @ inputs.values)
     else:
-        sums = _tiled_sums(inputs)
+        sums = _tiled_sums(inputs, half_life)
     if initial_state is not None:
-        sums = sums + initial_state.sums(q, query_proportion)
+        # The newest key of the state is as old as there are visible keys behind it.
+        left = remaining(half_life, inputs.visible, inputs.values).unsqueeze(-1)
+        sums = sums + initial_state.sums(q, query_proportion) * left
     return normalise(sums, normalizer_floor, v.dtype)
 
 
@@ -77,7 +93,7 @@ def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
     return Tiles(tile_block, query.view(-1, length), limit.view(-1, length), slot, aligned)
 
 
-def _tiled_sums(inputs: HeadInputs, block_size: int = BLOCK) -> Tensor:
+def _tiled_sums(inputs: HeadInputs, half_life: Optional[Tensor], block_size: int = BLOCK) -> Tensor:
     """Numerator and denominator [B, H, T, V + 1] of all queries."""
     batch, heads, num_queries, features = inputs.query_features.shape
     num_keys, width = inputs.values.shape[2:]
@@ -86,16 +102,46 @@ def _tiled_sums(inputs: HeadInputs, block_size: int = BLOCK) -> Tensor:
     keys = F.pad(inputs.key_features, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, features)
     values = F.pad(inputs.values, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, width)
     # Exclusive sums by shifting: cumsum minus the block itself would lose the digits of a small early state.
-    sums = keys[:, :, :-1].transpose(-1, -2) @ values[:, :, :-1]
-    states = F.pad(sums.cumsum(2), (0, 0, 0, 0, 1, 0))
+    sums = _aged(keys[:, :, :-1], half_life).transpose(-1, -2) @ values[:, :, :-1]
+    states = F.pad(_running_sums(sums, half_life, block_size), (0, 0, 0, 0, 1, 0))
 
     tiles = plan_tiles(inputs.visible, num_blocks, block_size)
     queries = _gather_queries(inputs.query_features, tiles)
     keys, values, states = (_gather_blocks(x, tiles) for x in (keys, values, states))
     seen = (torch.arange(block_size) < tiles.limit.unsqueeze(-1)).to(queries.device)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)
+    if half_life is not None:
+        limit = _distinct(tiles.limit).to(queries.device).unsqueeze(-1)
+        scores = scores * remaining(half_life, limit - 1 - torch.arange(block_size, device=queries.device), scores)
+        queries = queries * remaining(half_life, limit, queries)
     out = (queries @ states + scores @ values).flatten(2, 3)
     return out[:, :, :num_queries] if tiles.aligned else out.index_select(2, tiles.slot.to(out.device))
+
+
+def _aged(keys: Tensor, half_life: Optional[Tensor]) -> Tensor:
+    """Keys [B, H, ..., S, F] as the query sees them whose newest key is the last one."""
+    if half_life is None:
+        return keys
+    count = keys.shape[-2]
+    left = remaining(half_life, torch.arange(count - 1, -1, -1, device=keys.device), keys)
+    return keys * left.view(left.shape[0], *[1] * (keys.dim() - 4), count, 1)
+
+
+def _running_sums(sums: Tensor, half_life: Optional[Tensor], block_size: int) -> Tensor:
+    """The sums [B, H, M, F, V] of each block and those before it, aged by the blocks between."""
+    if half_life is None:
+        return sums.cumsum(2)
+    distance = 1
+    while distance < sums.shape[2]:
+        left = remaining(half_life, torch.tensor(distance * block_size), sums).view(-1, 1, 1, 1)
+        sums = sums + F.pad(sums[:, :, :-distance] * left, (0, 0, 0, 0, distance, 0))
+        distance *= 2
+    return sums
+
+
+def _distinct(limit: Tensor) -> Tensor:
+    """One row [1, L] where all tiles have the same limits: those of a causal schedule; the last tile may be short."""
+    return limit[:1] if bool(((limit == limit[:1]) | (limit == 0)).all()) else limit
 
 
 def _gather_queries(query_features: Tensor, tiles: Tiles) -> Tensor:

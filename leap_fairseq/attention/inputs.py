@@ -105,7 +105,9 @@ def normalise(sums: Tensor, normalizer_floor: float, dtype: torch.dtype) -> Tens
     return out.transpose(1, 2).to(dtype)
 
 
-def check_arguments(q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor) -> None:
+def check_arguments(
+    q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life
+) -> None:
     """Refuses arguments that do not fit together.
 
     Raises:
@@ -125,5 +127,9 @@ def check_arguments(q, k, v, visible, query_proportion, key_proportion, key_padd
             )
     if not normalizer_floor > 0:
         raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
+    if half_life is not None and (half_life.shape != q.shape[2:3] or not bool((half_life > 0).all())):
+        raise ValueError(
+            f"half_life must be [{q.shape[2]}], a number of keys above 0 for each head, got {half_life.tolist()}"
+        )
     check_proportions(q, k, (query_proportion, key_proportion))
     check_visible(visible, q.shape[1], k.shape[1])

@@ -3,6 +3,8 @@
     w_ij  = f(q_i) . f(k_j) * cos(pi/2 * (P_q,i - P_k,j))     for j < visible[i] and j not padding, else 0
     out_i = sum_j w_ij v_j / max(sum_j w_ij, floor)
 
+With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j.
+
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 """
 
@@ -12,6 +14,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.half_life import remaining
 from leap_fairseq.attention.inputs import silence_padding, sum_dtype, without_autocast
 
 
@@ -22,6 +25,7 @@ def raw_weights(
     query_proportion: Optional[Tensor] = None,
     key_proportion: Optional[Tensor] = None,
     key_padding_mask: Optional[Tensor] = None,
+    half_life: Optional[Tensor] = None,
 ) -> Tensor:
     """The weights w_ij before normalisation, [B, H, T, S], zero where a key is padding or not visible."""
     dtype = sum_dtype(q.dtype)
@@ -30,8 +34,11 @@ def raw_weights(
         p_q = query_proportion.to(dtype).transpose(1, 2).unsqueeze(-1)
         p_k = silence_padding(key_proportion, key_padding_mask).to(dtype).transpose(1, 2).unsqueeze(-2)
         weights = weights * torch.cos(math.pi / 2 * (p_q - p_k))
-    hidden = torch.arange(k.shape[1]) >= visible.cpu().unsqueeze(-1)
-    return weights.masked_fill(hidden.to(weights.device), 0)
+    visible = visible.to(weights.device).unsqueeze(-1)
+    keys = torch.arange(k.shape[1], device=weights.device)
+    if half_life is not None:
+        weights = weights * remaining(half_life, visible - 1 - keys, weights)
+    return weights.masked_fill(keys >= visible, 0)
 
 
 @without_autocast
@@ -44,26 +51,41 @@ def attention_weights(
     key_proportion: Optional[Tensor] = None,
     key_padding_mask: Optional[Tensor] = None,
     normalizer_floor: float = 0.1,
+    half_life: Optional[Tensor] = None,
 ) -> Tensor:
     """The normalised weights, for inspection: quadratic in memory, so only when asked for.
 
     Args:
-        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor: as for
+        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life: as for
             :func:`leap_fairseq.attention.prefix_attention`.
 
     Returns:
         [B, H, T, S]; a row sums to 1, or to less where the floor is active.
     """
-    weights = raw_weights(q, k, visible, query_proportion, key_proportion, key_padding_mask)
+    weights = raw_weights(q, k, visible, query_proportion, key_proportion, key_padding_mask, half_life)
     return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
 
 
-def naive(q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state):
+def naive(
+    q,
+    k,
+    v,
+    visible,
+    *,
+    query_proportion,
+    key_proportion,
+    key_padding_mask,
+    normalizer_floor,
+    initial_state,
+    half_life,
+):
     """Computes :func:`leap_fairseq.attention.prefix_attention` from all T x S weights."""
-    weights = raw_weights(q, k, visible, query_proportion, key_proportion, key_padding_mask)
+    weights = raw_weights(q, k, visible, query_proportion, key_proportion, key_padding_mask, half_life)
     numerator = torch.einsum("bhts,bshv->bthv", weights, silence_padding(v, key_padding_mask).to(weights.dtype))
     denominator = weights.sum(-1).transpose(1, 2).unsqueeze(-1)
     if initial_state is not None:
-        earlier = initial_state.sums(q, query_proportion).transpose(1, 2)
+        # The newest key of the state is as old as there are visible keys behind it.
+        left = remaining(half_life, visible.to(weights.device), weights).unsqueeze(-1)
+        earlier = (initial_state.sums(q, query_proportion) * left).transpose(1, 2)
         numerator, denominator = numerator + earlier[..., :-1], denominator + earlier[..., -1:]
     return (numerator / denominator.clamp(min=normalizer_floor)).to(v.dtype)

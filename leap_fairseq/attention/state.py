@@ -5,7 +5,7 @@
     out_i    = phi(q_i) . kv_state / max(phi(q_i) . z_state, floor)
 
 with phi the features of :func:`leap_fairseq.attention.proportions.reweighted_features`. Both sums are kept in one
-tensor, z as the last column, in float32 at least.
+tensor, z as the last column, in float32 at least. With a half-life they shrink with every key that is absorbed.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
 """
@@ -16,6 +16,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.half_life import remaining
 from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype, without_autocast
 
 
@@ -70,6 +71,7 @@ class LinearAttentionState:
         v: Tensor,
         key_proportion: Optional[Tensor] = None,
         key_padding_mask: Optional[Tensor] = None,
+        half_life: Optional[Tensor] = None,
     ) -> "LinearAttentionState":
         """Adds any number of keys.
 
@@ -78,6 +80,7 @@ class LinearAttentionState:
             v: [B, S, H, V].
             key_proportion: [B, S, H], given exactly if the state is re-weighted.
             key_padding_mask: bool [B, S], True = padding.
+            half_life: [H] in keys, the same with every call, or None: nothing is forgotten.
 
         Returns:
             The new state.
@@ -87,7 +90,14 @@ class LinearAttentionState:
         """
         features, values = key_side(k, v, key_proportion, key_padding_mask)
         self._check(features)
-        return LinearAttentionState(self.kvz + features.transpose(-1, -2) @ values)
+        kvz = self.kvz
+        if half_life is not None:
+            count = features.shape[-2]
+            ages = torch.arange(count, -1, -1, device=kvz.device)
+            left = remaining(half_life, ages, kvz).unsqueeze(-1)
+            # The newest key has the age 0, and what was there before that of the number of new keys.
+            kvz, features = kvz * left[:, :1], features * left[:, 1:]
+        return LinearAttentionState(kvz + features.transpose(-1, -2) @ values)
 
     @without_autocast
     def sums(self, q: Tensor, query_proportion: Optional[Tensor] = None) -> Tensor:
@@ -128,7 +138,19 @@ class LinearAttentionState:
             )
 
 
-def state(q, k, v, visible, *, query_proportion, key_proportion, key_padding_mask, normalizer_floor, initial_state):
+def state(
+    q,
+    k,
+    v,
+    visible,
+    *,
+    query_proportion,
+    key_proportion,
+    key_padding_mask,
+    normalizer_floor,
+    initial_state,
+    half_life,
+):
     """Computes :func:`leap_fairseq.attention.prefix_attention` as a stream would: absorb, read, absorb, read."""
     batch, _, heads, key_dim = q.shape
     current = initial_state or LinearAttentionState.zeros(
@@ -138,7 +160,8 @@ def state(q, k, v, visible, *, query_proportion, key_proportion, key_padding_mas
     outputs, first, absorbed = [v.new_empty(batch, 0, heads, v.shape[-1])], 0, 0
     for count, repeat in zip(counts.tolist(), repeats.tolist()):
         new, now = slice(absorbed, count), slice(first, first + repeat)
-        current = current.absorb(k[:, new], v[:, new], *(_cut(x, new) for x in (key_proportion, key_padding_mask)))
+        cuts = (_cut(x, new) for x in (key_proportion, key_padding_mask))
+        current = current.absorb(k[:, new], v[:, new], *cuts, half_life)
         outputs.append(current.read(q[:, now], _cut(query_proportion, now), normalizer_floor))
         first, absorbed = first + repeat, count
     return torch.cat(outputs, dim=1).to(v.dtype)

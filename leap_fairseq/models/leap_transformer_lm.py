@@ -5,7 +5,9 @@ Sizes and options are those of fairseq's ``transformer_lm``; a command changes b
 
 import copy
 from dataclasses import dataclass, field
+from typing import Optional
 
+from fairseq import options
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer_lm import (
@@ -27,6 +29,13 @@ class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageMo
 
     decoder_self_attention: ChoiceEnum(ATTENTION_KINDS) = field(
         default="leap", metadata={"help": "attention over the text so far"}
+    )
+    attention_half_life: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "the weight of a token halves every so many tokens: one number, or a range such as 8-2048 that is "
+            "spread over the heads; by default nothing is forgotten"
+        },
     )
 
 
@@ -94,8 +103,9 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
             task: with the dictionaries.
 
         Raises:
-            ValueError: attention options that do not fit the sizes.
+            ValueError: attention options that do not fit the sizes, or cutoffs that do not fit the dictionary.
         """
+        _check_cutoffs(args, len(task.target_dictionary))
         # fairseq checks the options and builds the embeddings, in a model without layers; the decoder is ours.
         without_layers = copy.deepcopy(args)
         without_layers.decoder_layers = 0
@@ -111,8 +121,21 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
             schedule=causal_visibility,
             max_query_positions=args.max_target_positions,
             max_key_positions=args.max_target_positions,
+            half_life=safe_getattr(args, "attention_half_life", None),
         )
         return cls(LeapTransformerDecoder(args, task.target_dictionary, embeddings, self_attention=spec))
+
+
+def _check_cutoffs(args, size: int) -> None:
+    """Refuses bands of an adaptive input or softmax that do not divide a dictionary of `size` symbols."""
+    for name, used in (("adaptive_input_cutoff", args.adaptive_input), ("adaptive_softmax_cutoff", True)):
+        text = getattr(args, name)
+        cutoffs = options.eval_str_list(text, type=int) if used and text is not None else []
+        if any(a >= b for a, b in zip([0, *cutoffs], [*cutoffs, size + 1])):
+            raise ValueError(
+                f"--{name.replace('_', '-')} {text} must rise and stay within the {size} symbols of the dictionary: "
+                f"give, for example, {size // 5},{size * 3 // 5}"
+            )
 
 
 # fairseq itself registers the architecture "leap_transformer_lm": the defaults of the dataclass (6 layers, d 512).

@@ -12,7 +12,15 @@ from leap_fairseq.attention import LinearAttentionState, attention_weights, pref
 
 
 class Heads(NamedTuple):
-    """Arguments of the core: q, k, v [B, T, H, K], proportions [B, T, H] or None, padding [B, S] or None, the floor."""
+    """Arguments of the core.
+
+    Attributes:
+        q, k, v: [B, T, H, K].
+        query_proportion, key_proportion: [B, T, H], or None.
+        key_padding_mask: [B, S], or None.
+        normalizer_floor: the denominator is at least this.
+        half_life: [H], or None.
+    """
 
     q: Tensor
     k: Tensor
@@ -21,6 +29,7 @@ class Heads(NamedTuple):
     key_proportion: Optional[Tensor]
     key_padding_mask: Optional[Tensor]
     normalizer_floor: float
+    half_life: Optional[Tensor] = None
 
     def _options(self) -> dict:
         return {name: getattr(self, name) for name in self._fields[3:]}
@@ -35,7 +44,7 @@ class Heads(NamedTuple):
 
     def step(self, state: LinearAttentionState, visible: Tensor) -> Tuple[Tensor, LinearAttentionState]:
         """Output [B, T, H, K] behind a state, and the state that has absorbed the keys."""
-        after = state.absorb(self.k, self.v, self.key_proportion, self.key_padding_mask)
+        after = state.absorb(self.k, self.v, self.key_proportion, self.key_padding_mask, self.half_life)
         if bool((visible == self.k.shape[1]).all()):
             return after.read(self.q, self.query_proportion, self.normalizer_floor), after
         return self.attend(visible, state), after

@@ -23,9 +23,11 @@ class AttentionSpec:
         normalizer_floor: the denominator of linear attention is at least this.
         schedule: how many keys each query sees.
         max_query_positions, max_key_positions: the maximum lengths, which "cosformer" divides by.
+        half_life: in tokens, one for all heads or a range over them; see
+            :func:`leap_fairseq.attention.spread_half_lives`. None to forget nothing.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind, or a half-life of softmax attention.
     """
 
     kind: str
@@ -34,10 +36,13 @@ class AttentionSpec:
     schedule: Schedule = full_visibility
     max_query_positions: Optional[int] = None
     max_key_positions: Optional[int] = None
+    half_life: Optional[str] = None
 
     def __post_init__(self):
         if self.kind not in ATTENTION_KINDS:
             raise ValueError(f"unknown attention kind {self.kind!r}: choose from {', '.join(ATTENTION_KINDS)}")
+        if self.half_life and self.kind == "softmax":
+            raise ValueError("--attention-half-life needs linear attention: softmax attention has no state that fades")
 
     def build(self, embed_dim: int, num_heads: int, **options) -> nn.Module:
         """Makes the module.
@@ -61,5 +66,6 @@ class AttentionSpec:
             schedule=self.schedule,
             max_query_positions=self.max_query_positions,
             max_key_positions=self.max_key_positions,
+            half_life=self.half_life,
             **options,
         )

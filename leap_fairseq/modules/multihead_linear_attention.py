@@ -21,6 +21,7 @@ from leap_fairseq.attention import (
     LeapProportion,
     LinearAttentionState,
     full_visibility,
+    spread_half_lives,
     static_proportion,
 )
 from leap_fairseq.attention.inputs import silence_padding
@@ -48,11 +49,13 @@ class MultiheadLinearAttention(nn.Module):
         normalizer_floor: the denominator is at least this.
         schedule: how many keys each query sees (default: all); see :mod:`leap_fairseq.attention.visibility`.
         max_query_positions, max_key_positions: the maximum lengths that "cosformer" divides by.
+        half_life: the weight of a key halves every so many tokens: a number, or a range over the heads; see
+            :func:`leap_fairseq.attention.spread_half_lives`. None to forget nothing. For self-attention only.
         q_noise, qn_block_size: fairseq's quantization noise on the projections.
 
     Raises:
         ValueError: an unknown kind, a head dimension that is not whole, a leap_factor that does not divide it, a
-            normalizer_floor of 0 or less, or "cosformer" without maximum lengths.
+            normalizer_floor of 0 or less, "cosformer" without maximum lengths, or a half-life that cannot be.
 
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024; cosFormer: Qin et al., ICLR 2022.
@@ -74,6 +77,7 @@ class MultiheadLinearAttention(nn.Module):
         schedule: Schedule = full_visibility,
         max_query_positions: Optional[int] = None,
         max_key_positions: Optional[int] = None,
+        half_life: Optional[str] = None,
         q_noise: float = 0.0,
         qn_block_size: int = 8,
     ):
@@ -86,11 +90,16 @@ class MultiheadLinearAttention(nn.Module):
             raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
         if attention == "cosformer" and not (max_query_positions and max_key_positions):
             raise ValueError("cosformer attention needs max_query_positions and max_key_positions beforehand")
+        if half_life and not self_attention:
+            raise ValueError("half_life is for self-attention: the frames of a source are all equally new")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.self_attention, self.encoder_decoder_attention = self_attention, encoder_decoder_attention
         self.attention, self.normalizer_floor, self.schedule = attention, normalizer_floor, schedule
         self.max_positions = (max_query_positions, max_key_positions)
+        # Of whole numbers: a model in half precision would round others.
+        half_lives = spread_half_lives(half_life, num_heads) if half_life else None
+        self.register_buffer("half_life", half_lives, persistent=False)
         self.feature_map = FEATURE_MAPS["elu" if attention == "elu" else "relu"]
         self.scaling = self.head_dim**-0.5
         self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
@@ -286,7 +295,7 @@ class MultiheadLinearAttention(nn.Module):
         elif self.attention == "cosformer":
             p_q = static_proportion(query_positions, self.max_positions[0]).unsqueeze(-1).expand(q.shape[:-1])
             p_k = static_proportion(key_positions, self.max_positions[1]).unsqueeze(-1).expand(k.shape[:-1])
-        return Heads(q, k, v, p_q, p_k, padding, self.normalizer_floor)
+        return Heads(q, k, v, p_q, p_k, padding, self.normalizer_floor, self.half_life)
 
     def _drop_keys(self, v: Tensor) -> Tensor:
         # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,

@@ -5,6 +5,7 @@ Shape legend: B batch, T tokens, S source frames, C model dimension.
 
 import math
 import re
+import zlib
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
@@ -41,6 +42,9 @@ class LeapTransformerDecoder(TransformerDecoder):
         # fairseq's constructor calls build_decoder_layer, so the specs must be there first.
         self.self_attention_spec, self.cross_attention_spec = self_attention, cross_attention
         super().__init__(args, dictionary, embed_tokens, no_encoder_attn=cross_attention is None)
+        # A dictionary of the same size with other words would give plausible wrong numbers.
+        checksum = zlib.crc32("\n".join(dictionary.symbols).encode("utf-8"))
+        self.register_buffer("dictionary_crc32", torch.tensor(checksum))
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook, with its activation checkpoints and sharding."""
@@ -53,20 +57,26 @@ class LeapTransformerDecoder(TransformerDecoder):
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Dict[str, Tensor]:
         """fairseq's hook before weights are loaded; refuses those of another dictionary in one line.
 
+        Weights from elsewhere, which do not say the checksum of their dictionary, are taken if the size is right.
+
         Args:
             state_dict: of the whole model.
             name: of this decoder in it.
 
         Raises:
-            ValueError: the embedding has another number of symbols than the dictionary.
+            ValueError: the embedding has another number of symbols than the dictionary, or was trained on other ones.
         """
         # One matrix, or one for each band of an adaptive input.
         bands = re.compile(rf"{re.escape(name)}\.embed_tokens\.(embeddings\.\d+\.0\.)?weight")
         size = sum(weight.shape[0] for key, weight in state_dict.items() if bands.fullmatch(key))
-        if size and size != len(self.dictionary):
+        here, remedy = len(self.dictionary), "give the folder that the model was trained on"
+        if size and size != here:
+            raise ValueError(f"the checkpoint has a dictionary of {size} symbols, the data folder has {here}: {remedy}")
+        known = state_dict.setdefault(f"{name}.dictionary_crc32", self.dictionary_crc32)
+        if int(known) != int(self.dictionary_crc32):
             raise ValueError(
-                f"the checkpoint has a dictionary of {size} symbols, the data folder has {len(self.dictionary)}: "
-                "give the folder that the model was trained on"
+                f"the checkpoint has a dictionary of {here} symbols with the checksum {int(known):08x}, the data "
+                f"folder has one of the same size with {int(self.dictionary_crc32):08x}: {remedy}"
             )
         return super().upgrade_state_dict_named(state_dict, name)
 

@@ -14,6 +14,7 @@ from leap_fairseq.repairs.audio import repair_audio_reading  # noqa: E402
 from leap_fairseq.repairs.batching import repair_batch_by_size  # noqa: E402
 from leap_fairseq.repairs.checkpoints import repair_checkpoint_messages  # noqa: E402
 from leap_fairseq.repairs.data_config import repair_data_config_paths  # noqa: E402
+from leap_fairseq.repairs.evaluation import repair_language_model_evaluation  # noqa: E402
 from leap_fairseq.repairs.stack import allow_checkpoint_types, restore_numpy_compat  # noqa: E402
 
 __all__ = ["apply"]
@@ -27,3 +28,4 @@ def apply() -> None:
     repair_batch_by_size()
     repair_audio_reading()
     repair_data_config_paths()
+    repair_language_model_evaluation()

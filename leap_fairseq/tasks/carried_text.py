@@ -18,7 +18,7 @@ class WholeText(FairseqDataset):
     """A split as one row of tokens, before it is known how many streams will read it.
 
     Args:
-        tokens: int64 [N].
+        tokens: [N], of any integer type: the smaller, the less memory a corpus takes.
     """
 
     def __init__(self, tokens: Tensor):
@@ -32,7 +32,7 @@ class CarriedText(FairseqDataset):
     """Blocks of a text, in order; item i is a whole batch.
 
     Args:
-        tokens: int64 [N], the text with its end-of-line tokens.
+        tokens: [N], of any integer type: the text with its end-of-line tokens; it is cut when it is read, not copied.
         num_streams: B of all processes together.
         rows: which of the streams are read here.
         block: T.
@@ -40,23 +40,14 @@ class CarriedText(FairseqDataset):
     """
 
     def __init__(self, tokens: Tensor, num_streams: int, rows: range, block: int, pad: int, eos: int):
-        self.block, self.pad = block, pad
-        length = -(-tokens.numel() // num_streams)
-        fill = length * num_streams - tokens.numel()
-        before = torch.cat((tokens.new_tensor([eos]), tokens[:-1]))
-        # Only the last streams are filled up, at their ends, where no token follows.
-        self.source, self.target = (
-            torch.nn.functional.pad(x, (0, fill), value=pad).view(num_streams, length)[rows.start : rows.stop]
-            for x in (before, tokens)
-        )
+        self.tokens, self.rows, self.block, self.pad, self.eos = tokens, rows, block, pad, eos
+        self.stream_length = -(-tokens.numel() // num_streams)
 
     def __len__(self) -> int:
-        return -(-self.source.shape[1] // self.block)
+        return -(-self.stream_length // self.block)
 
     def __getitem__(self, index: int) -> Dict:
-        block = slice(index * self.block, (index + 1) * self.block)
-        # fairseq's criterions ask for views, so a block must be in one piece.
-        source, target = self.source[:, block].contiguous(), self.target[:, block].contiguous()
+        source, target = (torch.stack([self._cut(row, index, shift) for row in self.rows]) for shift in (-1, 0))
         real = target.ne(self.pad)
         return {
             "id": torch.arange(len(source)),
@@ -66,13 +57,23 @@ class CarriedText(FairseqDataset):
             "target": target,
         }
 
+    def _cut(self, row: int, index: int, shift: int) -> Tensor:
+        """Block `index` of a stream, int64 [T]; with shift -1 the tokens before it."""
+        first = row * self.stream_length + index * self.block
+        last = min(first + self.block, (row + 1) * self.stream_length)
+        real = self.tokens[max(first + shift, 0) : min(last, len(self.tokens)) + shift].long()
+        if first + shift < 0:
+            real = torch.cat((real.new_tensor([self.eos]), real))
+        # Only the last streams are filled up, at their ends, where no token follows.
+        return torch.nn.functional.pad(real, (0, last - first - len(real)), value=self.pad)
+
     def collater(self, samples: List[Dict]) -> Dict:
         """An item is a batch already."""
         return samples[0] if samples else {}
 
     def num_tokens(self, index: int) -> int:
         """Tokens of a batch."""
-        return self.source.shape[0] * self.block
+        return len(self.rows) * self.block
 
     def size(self, index: int) -> int:
         """Tokens of a block."""

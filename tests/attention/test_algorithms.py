@@ -30,6 +30,7 @@ SCHEDULES = {
     "waitk_slow": lambda t, s: waitk_visibility(t, s, lagging=1, ratio=1),
     "nothing_first": lambda t, s: (torch.arange(t) - t // 2).clamp(0, s),
 }
+HALF_LIFE = torch.tensor([2, 50])
 PROPORTIONS = ["leap", "cosformer", "none"]
 
 
@@ -91,6 +92,34 @@ def test_equals_naive_for_every_schedule_and_length(algorithm, schedule, t, s):
     visible = SCHEDULES[schedule](t, s)
     tensors, mask = make_inputs(t, s, padding="right")
     assert_equal_runs(run(algorithm, tensors, visible, mask), run("naive", tensors, visible, mask))
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("t, s", [(n, n) for n in (1, 2, 64, 65, 300)] + [(1, 100), (65, 2), (63, 300), (300, 63)])
+def test_equals_naive_with_half_lives(algorithm, schedule, t, s):
+    visible = SCHEDULES[schedule](t, s)
+    tensors, mask = make_inputs(t, s, padding="right")
+    for half_life in (HALF_LIFE, torch.tensor([20.0, torch.inf])):
+        actual = run(algorithm, tensors, visible, mask, half_life=half_life)
+        assert_equal_runs(actual, run("naive", tensors, visible, mask, half_life=half_life))
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_a_half_life_without_end_forgets_nothing_and_a_short_one_all_but_the_newest(algorithm):
+    t = 100
+    visible = causal_visibility(t, t)
+    tensors, _ = make_inputs(t, t, feature_map="elu")
+    endless = run(algorithm, tensors, visible, half_life=torch.full((2,), torch.inf))
+    assert_equal_runs(endless, run("naive", tensors, visible))
+    newest = run(algorithm, tensors, visible, half_life=torch.full((2,), 0.02))["out"]
+    assert_same(newest, tensors["v"].detach(), what="the newest value alone")
+
+
+def test_weights_halve_with_each_half_life():
+    k = torch.ones(1, 9, 2, 4)
+    weights = attention_weights(k[:, :1], k, torch.tensor([9]), half_life=HALF_LIFE.clamp(max=4))
+    assert_same(weights[0, :, 0, 4] * 2, weights[0, :, 0, 8] * torch.tensor([0.5, 1.0]), what="half")
 
 
 @pytest.mark.parametrize("algorithm", FAST)
@@ -170,14 +199,15 @@ def test_future_keys_have_zero_gradient(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])
-def test_continues_from_a_state(algorithm):
+@pytest.mark.parametrize("half_life", [None, HALF_LIFE])
+def test_continues_from_a_state(algorithm, half_life):
     t = 65
     tensors, mask = make_inputs(t, t, padding="left")
-    expected = run("naive", tensors, causal_visibility(t, t), mask)["out"]
+    expected = run("naive", tensors, causal_visibility(t, t), mask, half_life=half_life)["out"]
     x = {name: value.detach() for name, value in tensors.items()}
     for cut in range(0, t + 1, 8):
         state = LinearAttentionState.zeros(2, 2, 4, 3, dtype=torch.float64)
-        state = state.absorb(x["k"][:, :cut], x["v"][:, :cut], x["key_proportion"][:, :cut], mask[:, :cut])
+        state = state.absorb(x["k"][:, :cut], x["v"][:, :cut], x["key_proportion"][:, :cut], mask[:, :cut], half_life)
         out = prefix_attention(
             x["q"][:, cut:],
             x["k"][:, cut:],
@@ -187,6 +217,7 @@ def test_continues_from_a_state(algorithm):
             key_proportion=x["key_proportion"][:, cut:],
             key_padding_mask=mask[:, cut:],
             initial_state=state,
+            half_life=half_life,
             algorithm=algorithm,
         )
         assert_same(out, expected[:, cut:], what=f"cut at {cut}")
@@ -233,6 +264,15 @@ def test_broken_variants_fail(monkeypatch):
         assert_equal_runs(run("blockwise", tensors, visible, mask), expected)
     monkeypatch.setattr(blockwise_module, "plan_tiles", intact)
 
+    long, _ = make_inputs(200, 200)
+    options = {"visible": causal_visibility(200, 200), "half_life": HALF_LIFE}
+    aged = run("naive", long, **options)
+    assert_equal_runs(run("blockwise", long, **options), aged)
+    monkeypatch.setattr(blockwise_module, "_running_sums", lambda sums, half_life, size: sums.cumsum(2))
+    with pytest.raises(AssertionError):
+        assert_equal_runs(run("blockwise", long, **options), aged)
+    monkeypatch.undo()
+
     monkeypatch.setattr("leap_fairseq.attention.inputs.silence_padding", lambda x, m: x)
     with pytest.raises(AssertionError):
         assert_equal_runs(run("blockwise", tensors, visible, mask), expected)
@@ -261,6 +301,8 @@ def test_auto_counts_operations():
         ({"key_proportion": None}, "come together"),
         ({"query_proportion": torch.zeros(2, 3)}, r"query_proportion has shape \(2, 3\), expected \(2, 3, 2\)"),
         ({"normalizer_floor": 0.0}, "--normalizer-floor"),
+        ({"half_life": torch.tensor([1.0, 0.0])}, r"half_life must be \[2\], a number of keys above 0"),
+        ({"half_life": torch.tensor([1.0])}, r"half_life must be \[2\]"),
         ({"key_padding_mask": torch.zeros(2, 3, dtype=torch.bool)}, r"key_padding_mask must be bool \(2, 4\)"),
         ({"k": torch.zeros(2, 4, 2, 5)}, "differ in batch, heads or head dimension"),
     ],

@@ -15,14 +15,15 @@ def make_keys(n=12, seed=0):
     return k, v, p
 
 
+@pytest.mark.parametrize("half_life", [None, torch.tensor([1, 7])])
 @pytest.mark.parametrize("splits", [[12], [1] * 12, [5, 7], [0, 3, 0, 9], [11, 1]])
-def test_any_split_gives_the_same_state(splits):
+def test_any_split_gives_the_same_state(splits, half_life):
     k, v, p = make_keys()
-    whole = LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v, p)
+    whole = LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v, p, None, half_life)
     state, first = LinearAttentionState.zeros(3, 2, 4, 5), 0
     for n in splits:
         new = slice(first, first + n)
-        state, first = state.absorb(k[:, new], v[:, new], p[:, new]), first + n
+        state, first = state.absorb(k[:, new], v[:, new], p[:, new], None, half_life), first + n
     assert_same(state.kv_state, whole.kv_state)
     assert_same(state.z_state, whole.z_state)
     assert state.kv_state.shape == (3, 2, 8, 5) and state.z_state.shape == (3, 2, 8)

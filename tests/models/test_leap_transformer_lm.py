@@ -166,6 +166,13 @@ def test_the_whole_prefix_must_be_given():
     [
         (("--leap-factor", "5"), "leap_factor 5 does not divide the head dimension 32: choose --leap-factor"),
         (("--normalizer-floor", "0"), "normalizer_floor 0.0 must be above 0: set --normalizer-floor"),
+        (("--attention-half-life", "9-3"), "half-life '9-3' must be at least 1 token"),
+        (("--attention-half-life", "9", "--decoder-self-attention", "softmax"), "--attention-half-life needs linear"),
+        (
+            ("--adaptive-softmax-cutoff", "8,25"),
+            "--adaptive-softmax-cutoff 8,25 must rise and stay within the 20 symbols",
+        ),
+        ((*ADAPTIVE, "--adaptive-input-cutoff", "12,8"), "--adaptive-input-cutoff 12,8 must rise"),
     ],
 )
 def test_wrong_options_are_named(flags, message):
@@ -177,6 +184,13 @@ def test_wrong_options_are_named(flags, message):
 def test_weights_of_another_dictionary_are_refused(flags):
     weights = make_lm("--decoder-layers", "2", *flags).state_dict()
     make_lm("--decoder-layers", "2", *flags).load_state_dict(dict(weights))
+    renamed = make_dictionary(19)
+    renamed.add_symbol("other")
+    same_size = make_lm("--decoder-layers", "2", *flags, dictionary=renamed)
+    with pytest.raises(ValueError, match="dictionary of 20 symbols with the checksum .* one of the same size"):
+        same_size.load_state_dict(dict(weights))
+    unnamed = {name: x for name, x in weights.items() if not name.endswith("crc32")}
+    same_size.load_state_dict(unnamed)
     other = make_lm("--decoder-layers", "2", *flags, dictionary=make_dictionary(25))
     with pytest.raises(ValueError, match="dictionary of 20 symbols, the data folder has 25"):
         other.load_state_dict(dict(weights))

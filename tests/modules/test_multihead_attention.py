@@ -16,9 +16,9 @@ WAITK = partial(waitk_visibility, lagging=2, ratio=3)
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)
 
 
-def make(kind, schedule=full_visibility, *, cross=False, seed=0, dtype=torch.float32, **options):
+def make(kind, schedule=full_visibility, *, cross=False, seed=0, dtype=torch.float32, half_life=None, **options):
     torch.manual_seed(seed)
-    spec = AttentionSpec(kind, schedule=schedule, max_query_positions=50, max_key_positions=50)
+    spec = AttentionSpec(kind, schedule=schedule, max_query_positions=50, max_key_positions=50, half_life=half_life)
     role = {"encoder_decoder_attention": True, "kdim": 16, "vdim": 16} if cross else {"self_attention": True}
     module = spec.build(32, 4, **role, **options).eval().to(dtype)
     for name, parameter in module.named_parameters():
@@ -54,10 +54,12 @@ def test_official_module(name):
     assert_same(gradient, tensor["grad_query"], what="gradient")
 
 
-@KINDS
+@pytest.mark.parametrize(
+    "kind, half_life", [*((kind, None) for kind in ATTENTION_KINDS), ("leap", "1-8"), ("relu", "3")]
+)
 @pytest.mark.parametrize("splits", [[1] * 12, [12], [5, 7], [1, 10, 1], [3, 3, 6]])
-def test_self_attention_in_steps(kind, splits):
-    module = make(kind, causal_visibility)
+def test_self_attention_in_steps(kind, half_life, splits):
+    module = make(kind, causal_visibility, half_life=half_life)
     x = torch.randn(12, 3, 32)
     expected = attend(module, x)
     state, outputs, first = {}, [], 0

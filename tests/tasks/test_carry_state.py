@@ -11,15 +11,15 @@ from leap_fairseq.tasks.carried_text import CarriedText, WholeText
 from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 PAD, EOS = 1, 2
-KINDS = pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu"])
 
 
 def text(length, seed=0):
     return torch.randint(4, 20, (length,), generator=torch.Generator().manual_seed(seed))
 
 
-def lm(kind="leap"):
-    return spread_proportions(make_lm("--decoder-self-attention", kind, "--decoder-layers", "2", "--dropout", "0"))
+def lm(kind="leap", *options):
+    flags = ("--decoder-self-attention", kind, "--decoder-layers", "2", "--dropout", "0", *options)
+    return spread_proportions(make_lm(*flags))
 
 
 def log_probability(model, batches):
@@ -58,10 +58,17 @@ def test_processes_read_disjoint_streams():
     assert sorted(targets[targets.ne(PAD)].tolist()) == tokens.tolist()
 
 
-@KINDS
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        *((kind, ()) for kind in ("leap", "cosformer", "relu", "elu")),
+        ("leap", ("--attention-half-life", "2-64")),
+        ("leap", ("--attention-half-life", "2-64", "--no-token-positional-embeddings")),
+    ],
+)
 @pytest.mark.parametrize("block", [1, 16, 64, 300])
-def test_blocks_equal_the_whole_text(kind, block):
-    model, tokens = lm(kind), text(300)
+def test_blocks_equal_the_whole_text(kind, options, block):
+    model, tokens = lm(kind, *options), text(300)
     whole = log_probability(model, [{"net_input": {"src_tokens": torch.cat((torch.tensor([EOS]), tokens[:-1]))[None]},
                                      "target": tokens[None]}])  # fmt: skip
     data = CarriedText(tokens, 1, range(1), block, PAD, EOS)
