@@ -1,0 +1,163 @@
+#!/usr/bin/env python
+"""Trains the same small language model with several attentions, evaluates each on the test text, and reports.
+
+    python scripts/lm/compare.py TEXT OUT
+
+Every model has 4 layers of d 256 with 4 heads and tied embeddings of 8,000 words, 5.2 M parameters, and sees 2,048
+tokens an update. OUT/MODEL-SEED holds the checkpoint and the logs of a run, OUT/comparison.tsv the table,
+OUT/comparison.png the plot. A run that is complete is reused, one that was interrupted goes on.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from compare_report import report
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "data_prep"))
+from wikitext_text import find_texts  # noqa: E402
+
+VALID_TOKENS = 20_000
+"""The beginning of the validation text is enough for a curve, and is the same for every model."""
+
+SIZES = (
+    "--arch leap_transformer_lm --decoder-layers 4 --decoder-embed-dim 256 --decoder-input-dim 256 "
+    "--decoder-output-dim 256 --decoder-ffn-embed-dim 1024 --decoder-attention-heads 4 --decoder-normalize-before "
+    "--share-decoder-input-output-embed --dropout 0.1"
+)
+BLOCKS = "--tokens-per-sample 512 --batch-size 4"
+FADING = "--decoder-self-attention leap --attention-half-life 4-512"
+
+MODELS = {
+    "leap": f"--decoder-self-attention leap {BLOCKS}",
+    "cosformer": f"--decoder-self-attention cosformer {BLOCKS}",
+    "relu": f"--decoder-self-attention relu {BLOCKS}",
+    "elu": f"--decoder-self-attention elu {BLOCKS}",
+    "softmax": f"--decoder-self-attention softmax {BLOCKS}",
+    "leap_fading": f"{FADING} {BLOCKS}",
+    "leap_carried": f"{FADING} --no-token-positional-embeddings --carry-state --tokens-per-sample 256 --batch-size 8",
+}
+"""The first five differ in their attention alone; the last two forget, and the last carries its state."""
+
+EVALUATIONS = {
+    "blocks": "--tokens-per-sample 512 --batch-size 4",
+    "carried": "--tokens-per-sample 512 --batch-size 1 --carry-state",
+}
+
+
+def schedule(updates: int) -> str:
+    """Adam with a warm-up of an eighth and half a cosine."""
+    warmup = max(1, updates // 8)
+    return (
+        "--optimizer adam --adam-betas (0.9,0.98) --weight-decay 0.01 --clip-norm 1 --lr 3e-3 --lr-scheduler cosine "
+        f"--warmup-updates {warmup} --warmup-init-lr 1e-6 --lr-period-updates {updates - warmup} --min-lr 3e-5 "
+        f"--max-update {updates}"
+    )
+
+
+def call(command, log: Path, mode: str = "w") -> dict:
+    """Runs a command into a log; returns its peak memory in MiB and its CPU seconds.
+
+    Raises:
+        RuntimeError: it failed; with the end of the log.
+    """
+    with open(log, mode, encoding="utf-8") as file:
+        process = subprocess.Popen([str(part) for part in command], stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
+        raise RuntimeError(f"{log} ends with\n{tail}")
+    return {"peak_mib": usage.ru_maxrss / 1024, "cpu_seconds": usage.ru_utime + usage.ru_stime}
+
+
+def once(folder: Path, name: str, command, mode: str = "w") -> None:
+    """Runs a command unless the same one is complete; what it used goes to folder/name.json."""
+    command, stamp = [str(part) for part in command], folder / f"{name}.json"
+    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8"))["command"] == command:
+        return
+    used = call(command, folder / f"{name}.log", mode)
+    partial = folder / f".{name}.json"
+    partial.write_text(json.dumps({"command": command, **used}), encoding="utf-8")
+    partial.replace(stamp)
+
+
+def run(model: str, seed: int, options: argparse.Namespace) -> None:
+    """Trains and evaluates."""
+    folder, data = options.out / f"{model}-{seed}", options.out / "data"
+    plugin = ["--user-dir", ROOT / "leap_fairseq", "--task", "leap_language_modeling", *options.device]
+    train = [
+        *("fairseq-train", data, *plugin, *SIZES.split(), *MODELS[model].split(), *schedule(options.updates).split()),
+        *("--seed", seed, "--save-dir", folder, "--num-workers", 0, "--required-batch-size-multiple", 1),
+        *("--no-epoch-checkpoints", "--save-interval-updates", 100, "--keep-interval-updates", 1),
+        *("--validate-interval-updates", 50, "--log-format", "json", "--log-interval", 10),
+    ]
+    begun = folder / "command"
+    if begun.is_file() and begun.read_text(encoding="utf-8") != " ".join(map(str, train)):
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True)
+    begun.write_text(" ".join(map(str, train)), encoding="utf-8")
+    once(folder, "train", train, "a")
+    for name, evaluation in EVALUATIONS.items():
+        if name == "carried" and model == "softmax":
+            continue
+        test = ["fairseq-eval-lm", data, *plugin, "--path", folder / "checkpoint_last.pt", "--gen-subset", "test"]
+        once(folder, name, [*test, *evaluation.split()])
+    print(f"complete: {folder.name}", flush=True)
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Makes OUT/data.
+
+    Raises:
+        DataError: a split is missing.
+        RuntimeError: prep_wikitext failed.
+    """
+    texts = find_texts([options.text])
+    missing = [split for split in ("train", "valid", "test") if split not in texts]
+    if missing:
+        raise ValueError(f"{options.text} has no text of {', '.join(missing)}: name the files wiki.SPLIT.tokens")
+    count, valid = 0, options.out / "valid.txt"
+    with open(valid, "w", encoding="utf-8") as file:
+        for words in (line.split() for text in texts["valid"] for line in text.lines()):
+            if count < VALID_TOKENS:
+                file.write(" ".join(words) + "\n")
+            count += len(words) + 1
+    script = ROOT / "data_prep/prep_wikitext.py"
+    command = [sys.executable, script, options.text, "--valid", valid, "--any-text", "--nwords", options.nwords]
+    call([*command, "--out", options.out / "data"], options.out / "data.log")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("text", type=Path, help="folder with train, valid and test text")
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("--updates", type=int, default=400, help="of each training (default: 400)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: one a core)")
+    parser.add_argument("--nwords", type=int, default=8000, help="size of the dictionary (default: 8000)")
+    parser.add_argument("--cuda", action="store_true", help="train on the GPU (default: on the CPU)")
+    options = parser.parse_args()
+    options.device = [] if options.cuda else ["--cpu"]
+    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        prepare(options)
+        # Seed by seed, so that an interrupted comparison has whole rows.
+        jobs = [(model, seed, options) for seed in options.seeds for model in options.models]
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            for done in [pool.submit(run, *job) for job in jobs]:
+                done.result()
+        print(report(options.out))
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

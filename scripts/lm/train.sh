@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Trains a language model on WikiText-103: the recipe of the LeaPformer authors, with any attention.
+#
+#   bash scripts/lm/train.sh DATA SAVE_DIR [OPTION OF fairseq-train ...]
+#
+# DATA is the folder that data_prep/prep_wikitext.py wrote. Options come after the recipe's and win over them:
+#   --decoder-self-attention softmax    leap (default), cosformer, relu, elu or softmax
+#   --bf16, --fp16                      half precision, on GPUs; float32 by default
+#   --arch leap_transformer_lm_tiny --criterion cross_entropy    another model, without an adaptive softmax
+# The same command again goes on where it stopped.
+#
+# There is a process for each GPU of the machine, or one on the CPU. In the environment:
+#   PROCESSES=4                         so many instead
+#   NODES=2 NODE=0 MASTER=host:29500    several machines: the same command on each, with its own NODE from 0
+# An update has 65,536 tokens, whatever the number of processes: 8 of them with 2 batches of 4,096 each, and so on.
+#
+# Source: OSU-STARLAB/LeaPformer, leapformer-scripts/lm/adaptive_lm_train.sh; it does not say on how many GPUs.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+[ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
+DATA=$1 SAVE_DIR=$2
+shift 2
+[ -f "$DATA/dict.txt" ] || fail "$DATA has no dict.txt: give the folder that data_prep/prep_wikitext.py wrote"
+
+GPUS=$(count_gpus)
+NODES=${NODES:-1} NODE=${NODE:-0} MASTER=${MASTER:-localhost:29500}
+PROCESSES=${PROCESSES:-$((GPUS > 0 ? GPUS : 1))}
+WORLD=$((NODES * PROCESSES))
+UPDATE_TOKENS=65536 BATCH_TOKENS=4096
+BATCHES=$((UPDATE_TOKENS / BATCH_TOKENS))
+[ $((BATCHES % WORLD)) -eq 0 ] ||
+    fail "$WORLD processes cannot share $BATCHES batches of $BATCH_TOKENS tokens: choose PROCESSES and NODES whose" \
+        "product is 1, 2, 4, 8 or 16"
+
+# A checkpoint that was being copied when the training was killed is cut short: an older one of the run is taken.
+last=$SAVE_DIR/checkpoint_last.pt
+if [ -f "$last" ] && ! python -m zipfile -t "$last" >/dev/null 2>&1; then
+    echo "$last is cut short" >&2
+    mv "$last" "$last.cut"
+    for older in $(ls -t "$SAVE_DIR"/checkpoint_*.pt 2>/dev/null); do
+        if python -m zipfile -t "$older" >/dev/null 2>&1; then
+            echo "going on from $older" >&2
+            cp "$older" "$last.part" && mv "$last.part" "$last"
+            break
+        fi
+    done
+fi
+
+RECIPE=(
+    "$DATA" --user-dir "$PLUGIN" --save-dir "$SAVE_DIR" --task leap_language_modeling
+    --arch leap_transformer_lm_wiki103 --criterion adaptive_loss
+    --tokens-per-sample 512 --sample-break-mode none --skip-invalid-size-inputs-valid-test
+    --max-tokens "$BATCH_TOKENS" --update-freq $((BATCHES / WORLD)) --max-update 250000
+    --optimizer nag --lr 1.0 --clip-norm 0.1
+    --lr-scheduler cosine --warmup-updates 8000 --warmup-init-lr 1e-07 --lr-period-updates 270000
+    --t-mult 2 --lr-shrink 0.75 --min-lr 0.0001 --stop-min-lr 1e-09
+    --ddp-backend legacy_ddp --seed 1 --log-format simple --log-interval 100
+    --save-interval-updates 5000 --keep-interval-updates 2 --no-epoch-checkpoints
+)
+[ "$GPUS" -gt 0 ] || RECIPE+=(--cpu)
+
+if [ "$WORLD" -eq 1 ]; then
+    exec fairseq-train "${RECIPE[@]}" --distributed-world-size 1 "$@"
+fi
+# fairseq would look for the ranks of torchrun only where it sees several GPUs itself.
+[ "$GPUS" -gt 0 ] && BACKEND=nccl || BACKEND=gloo
+export BACKEND
+exec torchrun --no-python --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$PROCESSES" \
+    --master-addr "${MASTER%:*}" --master-port "${MASTER#*:}" \
+    bash -c 'exec fairseq-train "$@" --distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK" \
+        --device-id "$LOCAL_RANK" --distributed-init-method env:// --distributed-no-spawn \
+        --distributed-backend "$BACKEND"' -- "${RECIPE[@]}" "$@"
