@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares attentions in a small language model, at the same sizes, text and budget: table and plot.
 #
-#   bash scripts/lm/compare.sh TEXT OUT [--updates 400] [--seeds 1 2 3] [--models leap softmax ...] [--jobs 2]
+#   bash scripts/lm/compare.sh TEXT OUT [--updates 300] [--seeds 1 2 3] [--models leap softmax ...] [--jobs 2]
 #
 # TEXT is a folder with train, valid and test text, split into words (for one of Wikipedia, see
 # data_prep/make_wikipedia_text.py). Everything goes to OUT; what is complete there is reused.

@@ -1,0 +1,74 @@
+#!/usr/bin/env python
+"""Makes a language model of the authors' fork one of this plugin: the same weights, under the options used here.
+
+    python scripts/lm/convert_official.py checkpoint_best.pt converted.pt
+
+The weights need no change, for their names are the same. What the checkpoint says of itself does: there the model is
+`transformer_lm` with --dec-leapformer-enable, here `leap_transformer_lm` with --decoder-self-attention leap. The
+attention and the LeaP factor are read off the weights. The result is for evaluation and generation, and as
+--finetune-from-model; the state of the optimizer is left out.
+"""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+from omegaconf import OmegaConf
+
+from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
+from leap_fairseq.speech.files import whole_file
+
+OFFICIAL = "transformer_lm"
+LEAP_WEIGHT = "decoder.layers.0.self_attn.q_LeaP.0.weight"
+QUERY_WEIGHT = "decoder.layers.0.self_attn.q_proj.weight"
+
+
+def convert(state: Dict[str, Any]) -> Dict[str, Any]:
+    """Rewrites a checkpoint.
+
+    Args:
+        state: what the fork's fairseq-train saved, a language model.
+
+    Returns:
+        A checkpoint of ``leap_transformer_lm``.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    cfg, weights = state.get("cfg"), state.get("model")
+    given = dict(cfg["model"]) if cfg and isinstance(cfg.get("model"), dict) else {}
+    if not str(given.get("_name", "")).startswith(OFFICIAL) or not weights or QUERY_WEIGHT not in weights:
+        raise ValueError(
+            f"the model is {given.get('_name') or 'not named'}, but must be {OFFICIAL} of the fork: give a checkpoint "
+            "that its fairseq-train saved for --task language_modeling"
+        )
+    options = OmegaConf.to_container(OmegaConf.structured(LeapTransformerLanguageModelConfig), enum_to_str=True)
+    known = {field.name for field in fields(LeapTransformerLanguageModelConfig)}
+    options.update({name: value for name, value in given.items() if name in known})
+    options.update(_name="leap_transformer_lm", decoder_self_attention="softmax")
+    if LEAP_WEIGHT in weights:
+        head_dim = weights[QUERY_WEIGHT].shape[0] // options["decoder_attention_heads"]
+        options.update(decoder_self_attention="leap", leap_factor=head_dim // weights[LEAP_WEIGHT].shape[0])
+    kept = {name: state[name] for name in ("model", "extra_state", "args", "optimizer_history") if name in state}
+    return {**kept, "cfg": {**cfg, "model": options}}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("official", type=Path, help="checkpoint of the fork")
+    parser.add_argument("converted", type=Path, help="checkpoint to write")
+    paths = parser.parse_args()
+    try:
+        state = convert(torch.load(paths.official, map_location="cpu"))
+        with whole_file(paths.converted) as file:
+            torch.save(state, file)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {paths.official}: {error}")
+
+
+if __name__ == "__main__":
+    main()

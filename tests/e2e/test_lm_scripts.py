@@ -1,0 +1,176 @@
+"""scripts/lm: train, resume, evaluate, compare, convert, as a user runs them."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from command_server import PLUGIN, ROOT
+from test_language_model import evaluation, score
+
+TRAIN, EVAL = ROOT / "scripts/lm/train.sh", ROOT / "scripts/lm/eval.sh"
+# The recipe with a model that trains in seconds.
+SMALL = (
+    "--arch leap_transformer_lm_tiny --decoder-layers 2 --criterion cross_entropy --dropout 0 --tokens-per-sample 64 "
+    "--max-tokens 512 --update-freq 2 --warmup-updates 2 --warmup-init-lr 0.01 --optimizer adam --lr 0.01 "
+    "--log-interval 1 --num-workers 0"
+).split()
+
+
+@pytest.fixture(scope="module")
+def bash(elsewhere, environment):
+    """A function: runs a script from another directory, with the tools of this environment; returns its output."""
+
+    def run(script, *args, code=0, **variables):
+        path = f"{Path(os.sys.executable).parent}:{environment['PATH']}"
+        finished = subprocess.run(
+            ["bash", str(script), *map(str, args)],
+            cwd=elsewhere,
+            env={**environment, "PATH": path, "PYTHONPATH": "/nowhere", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert finished.returncode == code or (code is None and finished.returncode), finished.stdout[-3000:]
+        return finished.stdout
+
+    return run
+
+
+def losses(output):
+    """The training loss at each update."""
+    return {int(n): float(x) for x, n in re.findall(r"loss=([\d.]+).*num_updates=(\d+)", output)}
+
+
+@pytest.fixture(scope="module")
+def straight(bash, lm_data, tmp_path_factory):
+    """Six updates without a break: the folder and the log."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, bash(TRAIN, lm_data, folder, *SMALL, "--max-update", 6)
+
+
+def test_six_updates_are_three_and_three(bash, lm_data, straight, tmp_path):
+    first = bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 3)
+    then = bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 6)
+    assert {**losses(first), **losses(then)} == losses(straight[1]) and list(losses(then)) == [4, 5, 6]
+    resumed, whole = (torch.load(folder / "checkpoint_last.pt") for folder in (tmp_path, straight[0]))
+    assert resumed["extra_state"]["val_loss"] == pytest.approx(whole["extra_state"]["val_loss"], abs=1e-6)
+    for name, weight in whole["model"].items():
+        torch.testing.assert_close(resumed["model"][name], weight, atol=1e-6, rtol=0, msg=name)
+
+
+def test_a_folder_of_another_configuration_is_refused_and_stays(bash, lm_data, straight):
+    before = (straight[0] / "checkpoint_last.pt").read_bytes()
+    for option, value, was in (("--decoder-self-attention", "relu", "leap"), ("--normalizer-floor", "1e-6", "0.1")):
+        output = bash(TRAIN, lm_data, straight[0], *SMALL, "--max-update", 8, option, value, code=None)
+        assert f"was trained with {option} {was}, not {float(value) if '-6' in value else value}" in output
+        assert "give another --save-dir" in output.strip().splitlines()[-1]
+    assert (straight[0] / "checkpoint_last.pt").read_bytes() == before
+
+
+def test_a_checkpoint_that_is_cut_short_is_replaced_by_an_older_one(bash, lm_data, straight, tmp_path):
+    bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 4, "--save-interval-updates", 2)
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes(last.read_bytes()[:5000])
+    (tmp_path / "checkpoint_best.pt").unlink()
+    (older,) = tmp_path.glob("checkpoint_1_4.pt")
+    output = bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 6)
+    assert f"going on from {older}" in output and list(losses(output)) == [5, 6]
+    assert losses(output).items() <= losses(straight[1]).items()
+
+
+def test_two_processes_train_as_one(bash, lm_data, straight, tmp_path):
+    options = [*SMALL[: SMALL.index("--update-freq")], "--update-freq", 1, *SMALL[SMALL.index("--warmup-updates") :]]
+    output = bash(TRAIN, lm_data, tmp_path, *options, "--max-update", 3, PROCESSES="2", MASTER="localhost:29531")
+    for update, loss in losses(output).items():
+        assert loss == pytest.approx(losses(straight[1])[update], abs=2e-3)
+    then = bash(TRAIN, lm_data, tmp_path, *options, "--max-update", 4, PROCESSES="2", MASTER="localhost:29532")
+    assert losses(then)[4] == pytest.approx(losses(straight[1])[4], abs=2e-3)
+
+
+def test_the_number_of_processes_must_divide_the_batches(bash, lm_data, tmp_path):
+    assert "choose PROCESSES" in bash(TRAIN, lm_data, tmp_path, PROCESSES="3", code=1)
+
+
+def test_no_data_is_named_and_no_argument_shows_the_usage(bash, tmp_path):
+    assert f"{tmp_path} has no dict.txt" in bash(TRAIN, tmp_path, tmp_path / "save", code=1)
+    assert f"{tmp_path} has no dict.txt" in bash(EVAL, tmp_path, tmp_path / "x.pt", code=1)
+    assert "bash scripts/lm/train.sh DATA SAVE_DIR" in bash(TRAIN, code=2)
+    assert "bash scripts/lm/eval.sh DATA CHECKPOINT" in bash(EVAL, code=2)
+
+
+def test_evaluation(bash, lm_data, lm_text, straight):
+    checkpoint = straight[0] / "checkpoint_best.pt"
+    tokens = sum(len(line.split()) + 1 for line in (lm_text / "test.txt").open(encoding="utf-8"))
+    blocks = score(bash(EVAL, lm_data, checkpoint, "--tokens-per-sample", 64))
+    windowed = bash(EVAL, lm_data, checkpoint, "--tokens-per-sample", 64, "--context-window", 48)
+    assert "each token is computed 4.0 times (a window of 32 would compute it 2.0 times" in windowed
+    carried = score(bash(EVAL, lm_data, checkpoint, "--tokens-per-sample", 64, "--carry-state"))
+    assert blocks[1] == score(windowed)[1] == carried[1] == tokens
+    assert len({blocks[0], score(windowed)[0], carried[0]}) == 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--tokens-per-sample", 64, "--context-window", 64), "choose a smaller one"),
+        ((), "a block of 512 tokens is longer than the 64 positions of the model"),
+    ],
+)
+def test_what_would_be_a_wrong_perplexity_is_an_error(bash, lm_data, straight, options, message):
+    output = bash(EVAL, lm_data, straight[0] / "checkpoint_best.pt", *options, code=None)
+    assert message in output.strip().splitlines()[-1] and "Perplexity" not in output
+
+
+def test_the_dictionary_of_another_text_is_an_error(bash, lm_data, lm_text, straight, run_forked, tmp_path):
+    size = len((lm_data / "dict.txt").read_text(encoding="utf-8").splitlines()) + 4
+    for nwords, message in ((size, "one of the same size"), (50, f"dictionary of {size} symbols")):
+        out = tmp_path / str(nwords)
+        # Longer, so that it has words enough; other words, so that no line is the same.
+        train = lm_text / "whole/train.txt"
+        options = ["--only-source", "--trainpref", train, "--testpref", lm_text / "test.txt", "--nwordssrc", nwords]
+        run_forked("fairseq-preprocess", *options, "--destdir", out)
+        output = bash(EVAL, out, straight[0] / "checkpoint_best.pt", "--tokens-per-sample", 64, code=None)
+        assert message in output.strip().splitlines()[-1] and "Perplexity" not in output
+
+
+def test_comparison(bash, lm_text, tmp_path):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text((lm_text / f"{split}.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    options = "--updates 4 --seeds 1 2 --models leap softmax leap_fading --jobs 1 --nwords 200".split()
+    output = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options)
+    lines = (tmp_path / "out/comparison.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"))) for line in lines[1:]]
+    assert {row["model"] for row in rows} == {"leap", "softmax", "leap_fading"} and f"{rows[0]['model']} " in output
+    for row in rows:
+        assert row["seeds"] == "2" and float(row["blocks"]) > 1 and float(row["blocks_sd"]) > 0
+        assert (row["carried"] == "-") == (row["model"] == "softmax")
+        assert float(row["words_per_s"]) > 0 and float(row["peak_mib"]) > 50
+    assert (tmp_path / "out/comparison.png").stat().st_size > 10_000
+    again = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options)
+    assert again.splitlines()[-8:] == output.splitlines()[-8:]
+
+
+def test_a_checkpoint_of_the_authors_fork_is_converted(bash, run_forked, lm_data, lm_checkpoint, tmp_path):
+    state = torch.load(lm_checkpoint)
+    ours = ("decoder_self_attention", "leap_factor", "normalizer_floor", "attention_half_life")
+    options = {name: x for name, x in dict(state["cfg"]["model"]).items() if name not in ours}
+    options.update(_name="transformer_lm", dec_leapformer_enable=True, leap_factor=4)
+    weights = {name: x for name, x in state["model"].items() if "crc32" not in name}
+    official = {**state, "model": {**weights, "decoder.version": torch.tensor([3.0])}}
+    official["cfg"] = {**dict(state["cfg"]), "model": options}
+    torch.save(official, tmp_path / "official.pt")
+    script = ROOT / "scripts/lm/convert_official.py"
+    run_forked(script, tmp_path / "official.pt", tmp_path / "converted.pt")
+    scores = [
+        score(run_forked("fairseq-eval-lm", *evaluation(lm_data, path)).output)
+        for path in (tmp_path / "converted.pt", lm_checkpoint)
+    ]
+    assert scores[0] == scores[1]
+    # The control: as it was, fairseq builds its own transformer.
+    run_forked("fairseq-eval-lm", *evaluation(lm_data, tmp_path / "official.pt"), code=None)
+    message = run_forked(script, lm_checkpoint, tmp_path / "twice.pt", code=1).reason
+    assert "the model is leap_transformer_lm, but must be transformer_lm of the fork" in message
+    assert PLUGIN.is_dir() and not (tmp_path / "twice.pt").exists()
