@@ -22,6 +22,9 @@ from leap_fairseq.attention import causal_visibility
 from leap_fairseq.models.options import AttentionOptions
 from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, LeapTransformerDecoder
 
+WITHOUT_END = 10**9
+"""Positions of a model without positions, as a number that fairseq can count with."""
+
 
 @dataclass
 class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageModelConfig):
@@ -73,6 +76,13 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
             state.clear()
         self.decoder.detach_state(state)
         return self.decoder.forward_block(src_tokens, state)
+
+    def max_positions(self):
+        """The longest block: that of training, or any where the model has no positions."""
+        args = self.decoder.args
+        if self.decoder.embed_positions is None and args.decoder_self_attention in ("leap", "relu", "elu"):
+            return WITHOUT_END
+        return super().max_positions()
 
     @staticmethod
     def check_carry(args):

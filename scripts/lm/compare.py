@@ -32,7 +32,7 @@ SIZES = (
     "--share-decoder-input-output-embed --dropout 0.1"
 )
 BLOCKS = "--tokens-per-sample 512 --batch-size 4"
-FADING = "--decoder-self-attention leap --attention-half-life 4-512"
+FADING = "--decoder-self-attention leap --attention-half-life 4-512 --no-token-positional-embeddings"
 
 MODELS = {
     "leap": f"--decoder-self-attention leap {BLOCKS}",
@@ -41,9 +41,10 @@ MODELS = {
     "elu": f"--decoder-self-attention elu {BLOCKS}",
     "softmax": f"--decoder-self-attention softmax {BLOCKS}",
     "leap_fading": f"{FADING} {BLOCKS}",
-    "leap_carried": f"{FADING} --no-token-positional-embeddings --carry-state --tokens-per-sample 256 --batch-size 8",
+    "leap_carried": f"{FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
 }
-"""The first five differ in their attention alone; the last two forget, and the last carries its state."""
+"""The first five differ in their attention alone. The last two forget, and need no positions; the last carries its state
+through training."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",

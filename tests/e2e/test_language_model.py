@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from command_server import PLUGIN
+from eval_lm import evaluation, score
 from tolerances import ABSOLUTE, assert_same
 
 import leap_fairseq
@@ -29,17 +30,6 @@ def softmax_checkpoint(run_forked, lm_options, tmp_path_factory):
 @pytest.fixture(scope="module", params=["leap", "softmax"])
 def checkpoint(request):
     return request.getfixturevalue({"leap": "lm_checkpoint", "softmax": "softmax_checkpoint"}[request.param])
-
-
-def evaluation(data, checkpoint, plugin=PLUGIN):
-    options = "--gen-subset test --cpu --tokens-per-sample 64 --max-tokens 512"
-    return [data, "--user-dir", plugin, "--path", checkpoint, *options.split()]
-
-
-def score(output):
-    """Perplexity and number of tokens that fairseq-eval-lm reports."""
-    count = re.search(r"Evaluated ([\d,]+) tokens", output)[1].replace(",", "")
-    return float(re.search(r"Perplexity: (\S+)", output)[1]), int(count)
 
 
 def test_resuming_continues_where_training_stopped(run_forked, lm_options, lm_checkpoint, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_server import PLUGIN, ROOT
-from test_language_model import evaluation, score
+from eval_lm import evaluation, score
 
 TRAIN, EVAL = ROOT / "scripts/lm/train.sh", ROOT / "scripts/lm/eval.sh"
 # The recipe with a model that trains in seconds.

@@ -126,6 +126,13 @@ def test_positions_beyond_the_table_continue():
     assert_same(torch.cat(outputs, 1), expected)
 
 
+def test_without_positions_a_block_may_be_of_any_length():
+    free = ("--no-token-positional-embeddings", "--attention-half-life", "2-32")
+    assert make_lm("--decoder-layers", "1", *free).max_positions() > 10**6
+    limited = [(), ("--no-token-positional-embeddings", "--decoder-self-attention", "cosformer")]
+    assert [make_lm("--decoder-layers", "1", *flags).max_positions() for flags in limited] == [64, 64]
+
+
 @KINDS
 @pytest.mark.parametrize(
     "flags",
