@@ -15,6 +15,7 @@ from leap_fairseq.repairs.batching import repair_batch_by_size  # noqa: E402
 from leap_fairseq.repairs.checkpoints import repair_checkpoint_messages  # noqa: E402
 from leap_fairseq.repairs.data_config import repair_data_config_paths  # noqa: E402
 from leap_fairseq.repairs.evaluation import repair_language_model_evaluation  # noqa: E402
+from leap_fairseq.repairs.half_precision import repair_half_precision  # noqa: E402
 from leap_fairseq.repairs.resuming import repair_resuming  # noqa: E402
 from leap_fairseq.repairs.stack import allow_checkpoint_types, restore_numpy_compat  # noqa: E402
 
@@ -31,3 +32,4 @@ def apply() -> None:
     repair_data_config_paths()
     repair_language_model_evaluation()
     repair_resuming()
+    repair_half_precision()

@@ -43,8 +43,8 @@ MODELS = {
     "leap_fading": f"{FADING} {BLOCKS}",
     "leap_carried": f"{FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
 }
-"""The first five differ in their attention alone. The last two forget, and need no positions; the last carries its state
-through training."""
+"""The first five differ in their attention alone. The last two forget, and need no positions; the last carries its
+state through training."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",
@@ -96,7 +96,8 @@ def run(model: str, seed: int, options: argparse.Namespace) -> None:
         *("fairseq-train", data, *plugin, *SIZES.split(), *MODELS[model].split(), *schedule(options.updates).split()),
         *("--seed", seed, "--save-dir", folder, "--num-workers", 0, "--required-batch-size-multiple", 1),
         *("--no-epoch-checkpoints", "--save-interval-updates", 100, "--keep-interval-updates", 1),
-        *("--validate-interval-updates", 50, "--log-format", "json", "--log-interval", 10),
+        *("--validate-interval-updates", 50, "--log-format", "json"),
+        *("--log-interval", max(1, min(10, options.updates // 4))),
     ]
     begun = folder / "command"
     if begun.is_file() and begun.read_text(encoding="utf-8") != " ".join(map(str, train)):

@@ -126,7 +126,7 @@ def test_from_pretrained_generates(hub):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision(hub, dtype):
-    """fairseq trains in half precision on GPUs only; the model itself runs in it anywhere."""
+    """The model runs in it on any device."""
     tokens = torch.randint(4, 60, (2, 40), generator=torch.Generator().manual_seed(0))
     model = hub.models[0]
     with torch.no_grad():

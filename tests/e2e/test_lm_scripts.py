@@ -71,14 +71,18 @@ def test_a_folder_of_another_configuration_is_refused_and_stays(bash, lm_data, s
 
 
 def test_a_checkpoint_that_is_cut_short_is_replaced_by_an_older_one(bash, lm_data, straight, tmp_path):
-    bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 4, "--save-interval-updates", 2)
+    bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 5, "--save-interval-updates", 4)
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes(last.read_bytes()[:5000])
     (tmp_path / "checkpoint_best.pt").unlink()
-    (older,) = tmp_path.glob("checkpoint_1_4.pt")
+    older = tmp_path / "checkpoint_1_4.pt"
+    assert older.is_file()
+    for newer in tmp_path.glob("checkpoint_*_5.pt"):
+        newer.unlink()
     output = bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 6)
     assert f"going on from {older}" in output and list(losses(output)) == [5, 6]
     assert losses(output).items() <= losses(straight[1]).items()
+    assert (tmp_path / "checkpoint_last.pt.cut").stat().st_size == 5000
 
 
 def test_two_processes_train_as_one(bash, lm_data, straight, tmp_path):
