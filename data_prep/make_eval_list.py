@@ -19,9 +19,9 @@ import numpy as np
 import soundfile
 from _command import command_parser, run_command
 
+from leap_fairseq.files import whole_file, whole_folder
 from leap_fairseq.speech import SAMPLE_RATE, AudioError, DataError, load_segments
 from leap_fairseq.speech.features import FRAME_LENGTH_MS, INT16_SCALE
-from leap_fairseq.speech.files import whole_file, whole_folder
 from leap_fairseq.speech.mustc import Segment, read_split
 
 logger = logging.getLogger("make_eval_list")

@@ -22,8 +22,8 @@ from travel.choices import Choices
 from travel.grammar import distinct_sentences
 from travel.lexicon import Pair
 
+from leap_fairseq.files import whole_file, whole_folder
 from leap_fairseq.speech import SAMPLE_RATE, DataError
-from leap_fairseq.speech.files import whole_file, whole_folder
 
 logger = logging.getLogger("make_travel_corpus")
 

@@ -19,7 +19,7 @@ import _checkout  # noqa: F401
 from _command import command_parser, run_command
 from wikitext_text import TextFile
 
-from leap_fairseq.speech.files import DataError, whole_folder
+from leap_fairseq.files import DataError, whole_folder
 
 DOCUMENT = re.compile(r'<doc id="[^"]*" url="[^"]*" title="(.*)">\s*$')
 TOKEN = re.compile(r"@[-,.]@|'s\b|\w+|[^\w\s]")

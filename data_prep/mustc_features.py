@@ -12,8 +12,8 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple, Union
 import numpy as np
 from _command import in_order
 
+from leap_fairseq.files import Stages, digest, file_digest, whole_file
 from leap_fairseq.speech import NUM_MEL_BINS, AudioError, CmvnAccumulator, FeatureZip, fbank, load_segments
-from leap_fairseq.speech.files import Stages, digest, file_digest, whole_file
 from leap_fairseq.speech.mustc import Segment, by_talk, split_folder
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ import _checkout  # noqa: F401
 from _command import add_processes, command_parser, run_command
 from mustc_features import CMVN, SRC_LANG, ZIP, Corpus, extract_features
 
+from leap_fairseq.files import Stages, digest
 from leap_fairseq.speech import DataError, ManifestRow, train_vocabulary, write_data_config, write_manifest
 from leap_fairseq.speech.data_config import SPECAUGMENT_POLICIES
-from leap_fairseq.speech.files import Stages, digest
 from leap_fairseq.speech.mustc import REQUIRED_SPLITS, SPLITS, Segment, read_split, split_folder
 from leap_fairseq.speech.vocabulary import VOCAB_TYPES, vocabulary_name
 

@@ -34,8 +34,8 @@ from wikitext_text import (
     write_text,
 )
 
+from leap_fairseq.files import DataError, Stages, file_digest, whole_file
 from leap_fairseq.repairs.root_logger import unchanged_root_logger
-from leap_fairseq.speech.files import DataError, Stages, file_digest, whole_file
 
 logger = logging.getLogger("prep_wikitext")
 

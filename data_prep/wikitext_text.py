@@ -18,7 +18,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 import _checkout  # noqa: F401
 
-from leap_fairseq.speech.files import DataError, file_digest, whole_file
+from leap_fairseq.files import DataError, file_digest, whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ translator that waits knows more, and one that has heard the whole sentence has 
 
 from typing import Callable, Dict, Iterator, List
 
-from leap_fairseq.speech.files import DataError
+from leap_fairseq.files import DataError
 from travel import plans, town, transport
 from travel.choices import Choices
 from travel.lexicon import Pair

@@ -4,11 +4,11 @@ Data preparation and the streaming agent share it, so that what a model hears is
 neither torch nor fairseq.
 """
 
+from leap_fairseq.files import DataError
 from leap_fairseq.speech.audio import SAMPLE_RATE, AudioError, OnlineResampler, load_audio, load_segments, to_mono
 from leap_fairseq.speech.data_config import write_data_config
 from leap_fairseq.speech.dataset import FeatureZip, ManifestRow, write_manifest
 from leap_fairseq.speech.features import NUM_MEL_BINS, CmvnAccumulator, GlobalCmvn, OnlineFbank, fbank
-from leap_fairseq.speech.files import DataError
 from leap_fairseq.speech.vocabulary import train_vocabulary
 
 __all__ = [

@@ -8,9 +8,9 @@ from typing import Any, Dict, Union
 
 import yaml
 
+from leap_fairseq.files import DataError, whole_file
 from leap_fairseq.speech.audio import SAMPLE_RATE
 from leap_fairseq.speech.features import NUM_MEL_BINS
-from leap_fairseq.speech.files import DataError, whole_file
 
 SPECAUGMENT_POLICIES = ("none", "lb", "ld")
 

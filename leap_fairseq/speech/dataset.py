@@ -13,7 +13,7 @@ from typing import Iterable, Optional, Tuple, Union
 
 import numpy as np
 
-from leap_fairseq.speech.files import DataError, whole_file
+from leap_fairseq.files import DataError, whole_file
 
 LOCAL_HEADER_BYTES = 30
 """Fixed part of a zip member's header; the name follows, then the data (PKWARE APPNOTE 4.3.7)."""

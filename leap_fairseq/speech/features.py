@@ -12,8 +12,8 @@ from typing import Optional
 import kaldi_native_fbank
 import numpy as np
 
+from leap_fairseq.files import DataError, whole_file
 from leap_fairseq.speech.audio import SAMPLE_RATE, AudioError, to_mono
-from leap_fairseq.speech.files import DataError, whole_file
 
 NUM_MEL_BINS = 80
 FRAME_LENGTH_MS = 25.0

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Tuple, Union
 
 import yaml
 
-from leap_fairseq.speech.files import DataError
+from leap_fairseq.files import DataError
 
 SPLITS = ("train", "dev", "tst-COMMON", "tst-HE")
 REQUIRED_SPLITS = ("train", "dev")

@@ -11,7 +11,7 @@ from typing import Iterable, Union
 
 import sentencepiece
 
-from leap_fairseq.speech.files import DataError, whole_file
+from leap_fairseq.files import DataError, whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from typing import Any, Dict
 import torch
 from omegaconf import OmegaConf
 
+from leap_fairseq.files import whole_file
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
-from leap_fairseq.speech.files import whole_file
 
 OFFICIAL = "transformer_lm"
 LEAP_WEIGHT = "decoder.layers.0.self_attn.q_LeaP.0.weight"

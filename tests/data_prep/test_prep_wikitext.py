@@ -18,7 +18,7 @@ from fairseq.data import Dictionary, data_utils
 from prep_wikitext import format_counts, prep_wikitext
 from wikitext_text import ADDRESSES, PUBLISHED, Counts, check_official, find_texts
 
-from leap_fairseq.speech.files import DataError, file_digest
+from leap_fairseq.files import DataError, file_digest
 
 COMMAND = [sys.executable, script.__file__]
 WIKITEXT = Path(__file__).parents[2] / ".." / "shared" / "data" / "wikitext"

@@ -3,7 +3,7 @@
 import pytest
 from make_wikipedia_text import make_wikipedia_text, split_words, wikitext_lines
 
-from leap_fairseq.speech.files import DataError
+from leap_fairseq.files import DataError
 
 EXTRACTED = """<doc id="1" url="https://en.wikipedia.org/wiki?curid=1" title="Well-known &amp; old">
 Well-known &amp; old

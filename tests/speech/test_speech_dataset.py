@@ -11,6 +11,7 @@ from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 
+from leap_fairseq.files import Stages, whole_file, whole_folder
 from leap_fairseq.speech import (
     CmvnAccumulator,
     DataError,
@@ -20,7 +21,6 @@ from leap_fairseq.speech import (
     write_data_config,
     write_manifest,
 )
-from leap_fairseq.speech.files import Stages, whole_file, whole_folder
 from leap_fairseq.speech.vocabulary import vocabulary_name
 
 TEXTS = ["Der Zug fährt um sieben Uhr ab.", "Ich möchte in Köln ein Zimmer buchen.", 'Er sagt "ja" \\ nein.'] * 20
