@@ -9,6 +9,7 @@ Shape legend: N samples, T feature frames, S encoder frames.
 """
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -100,6 +101,22 @@ class StreamingTranslator:
         from leap_fairseq.simul.checkpoint import load_translator
 
         return load_translator(cls, checkpoint, data, config_yaml, **options)
+
+    @classmethod
+    def from_pretrained(cls, folder: str, **options):
+        """Loads a model that is one folder, made by ``scripts/simulst/export.py``.
+
+        Args:
+            folder: of the model.
+            options: as for the constructor: lagging, max_len_a, max_len_b.
+
+        Raises:
+            FileNotFoundError: it is not such a folder.
+            ValueError: as for :func:`leap_fairseq.simul.checkpoint.load_translator`.
+        """
+        from leap_fairseq.simul.export import CHECKPOINT, CONFIG
+
+        return cls.from_checkpoint(os.path.join(folder, CHECKPOINT), folder, CONFIG, **options)
 
     def to(self, device: str, dtype: Optional[torch.dtype] = None) -> "StreamingTranslator":
         """Moves the model.

@@ -5,7 +5,16 @@ neither torch nor fairseq.
 """
 
 from leap_fairseq.files import DataError
-from leap_fairseq.speech.audio import SAMPLE_RATE, AudioError, OnlineResampler, load_audio, load_segments, to_mono
+from leap_fairseq.speech.audio import (
+    SAMPLE_RATE,
+    AudioError,
+    OnlineResampler,
+    load_audio,
+    load_segments,
+    stream_file,
+    stream_pcm,
+    to_mono,
+)
 from leap_fairseq.speech.data_config import write_data_config
 from leap_fairseq.speech.dataset import FeatureZip, ManifestRow, write_manifest
 from leap_fairseq.speech.features import NUM_MEL_BINS, CmvnAccumulator, GlobalCmvn, OnlineFbank, fbank
@@ -25,6 +34,8 @@ __all__ = [
     "fbank",
     "load_audio",
     "load_segments",
+    "stream_file",
+    "stream_pcm",
     "to_mono",
     "train_vocabulary",
     "write_data_config",

@@ -8,7 +8,7 @@ Shapes: N samples, M samples after resampling.
 
 import contextlib
 import math
-from typing import Iterable, Iterator, Optional, Tuple, Union
+from typing import BinaryIO, Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 import soundfile
@@ -155,6 +155,69 @@ def load_segments(
                 yield OnlineResampler(sound.samplerate, sample_rate).push(samples, last=True)
             except AudioError as error:
                 yield error
+
+
+def stream_file(path: str, segment_ms: int) -> Iterator[Tuple[np.ndarray, int]]:
+    """Reads a file segment by segment, as if it were being recorded.
+
+    Args:
+        path: A wav, flac, mp3 or ogg file.
+        segment_ms: Length of a segment, ms, above 0; the last one may be shorter.
+
+    Yields:
+        Samples, float32 [N, channels] in [-1, 1], and their rate in Hz.
+
+    Raises:
+        AudioError: The file is missing, unreadable or damaged, or the segment is not above 0.
+    """
+    _check_segment(segment_ms)
+    try:
+        with soundfile.SoundFile(str(path)) as sound:
+            size = max(1, sound.samplerate * segment_ms // 1000)
+            for samples in sound.blocks(size, dtype="float32", always_2d=True):
+                yield samples, sound.samplerate
+    except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
+        rule = "it must be a whole wav, flac, mp3 or ogg file"
+        raise AudioError(f"cannot read audio file {path}: {rule} ({error})") from error
+
+
+def stream_pcm(
+    file: BinaryIO, segment_ms: int, sample_rate: int = SAMPLE_RATE, channels: int = 1
+) -> Iterator[Tuple[np.ndarray, int]]:
+    """Reads raw PCM as it arrives: signed 16-bit little-endian integers, channels interleaved.
+
+    Args:
+        file: For example standard input; it is read to its end.
+        segment_ms: Length of a segment, ms, above 0; the last one may be shorter.
+        sample_rate: Hz.
+        channels: How many are interleaved.
+
+    Yields:
+        Samples, float32 [N, channels] in [-1, 1], and the rate in Hz.
+
+    Raises:
+        AudioError: A number is not above 0, or the stream ends inside of a sample.
+    """
+    _check_segment(segment_ms)
+    if sample_rate < 1 or channels < 1:
+        raise AudioError(f"PCM of {sample_rate} Hz and {channels} channels: both must be above 0 (--rate, --channels)")
+    size = max(1, sample_rate * segment_ms // 1000) * channels * 2
+    while True:
+        data = file.read(size)
+        if len(data) % (2 * channels):
+            raise AudioError(
+                f"the PCM ends inside of a sample ({len(data) % (2 * channels)} bytes of {2 * channels}): it must be "
+                "signed 16-bit little-endian, with the number of channels given (--channels)"
+            )
+        if data:
+            yield np.frombuffer(data, "<i2").reshape(-1, channels).astype(np.float32) / 32768, sample_rate
+        if len(data) < size:
+            return
+
+
+def _check_segment(segment_ms: int) -> None:
+    if not segment_ms > 0:
+        raise AudioError(f"a segment is {segment_ms} ms, but must be above 0 (--segment-ms)")
 
 
 def _cut(

@@ -143,18 +143,18 @@ def test_the_dictionary_of_another_text_is_an_error(bash, lm_data, lm_text, stra
 def test_comparison(bash, lm_text, tmp_path):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text((lm_text / f"{split}.txt").read_text(encoding="utf-8"), encoding="utf-8")
-    options = "--updates 4 --seeds 1 2 --models leap softmax leap_fading --jobs 1 --nwords 200".split()
+    options = "--updates 4 --seeds 1 2 --models leap softmax --jobs 1 --nwords 200".split()
     output = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options)
     lines = (tmp_path / "out/comparison.tsv").read_text(encoding="utf-8").splitlines()
     rows = [dict(zip(lines[0].split("\t"), line.split("\t"))) for line in lines[1:]]
-    assert {row["model"] for row in rows} == {"leap", "softmax", "leap_fading"} and f"{rows[0]['model']} " in output
+    assert {row["model"] for row in rows} == {"leap", "softmax"} and f"{rows[0]['model']} " in output
     for row in rows:
         assert row["seeds"] == "2" and float(row["blocks"]) > 1 and float(row["blocks_sd"]) > 0
         assert (row["carried"] == "-") == (row["model"] == "softmax")
         assert float(row["words_per_s"]) > 0 and float(row["peak_mib"]) > 50
     assert (tmp_path / "out/comparison.png").stat().st_size > 10_000
     again = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options)
-    assert again.splitlines()[-8:] == output.splitlines()[-8:]
+    assert again.splitlines()[-5:] == output.splitlines()[-5:]
 
 
 def test_a_checkpoint_of_the_authors_fork_is_converted(bash, run_forked, lm_data, lm_checkpoint, tmp_path):

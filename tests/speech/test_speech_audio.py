@@ -1,12 +1,22 @@
 """Reading and resampling audio: parts of files, rates, channels, cuts, and what is refused."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from leap_fairseq.speech import SAMPLE_RATE, AudioError, OnlineResampler, load_audio, load_segments, to_mono
+from leap_fairseq.speech import (
+    SAMPLE_RATE,
+    AudioError,
+    OnlineResampler,
+    load_audio,
+    load_segments,
+    stream_file,
+    stream_pcm,
+    to_mono,
+)
 
 HUMAN_SPEECH = Path(__file__).parents[3] / "shared" / "data" / "speech-fixtures"
 
@@ -143,3 +153,36 @@ def test_human_speech_survives_resampling():
     back = OnlineResampler(48000, SAMPLE_RATE).push(there, last=True)
     error = back[: len(speech)] - speech[: len(back)]
     assert np.sqrt(np.mean(error**2)) < 0.02 * np.sqrt(np.mean(speech**2))
+
+
+def test_a_file_in_segments_is_the_file(tmp_path):
+    samples = np.random.default_rng(0).uniform(-1, 1, (1000, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", samples, 8000, subtype="FLOAT")
+    for segment_ms in (1, 7, 125, 9999):
+        pieces = list(stream_file(tmp_path / "x.wav", segment_ms))
+        assert {rate for _, rate in pieces} == {8000}
+        assert np.array_equal(np.concatenate([piece for piece, _ in pieces]), samples)
+        assert all(len(piece) == min(8 * segment_ms, 1000) for piece, _ in pieces[:-1])
+
+
+def test_pcm_in_segments():
+    integers = np.array([[0, 1], [-32768, 32767], [5, 6]], "<i2")
+    pieces = list(stream_pcm(io.BytesIO(integers.tobytes()), 1, sample_rate=2000, channels=2))
+    assert [len(piece) for piece, _ in pieces] == [2, 1] and pieces[0][1] == 2000
+    assert np.array_equal(np.concatenate([piece for piece, _ in pieces]), integers.astype(np.float32) / 32768)
+    assert list(stream_pcm(io.BytesIO(), 10)) == []
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: stream_pcm(io.BytesIO(b"abc"), 10), "ends inside of a sample .1 bytes of 2"),
+        (lambda: stream_pcm(io.BytesIO(), 0), "--segment-ms"),
+        (lambda: stream_pcm(io.BytesIO(), 10, channels=0), "--channels"),
+        (lambda: stream_file("missing.wav", 10), "cannot read audio file missing.wav"),
+        (lambda: stream_file("missing.wav", -1), "--segment-ms"),
+    ],
+)
+def test_streams_that_cannot_be_read_are_named(make, message):
+    with pytest.raises(AudioError, match=message):
+        list(make())

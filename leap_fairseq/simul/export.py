@@ -1,0 +1,73 @@
+"""A trained translator as one folder, which can be moved, shipped and loaded by its name."""
+
+import shutil
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+import yaml
+from fairseq import checkpoint_utils
+
+from leap_fairseq.files import DataError, whole_folder
+from leap_fairseq.simul.checkpoint import check_model
+
+CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.yaml"
+
+
+def export_translator(
+    checkpoint: Union[str, Path],
+    out: Union[str, Path],
+    data: Optional[Union[str, Path]] = None,
+    config_yaml: Optional[str] = None,
+) -> Path:
+    """Gathers what a translator needs: weights and options, data YAML, CMVN, SentencePiece model and dictionary.
+
+    Args:
+        checkpoint: of ``leap_convtransformer_simul_trans``; the state of its optimizer is left out.
+        out: the folder to make; an older one of this kind is replaced.
+        data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
+        config_yaml: its name (default: the one of training).
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: a file is missing, or ``out`` holds something else.
+        ValueError: the model has no wait-k policy.
+    """
+    checkpoint, out = Path(checkpoint), Path(out)
+    if not checkpoint.is_file():
+        raise DataError(f"no checkpoint at {checkpoint}: give the .pt file that fairseq-train saved")
+    if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
+        raise DataError(f"{out} holds something that is not an exported model: give a new folder")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+    cfg = state["cfg"]
+    check_model(cfg.model, str(checkpoint))
+    folder = Path(data if data is not None else cfg.task.data)
+    given = folder / (config_yaml or cfg.task.config_yaml)
+    if not given.is_file():
+        raise DataError(f"no data YAML at {given}: give the prepared folder of the model (--data) and its name")
+    config = yaml.safe_load(given.read_text(encoding="utf-8"))
+    with whole_folder(out) as made:
+        config["vocab_filename"] = _take(folder, config["vocab_filename"], made)
+        tokenizer = config["bpe_tokenizer"]
+        tokenizer["sentencepiece_model"] = _take(folder, tokenizer["sentencepiece_model"], made)
+        if config.get("global_cmvn"):
+            config["global_cmvn"]["stats_npz_path"] = _take(folder, config["global_cmvn"]["stats_npz_path"], made)
+        config["audio_root"] = "."
+        (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        # Where it was trained is of no use elsewhere, and nobody's business.
+        cfg.task.data, cfg.task.config_yaml = ".", CONFIG
+        cfg.model.load_pretrained_encoder_from = cfg.model.load_pretrained_decoder_from = None
+        torch.save({"model": state["model"], "cfg": cfg, "args": None}, made / CHECKPOINT)
+    return out
+
+
+def _take(folder: Path, name: str, made: Path) -> str:
+    """Copies a file of the data folder; returns its name in the new one."""
+    source = folder / name
+    if not source.is_file():
+        raise DataError(f"{source} is missing: it is named in the data YAML, and the translator needs it")
+    shutil.copyfile(source, made / source.name)
+    return source.name

@@ -1,0 +1,82 @@
+"""Translates speech while it is being read: a file, or raw PCM from standard input.
+
+    python -m leap_fairseq.translate speech.wav --model my_translator
+    arecord -t raw -f S16_LE -r 16000 | python -m leap_fairseq.translate - --model my_translator
+
+Each word is a line, written as soon as it is known: the time of speech that had been heard, in seconds, and the word.
+The model is a folder of scripts/simulst/export.py, or a checkpoint with --data.
+"""
+
+import argparse
+import logging
+import pickle
+import sys
+from pathlib import Path
+from typing import Iterable, List, Optional
+
+import torch
+
+from leap_fairseq.simul import StreamingTranslator, Word
+from leap_fairseq.speech import SAMPLE_RATE, stream_file, stream_pcm
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m leap_fairseq.translate", description=__doc__.split("\n\n")[0])
+    parser.add_argument("file", metavar="FILE", help="wav, flac, mp3 or ogg of any rate; - for PCM on standard input")
+    parser.add_argument("--model", required=True, metavar="DIR", help="exported folder, or a checkpoint (.pt)")
+    parser.add_argument("--data", metavar="DIR", help="data folder of a checkpoint (default: as in training)")
+    parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
+    parser.add_argument("--waitk-lagging", type=int, metavar="K", help="k of wait-k (default: the highest of training)")
+    parser.add_argument("--segment-ms", type=int, default=160, metavar="MS", help="length of a segment (default: 160)")
+    parser.add_argument("--rate", type=int, default=SAMPLE_RATE, metavar="HZ", help="of the PCM (default: 16000)")
+    parser.add_argument("--channels", type=int, default=1, metavar="N", help="of the PCM (default: 1)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model (default: float32)")
+    return parser.parse_args(given)
+
+
+def load(options: argparse.Namespace) -> StreamingTranslator:
+    """The translator that the options name.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`leap_fairseq.simul.checkpoint.load_translator`.
+    """
+    if Path(options.model).is_dir():
+        translator = StreamingTranslator.from_pretrained(options.model, lagging=options.waitk_lagging)
+    else:
+        data = (options.data, options.config_yaml)
+        translator = StreamingTranslator.from_checkpoint(options.model, *data, lagging=options.waitk_lagging)
+    return translator.to(options.device, DTYPES[options.dtype])
+
+
+def write(words: Iterable[Word]) -> None:
+    """Writes words at once, also into a pipe."""
+    for word in words:
+        sys.stdout.write(f"{word.delay / 1000:8.2f}  {word.text}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    options = parse_arguments()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        translator = load(options)
+        if options.file == "-":
+            speech = stream_pcm(sys.stdin.buffer, options.segment_ms, options.rate, options.channels)
+        else:
+            speech = stream_file(options.file, options.segment_ms)
+        for samples, rate in speech:
+            write(translator.push(samples, rate))
+        write(translator.finish())
+    except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
