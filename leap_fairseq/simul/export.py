@@ -1,6 +1,8 @@
 """A trained translator as one folder, which can be moved, shipped and loaded by its name."""
 
+import os
 import shutil
+from argparse import Namespace
 from pathlib import Path
 from typing import Optional, Union
 
@@ -58,10 +60,16 @@ def export_translator(
         config["audio_root"] = "."
         (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         # Where it was trained is of no use elsewhere, and nobody's business.
-        cfg.task.data, cfg.task.config_yaml = ".", CONFIG
-        cfg.model.load_pretrained_encoder_from = cfg.model.load_pretrained_decoder_from = None
-        torch.save({"model": state["model"], "cfg": cfg, "args": None}, made / CHECKPOINT)
+        task, model = _without_places(cfg.task), _without_places(cfg.model)
+        task.data, task.config_yaml = ".", CONFIG
+        kept = {name: state[name] for name in ("model", "args", "optimizer_history", "extra_state")}
+        torch.save({**kept, "cfg": {"task": task, "model": model}}, made / CHECKPOINT)
     return out
+
+
+def _without_places(options: Namespace) -> Namespace:
+    """The options of fairseq's command line, which hold all of them, without absolute paths."""
+    return Namespace(**{k: None if isinstance(x, str) and os.path.isabs(x) else x for k, x in vars(options).items()})
 
 
 def _take(folder: Path, name: str, made: Path) -> str:
