@@ -47,9 +47,12 @@ class LeapProportion(nn.Sequential):
             x: [B, T, H, K], queries or keys behind the feature map.
 
         Returns:
-            [B, T, H] in (0, 1).
+            [B, T, H] in (0, 1), float32 at least: near 1 a half type has few numbers left, and the cosine of a
+            difference that is close to 1 would be rounding alone.
         """
-        return super().forward(x).squeeze(-1)
+        first, relu, second, sigmoid = self
+        logits = second(relu(first(x)))
+        return sigmoid(logits.to(torch.promote_types(x.dtype, torch.float32))).squeeze(-1)
 
 
 def static_proportion(positions: Tensor, max_length: int) -> Tensor:

@@ -32,7 +32,7 @@ SIZES = (
     "--share-decoder-input-output-embed --dropout 0.1"
 )
 BLOCKS = "--tokens-per-sample 512 --batch-size 4"
-FADING = "--decoder-self-attention leap --attention-half-life 4-512 --no-token-positional-embeddings"
+FADING = "--attention-half-life 4-512 --no-token-positional-embeddings"
 
 MODELS = {
     "leap": f"--decoder-self-attention leap {BLOCKS}",
@@ -40,11 +40,12 @@ MODELS = {
     "relu": f"--decoder-self-attention relu {BLOCKS}",
     "elu": f"--decoder-self-attention elu {BLOCKS}",
     "softmax": f"--decoder-self-attention softmax {BLOCKS}",
-    "leap_fading": f"{FADING} {BLOCKS}",
-    "leap_carried": f"{FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
+    "relu_fading": f"--decoder-self-attention relu {FADING} {BLOCKS}",
+    "leap_fading": f"--decoder-self-attention leap {FADING} {BLOCKS}",
+    "leap_carried": f"--decoder-self-attention leap {FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
 }
-"""The first five differ in their attention alone. The last two forget, and need no positions; the last carries its
-state through training."""
+"""The first five differ in their attention alone. The last three forget, and need no positions; the last one carries
+its state through training."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",
