@@ -31,7 +31,9 @@ class TextSession:
 
     def __init__(self, model, block: int = 512):
         model.check_carry(model.decoder.args)
-        self.model, self.block, self.length = model.eval(), block, 0
+        # Of a model that fairseq has prepared for inference, eval() returns None.
+        model.eval()
+        self.model, self.block, self.length = model, block, 0
         self._state: Dict[str, Any] = {}
         self.dictionary = model.decoder.dictionary
         self._next = self._advance(torch.tensor([self.dictionary.eos()]))[-1]

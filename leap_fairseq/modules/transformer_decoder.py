@@ -78,7 +78,11 @@ class LeapTransformerDecoder(TransformerDecoder):
                 f"the checkpoint has a dictionary of {here} symbols with the checksum {int(known):08x}, the data "
                 f"folder has one of the same size with {int(self.dictionary_crc32):08x}: {remedy}"
             )
-        return super().upgrade_state_dict_named(state_dict, name)
+        super().upgrade_state_dict_named(state_dict, name)
+        if self.output_projection is None:
+            # fairseq makes one of a tied embedding, also beside an adaptive softmax, which has none.
+            state_dict.pop(f"{name}.output_projection.weight", None)
+        return state_dict
 
     def extract_features(
         self,

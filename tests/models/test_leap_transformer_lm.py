@@ -203,6 +203,14 @@ def test_weights_of_another_dictionary_are_refused(flags):
         other.load_state_dict(dict(weights))
 
 
+def test_a_tied_embedding_beside_an_adaptive_softmax_is_loaded():
+    flags = ("--share-decoder-input-output-embed", "--adaptive-softmax-cutoff", "8,12")
+    weights = make_lm(*flags, seed=1).state_dict()
+    loaded = make_lm(*flags)
+    loaded.load_state_dict(dict(weights))
+    assert all(torch.equal(x, weights[name]) for name, x in loaded.state_dict().items())
+
+
 def test_unknown_attention_lists_the_choices(capsys):
     with pytest.raises(SystemExit):
         make_lm("--decoder-self-attention", "performer")

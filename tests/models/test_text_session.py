@@ -31,6 +31,13 @@ def test_scores_are_those_of_the_whole_text(kind, block):
     assert session.length == 90 and session.read(tokens[:0]).numel() == 0
 
 
+def test_a_model_that_fairseq_has_prepared_for_inference():
+    model, tokens = lm(), text(30)
+    expected = TextSession(model).read(tokens)
+    model.make_generation_fast_()
+    assert_same(TextSession(model).read(tokens), expected)
+
+
 def test_adaptive_softmax():
     flags = ("--adaptive-input", "--adaptive-input-cutoff", "8,12", "--adaptive-softmax-cutoff", "8,12")
     session = TextSession(lm("leap", *flags))
