@@ -12,7 +12,7 @@ ADAPTIVE = "--criterion adaptive_loss --adaptive-softmax-cutoff 50,200 --ddp-bac
 @pytest.fixture(scope="module", params=["plain", "adaptive"])
 def checkpoint(request, run_forked, lm_options, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    run_forked("fairseq-train", *lm_options(folder, 6, *(ADAPTIVE if request.param == "adaptive" else ())))
+    run_forked("fairseq-train", *lm_options(folder, 40, *(ADAPTIVE if request.param == "adaptive" else ())))
     return folder / "checkpoint_last.pt"
 
 
@@ -21,7 +21,7 @@ def interactive(run_forked, lm_data, checkpoint):
     """A function: hypotheses of each prompt, (score, text), the best first."""
 
     def start(prompts, beam, batch):
-        options = f"--task language_modeling --cpu --beam {beam} --nbest {beam} --min-len 14 --max-len-b 16"
+        options = f"--task language_modeling --cpu --beam {beam} --nbest {beam} --max-len-a 0 --max-len-b 16"
         sizes = f"--batch-size {batch} --buffer-size {batch}"
         command = (lm_data, "--user-dir", PLUGIN, "--path", checkpoint, *options.split(), *sizes.split())
         output = run_forked("fairseq-interactive", *command, stdin="".join(f"{prompt}\n" for prompt in prompts)).output
