@@ -7,7 +7,8 @@ reads the logs of the runs in OUT (MODEL-SEED/{train,blocks,carried}.{log,json})
 OUT/comparison.png: validation perplexity over training time, a line for each run.
 
 Columns: perplexity of the test text in blocks of 512 and with a carried state, mean and standard deviation over the
-seeds; words a second of training (median over the log) and peak memory of the process in MiB.
+seeds; words a second of training (median over the logs); words a second of CPU time, validations included, which does
+not depend on what else the machine does; and peak memory of the process in MiB.
 """
 
 import argparse
@@ -23,16 +24,17 @@ from leap_fairseq.simul.plots import PALETTE, STYLE
 from leap_fairseq.simul.scoring import format_table, write_tsv
 
 
-def read_training(log: Path) -> Tuple[int, List[Tuple[float, float]], List[float]]:
+def read_training(log: Path) -> Tuple[int, List[Tuple[float, float]], List[float], float]:
     """What a training says of itself.
 
     Args:
         log: of fairseq-train with --log-format json.
 
     Returns:
-        The number of parameters; the validations as seconds of training and perplexity; words a second, one a line.
+        The number of parameters; the validations as seconds of training and perplexity; words a second, one a line;
+        words of the whole training.
     """
-    parameters, seconds, curve, speeds = 0, 0.0, [], []
+    parameters, seconds, curve, speeds, words = 0, 0.0, [], [], 0.0
     for line in log.read_text(encoding="utf-8").splitlines():
         count = re.search(r"num\. shared model params: ([\d,]+)", line)
         parameters = int(count[1].replace(",", "")) if count else parameters
@@ -43,11 +45,12 @@ def read_training(log: Path) -> Tuple[int, List[Tuple[float, float]], List[float
             values = json.loads(brace + text)
             seconds += float(values["train_wall"])
             speeds.append(float(values["wps"]))
+            words = float(values["num_updates"]) * float(values["wpb"])
         elif "| valid |" in kind:
             curve.append((seconds, float(json.loads(brace + text)["valid_ppl"])))
     if not speeds:
         raise ValueError(f"{log} holds no update: remove its folder and run scripts/lm/compare.sh again")
-    return parameters, curve, speeds
+    return parameters, curve, speeds, words
 
 
 def read_perplexity(log: Path) -> float:
@@ -72,11 +75,12 @@ def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[List[Tuple[fl
     for folder in sorted(path.parent for path in out.glob("*-*/train.json")):
         model = folder.name.rpartition("-")[0]
         found = runs.setdefault(model, collections.defaultdict(list))
-        parameters, curve, speeds = read_training(folder / "train.log")
         used = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+        parameters, curve, speeds, words = read_training(folder / "train.log")
         found["parameters"].append(parameters)
         found["curves"].append(curve)
         found["speeds"] += speeds
+        found["cpu_speeds"].append(words / used["cpu_seconds"])
         found["peak"].append(used["peak_mib"])
         for name in ("blocks", "carried"):
             if (folder / f"{name}.json").is_file():
@@ -89,7 +93,9 @@ def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[List[Tuple[fl
         for name in ("blocks", "carried"):
             mean, deviation = _spread(found[name]) if found[name] else ("-", "-")
             row.update({name: mean, f"{name}_sd": deviation})
-        rows.append({**row, "words_per_s": statistics.median(found["speeds"]), "peak_mib": max(found["peak"])})
+        speed = {"words_per_s": statistics.median(found["speeds"])}
+        speed["words_per_cpu_s"] = statistics.mean(found["cpu_speeds"])
+        rows.append({**row, **speed, "peak_mib": max(found["peak"])})
     # The best first, by the better of its two evaluations.
     rows.sort(key=lambda row: min(x for x in (row["blocks"], row["carried"]) if isinstance(x, float)))
     return rows, {model: found["curves"] for model, found in runs.items()}
