@@ -117,6 +117,8 @@ def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[List[Tuple[float, fl
                 minutes = [seconds / 60 for seconds, _ in curve]
                 axes.plot(minutes, [p for _, p in curve], style, color=PALETTE[number % len(PALETTE)], label=label)
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter("{x:.0f}")
+        axes.yaxis.set_major_formatter("{x:.0f}")
         axes.set_xlabel("training time (minutes)")
         axes.set_ylabel("validation perplexity")
         axes.legend()

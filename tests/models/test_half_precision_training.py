@@ -10,10 +10,14 @@ from tiny_models import make_dictionary
 
 from leap_fairseq.modules import ATTENTION_KINDS
 
+# hydra warns of the age of fairseq's calls, and torch of each detection of anomalies.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 SIZES = (
     "--arch leap_transformer_lm_tiny --decoder-layers 2 --decoder-embed-dim 32 --decoder-ffn-embed-dim 64 "
     "--decoder-attention-heads 2 --dropout 0 --optimizer adam --lr 0.003 --clip-norm 1 --cpu"
 )
+PAD = 1
 ADAPTIVE = "--criterion adaptive_loss --adaptive-softmax-cutoff 8,12 --ddp-backend legacy_ddp"
 
 
@@ -43,10 +47,16 @@ def make_sample(tokens):
     return {
         "id": torch.arange(len(tokens)),
         "nsentences": len(tokens),
-        "ntokens": target.numel(),
+        "ntokens": int(target.ne(PAD).sum()),
         "net_input": {"src_tokens": src, "src_lengths": torch.full((len(tokens),), src.shape[1])},
         "target": target.contiguous(),
     }
+
+
+def padded_sample():
+    tokens = torch.randint(4, 20, (4, 33), generator=torch.Generator().manual_seed(0))
+    tokens[-1, 20:] = PAD
+    return make_sample(tokens)
 
 
 def loss_of(trainer, batches):
@@ -76,12 +86,21 @@ def test_three_hundred_updates_in_bfloat16_end_where_float32_does(tmp_path):
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
 def test_a_step_passes_the_detection_of_anomalies(tmp_path, kind, adaptive):
     trainer = make_trainer(tmp_path, f"--decoder-self-attention {kind} {ADAPTIVE if adaptive else ''}")
-    with torch.autograd.set_detect_anomaly(True), metrics.aggregate("train_inner"):
-        trainer.train_step(markov_batches(1))
-    assert all(torch.isfinite(parameter).all() for parameter in trainer.model.parameters())
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    with torch.autograd.set_detect_anomaly(True):
+        trainer.train_step([padded_sample()])
+    for parameter, start in zip(trainer.model.parameters(), before):
+        assert torch.isfinite(parameter).all() and not torch.equal(parameter, start)
 
 
-def test_the_control_that_an_anomaly_is_detected():
-    x = torch.zeros(2, requires_grad=True)
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_control_that_a_nan_on_the_way_back_is_detected(tmp_path, adaptive):
+    """The square root of zero is as good as any number on the way forward."""
+    trainer = make_trainer(tmp_path, ADAPTIVE if adaptive else "")
+    trainer.model.decoder.layers[0].self_attn.register_forward_hook(lambda m, x, out: (out[0] + nothing(out[0]), None))
     with torch.autograd.set_detect_anomaly(True), pytest.raises(RuntimeError, match="returned nan"):
-        (x.sqrt() * 0).sum().backward()
+        trainer.train_step([padded_sample()])
+
+
+def nothing(x):
+    return (x * 0).square().sqrt()
