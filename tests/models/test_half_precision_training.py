@@ -10,8 +10,8 @@ from tiny_models import make_dictionary
 
 from leap_fairseq.modules import ATTENTION_KINDS
 
-# hydra warns of the age of fairseq's calls, and torch of each detection of anomalies.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+# hydra and torch warn of the age of fairseq's calls, and torch of each detection of anomalies.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 SIZES = (
     "--arch leap_transformer_lm_tiny --decoder-layers 2 --decoder-embed-dim 32 --decoder-ffn-embed-dim 64 "
