@@ -223,17 +223,6 @@ def test_continues_from_a_state(algorithm, half_life):
         assert_same(out, expected[:, cut:], what=f"cut at {cut}")
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("algorithm", ["naive", *FAST])
-def test_half_precision_keeps_its_sums_in_float32(dtype, algorithm):
-    # 4096 equal keys: a half precision sum would stop growing at 256 (bfloat16) or 2048 (float16).
-    n = 4096 if algorithm != "state" else 600
-    ones = torch.ones(1, n, 1, 2, dtype=dtype)
-    out = prefix_attention(ones[:, :2], ones, ones * 4, torch.tensor([n - 1, n]), algorithm=algorithm)
-    assert out.dtype == dtype
-    assert_same(out.float(), torch.full_like(out.float(), 4.0), what="sum")
-
-
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])
 def test_autocast_leaves_the_sums_alone(algorithm):
     n = 1000
