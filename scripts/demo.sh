@@ -42,7 +42,7 @@ once() {
 
 # train FOLDER ARGUMENTS...: fairseq-train, resumed from FOLDER if the arguments are those it was begun with.
 train() {
-    local folder=$1 last="$1/checkpoint_last.pt"
+    local folder=$1
     shift
     if [ "$(cat "$folder/command" 2>/dev/null)" != "$*" ]; then
         rm -rf "$folder"
@@ -52,10 +52,6 @@ train() {
     if [ -f "$folder/finished" ]; then
         echo "complete already: ${folder##*/}"
         return
-    fi
-    # fairseq copies its checkpoints: one that was interrupted then is cut short.
-    if [ -f "$last" ] && ! python -m zipfile -t "$last" >/dev/null 2>&1; then
-        rm "$last"
     fi
     fairseq-train "$@" --user-dir leap_fairseq --save-dir "$folder" --cpu --num-workers 0 --seed 1 \
         --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints --no-progress-bar \

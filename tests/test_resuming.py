@@ -56,6 +56,7 @@ def load(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint_last.pt"
     torch.save({"model": {}, "cfg": {"model": BEGUN}, "args": None}, path)
     monkeypatch.setattr("fairseq.checkpoint_utils.load_checkpoint_to_cpu", lambda path: torch.load(path))
+    monkeypatch.setattr(Trainer, "is_data_parallel_master", True)
     trainer = Trainer.__new__(Trainer)
     trainer.cfg = {"model": {**BEGUN, "decoder_self_attention": "leap"}}
     return lambda **options: trainer.load_checkpoint(str(path), **options)

@@ -8,7 +8,7 @@ from typing import Optional
 from torch import Tensor
 
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
-from leap_fairseq.attention.inputs import check_arguments, without_autocast
+from leap_fairseq.attention.inputs import Arguments, check_arguments, without_autocast
 from leap_fairseq.attention.naive import naive
 from leap_fairseq.attention.state import LinearAttentionState, state
 
@@ -55,24 +55,25 @@ def prefix_attention(
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, equations 4 to 6; the floor of 0.1 is the official code's.
     """
-    check_arguments(q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life)
+    given = Arguments(
+        q,
+        k,
+        v,
+        visible,
+        query_proportion,
+        key_proportion,
+        key_padding_mask,
+        normalizer_floor,
+        initial_state,
+        half_life,
+    )
+    check_arguments(given)
     if algorithm == "auto":
         features = q.shape[-1] if query_proportion is None else 2 * q.shape[-1]
         algorithm = cheapest_algorithm(visible, q.shape[-1], features, v.shape[-1])
     if algorithm not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
-    return ALGORITHMS[algorithm](
-        q,
-        k,
-        v,
-        visible,
-        query_proportion=query_proportion,
-        key_proportion=key_proportion,
-        key_padding_mask=key_padding_mask,
-        normalizer_floor=normalizer_floor,
-        initial_state=initial_state,
-        half_life=half_life,
-    )
+    return ALGORITHMS[algorithm](given)
 
 
 def cheapest_algorithm(visible: Tensor, key_dim: int, features: int, value_dim: int) -> str:

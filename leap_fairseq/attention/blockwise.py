@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from leap_fairseq.attention.half_life import remaining
-from leap_fairseq.attention.inputs import HeadInputs, head_inputs, normalise
+from leap_fairseq.attention.half_life import aged_keys, remaining
+from leap_fairseq.attention.inputs import Arguments, HeadInputs, head_inputs, normalise
 
 BLOCK = 64
 
@@ -38,32 +38,20 @@ class Tiles(NamedTuple):
     aligned: bool
 
 
-def blockwise(
-    q,
-    k,
-    v,
-    visible,
-    *,
-    query_proportion,
-    key_proportion,
-    key_padding_mask,
-    normalizer_floor,
-    initial_state,
-    half_life,
-):
+def blockwise(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S)."""
-    inputs = head_inputs(q, k, v, visible, query_proportion, key_proportion, key_padding_mask)
+    inputs = head_inputs(given)
     if inputs.visible.numel() and bool(inputs.visible[0] == inputs.visible[-1]):
         # All queries see the same keys: their sum serves them all.
-        keys = _aged(inputs.key_features, half_life)
+        keys = aged_keys(inputs.key_features, given.half_life)
         sums = inputs.query_features @ (keys.transpose(-1, -2) @ inputs.values)
     else:
-        sums = _tiled_sums(inputs, half_life)
-    if initial_state is not None:
-        # The newest key of the state is as old as there are visible keys behind it.
-        left = remaining(half_life, inputs.visible, inputs.values).unsqueeze(-1)
-        sums = sums + initial_state.sums(q, query_proportion) * left
-    return normalise(sums, normalizer_floor, v.dtype)
+        sums = _tiled_sums(inputs, given.half_life)
+    if given.initial_state is not None:
+        sums = sums + given.initial_state.sums(
+            given.q, given.query_proportion, newer=inputs.visible, half_life=given.half_life
+        )
+    return normalise(sums, given.normalizer_floor, given.v.dtype)
 
 
 def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
@@ -102,7 +90,7 @@ def _tiled_sums(inputs: HeadInputs, half_life: Optional[Tensor], block_size: int
     keys = F.pad(inputs.key_features, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, features)
     values = F.pad(inputs.values, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, width)
     # Exclusive sums by shifting: cumsum minus the block itself would lose the digits of a small early state.
-    sums = _aged(keys[:, :, :-1], half_life).transpose(-1, -2) @ values[:, :, :-1]
+    sums = aged_keys(keys[:, :, :-1], half_life).transpose(-1, -2) @ values[:, :, :-1]
     states = F.pad(_running_sums(sums, half_life, block_size), (0, 0, 0, 0, 1, 0))
 
     tiles = plan_tiles(inputs.visible, num_blocks, block_size)
@@ -111,20 +99,11 @@ def _tiled_sums(inputs: HeadInputs, half_life: Optional[Tensor], block_size: int
     seen = (torch.arange(block_size) < tiles.limit.unsqueeze(-1)).to(queries.device)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)
     if half_life is not None:
-        limit = _distinct(tiles.limit).to(queries.device).unsqueeze(-1)
-        scores = scores * remaining(half_life, limit - 1 - torch.arange(block_size, device=queries.device), scores)
+        limit = _distinct(tiles.limit).unsqueeze(-1)
+        scores = scores * remaining(half_life, limit - 1 - torch.arange(block_size), scores)
         queries = queries * remaining(half_life, limit, queries)
     out = (queries @ states + scores @ values).flatten(2, 3)
     return out[:, :, :num_queries] if tiles.aligned else out.index_select(2, tiles.slot.to(out.device))
-
-
-def _aged(keys: Tensor, half_life: Optional[Tensor]) -> Tensor:
-    """Keys [B, H, ..., S, F] as the query sees them whose newest key is the last one."""
-    if half_life is None:
-        return keys
-    count = keys.shape[-2]
-    left = remaining(half_life, torch.arange(count - 1, -1, -1, device=keys.device), keys)
-    return keys * left.view(left.shape[0], *[1] * (keys.dim() - 4), count, 1)
 
 
 def _running_sums(sums: Tensor, half_life: Optional[Tensor], block_size: int) -> Tensor:

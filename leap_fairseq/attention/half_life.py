@@ -5,7 +5,7 @@
 A sum over all keys of a long text drowns the newest ones. With half-lives spread over the heads, some heads read the
 last words and others the last pages; the state is still the same sums, only multiplied as time passes.
 
-Shape legend: H heads.
+Shape legend: B batch, H heads, S keys, F features.
 
 Source:
     The linear form of the position bias of ALiBi (Press et al., ICLR 2022, section 3), as in RetNet (Sun et al., 2023,
@@ -18,21 +18,33 @@ import torch
 from torch import Tensor
 
 
-def remaining(half_life: Optional[Tensor], ages: Tensor, like: Tensor) -> Tensor:
+def remaining(half_life: Tensor, ages: Tensor, like: Tensor) -> Tensor:
     """What is left of a weight: 2 ** -(age / half_life).
 
     Args:
-        half_life: [H] in keys, above 0 (inf: nothing is forgotten), or None for the same as inf.
+        half_life: [H] in keys, above 0 (inf: nothing is forgotten).
         ages: integer, any shape; below 0 counts as 0.
         like: gives the type and the device.
 
     Returns:
-        [H, *ages.shape], or [1, *ages.shape] without a half-life.
+        [H, *ages.shape].
     """
     ages = ages.clamp(min=0).to(like)
-    if half_life is None:
-        return torch.ones_like(ages).unsqueeze(0)
     return torch.exp2(-ages / half_life.to(like).view(-1, *[1] * ages.dim()))
+
+
+def aged_keys(features: Tensor, half_life: Optional[Tensor]) -> Tensor:
+    """Keys as a query sees them whose newest key is the last of them.
+
+    Args:
+        features: [B, H, ..., S, F].
+        half_life: [H] in keys, or None to forget nothing.
+    """
+    if half_life is None:
+        return features
+    count = features.shape[-2]
+    left = remaining(half_life, torch.arange(count - 1, -1, -1), features)
+    return features * left.view(left.shape[0], *[1] * (features.dim() - 4), count, 1)
 
 
 def spread_half_lives(text: str, num_heads: int) -> Tensor:

@@ -4,13 +4,31 @@ Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dime
 """
 
 import functools
-from typing import Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 from leap_fairseq.attention.proportions import check_proportions, reweighted_features
 from leap_fairseq.attention.visibility import check_visible
+
+if TYPE_CHECKING:
+    from leap_fairseq.attention.state import LinearAttentionState
+
+
+class Arguments(NamedTuple):
+    """What an algorithm is given: the arguments of :func:`leap_fairseq.attention.prefix_attention`, by their names."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    visible: Tensor
+    query_proportion: Optional[Tensor]
+    key_proportion: Optional[Tensor]
+    key_padding_mask: Optional[Tensor]
+    normalizer_floor: float
+    initial_state: Optional["LinearAttentionState"]
+    half_life: Optional[Tensor]
 
 
 class HeadInputs(NamedTuple):
@@ -77,17 +95,13 @@ def query_side(q: Tensor, query_proportion: Optional[Tensor]) -> Tensor:
     return reweighted_features(q.to(sum_dtype(q.dtype)), query_proportion).transpose(1, 2)
 
 
-def head_inputs(q, k, v, visible, query_proportion, key_proportion, key_padding_mask) -> HeadInputs:
-    """Prepares the arguments of :func:`leap_fairseq.attention.prefix_attention` for a fast algorithm."""
-    visible = visible.cpu()
+def head_inputs(given: Arguments) -> HeadInputs:
+    """Prepares the arguments for a fast algorithm."""
+    visible = given.visible.cpu()
     last = int(visible[-1]) if visible.numel() else 0
-    features, values = key_side(
-        k[:, :last],
-        v[:, :last],
-        None if key_proportion is None else key_proportion[:, :last],
-        None if key_padding_mask is None else key_padding_mask[:, :last],
-    )
-    return HeadInputs(query_side(q, query_proportion), features, values, visible)
+    keys = (given.k, given.v, given.key_proportion, given.key_padding_mask)
+    features, values = key_side(*(None if x is None else x[:, :last] for x in keys))
+    return HeadInputs(query_side(given.q, given.query_proportion), features, values, visible)
 
 
 def normalise(sums: Tensor, normalizer_floor: float, dtype: torch.dtype) -> Tensor:
@@ -105,14 +119,13 @@ def normalise(sums: Tensor, normalizer_floor: float, dtype: torch.dtype) -> Tens
     return out.transpose(1, 2).to(dtype)
 
 
-def check_arguments(
-    q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life
-) -> None:
+def check_arguments(given: Arguments) -> None:
     """Refuses arguments that do not fit together.
 
     Raises:
         ValueError: with the argument, what was given and what is expected.
     """
+    q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, _, half_life = given
     if q.dim() != 4 or k.dim() != 4 or v.dim() != 4:
         raise ValueError(f"q, k and v must be [B, T, H, K]: got {q.dim()}, {k.dim()} and {v.dim()} dimensions")
     if q.shape[0] != k.shape[0] or q.shape[2:] != k.shape[2:]:

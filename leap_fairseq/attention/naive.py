@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.half_life import remaining
-from leap_fairseq.attention.inputs import silence_padding, sum_dtype, without_autocast
+from leap_fairseq.attention.inputs import Arguments, silence_padding, sum_dtype, without_autocast
 
 
 def raw_weights(
@@ -66,26 +66,13 @@ def attention_weights(
     return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
 
 
-def naive(
-    q,
-    k,
-    v,
-    visible,
-    *,
-    query_proportion,
-    key_proportion,
-    key_padding_mask,
-    normalizer_floor,
-    initial_state,
-    half_life,
-):
+def naive(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` from all T x S weights."""
-    weights = raw_weights(q, k, visible, query_proportion, key_proportion, key_padding_mask, half_life)
-    numerator = torch.einsum("bhts,bshv->bthv", weights, silence_padding(v, key_padding_mask).to(weights.dtype))
+    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life = given
+    weights = raw_weights(q, k, visible, p_q, p_k, padding, half_life)
+    numerator = torch.einsum("bhts,bshv->bthv", weights, silence_padding(v, padding).to(weights.dtype))
     denominator = weights.sum(-1).transpose(1, 2).unsqueeze(-1)
     if initial_state is not None:
-        # The newest key of the state is as old as there are visible keys behind it.
-        left = remaining(half_life, visible.to(weights.device), weights).unsqueeze(-1)
-        earlier = (initial_state.sums(q, query_proportion) * left).transpose(1, 2)
+        earlier = initial_state.sums(q, p_q, newer=visible, half_life=half_life).transpose(1, 2)
         numerator, denominator = numerator + earlier[..., :-1], denominator + earlier[..., -1:]
-    return (numerator / denominator.clamp(min=normalizer_floor)).to(v.dtype)
+    return (numerator / denominator.clamp(min=floor)).to(v.dtype)

@@ -16,8 +16,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.half_life import remaining
-from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype, without_autocast
+from leap_fairseq.attention.half_life import aged_keys, remaining
+from leap_fairseq.attention.inputs import Arguments, key_side, normalise, query_side, sum_dtype, without_autocast
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,36 @@ class LinearAttentionState:
         self._check(features)
         kvz = self.kvz
         if half_life is not None:
-            count = features.shape[-2]
-            ages = torch.arange(count, -1, -1, device=kvz.device)
-            left = remaining(half_life, ages, kvz).unsqueeze(-1)
-            # The newest key has the age 0, and what was there before that of the number of new keys.
-            kvz, features = kvz * left[:, :1], features * left[:, 1:]
-        return LinearAttentionState(kvz + features.transpose(-1, -2) @ values)
+            kvz = kvz * remaining(half_life, torch.tensor(features.shape[-2]), kvz).view(-1, 1, 1)
+        return LinearAttentionState(kvz + aged_keys(features, half_life).transpose(-1, -2) @ values)
 
     @without_autocast
-    def sums(self, q: Tensor, query_proportion: Optional[Tensor] = None) -> Tensor:
-        """Numerator and denominator (last column) of the queries, [B, H, T, V + 1]."""
+    def sums(
+        self,
+        q: Tensor,
+        query_proportion: Optional[Tensor] = None,
+        newer: Optional[Tensor] = None,
+        half_life: Optional[Tensor] = None,
+    ) -> Tensor:
+        """What the absorbed keys contribute to the queries.
+
+        Args:
+            q: [B, T, H, K] behind the feature map.
+            query_proportion: [B, T, H], given exactly if the state is re-weighted.
+            newer: integer [T], how many keys behind those of the state a query sees; needed with a half-life.
+            half_life: [H] in keys, or None.
+
+        Returns:
+            [B, H, T, V + 1], the numerator and, in the last column, the denominator.
+
+        Raises:
+            ValueError: the features of the queries do not fit the state.
+        """
         features = query_side(q, query_proportion)
         self._check(features)
-        return features @ self.kvz
+        sums = features @ self.kvz
+        # The newest key of the state is as old as there are newer ones.
+        return sums if half_life is None else sums * remaining(half_life, newer, sums).unsqueeze(-1)
 
     def read(self, q: Tensor, query_proportion: Optional[Tensor] = None, normalizer_floor: float = 0.1) -> Tensor:
         """Answers any number of queries, each of which sees all keys absorbed.
@@ -138,31 +155,20 @@ class LinearAttentionState:
             )
 
 
-def state(
-    q,
-    k,
-    v,
-    visible,
-    *,
-    query_proportion,
-    key_proportion,
-    key_padding_mask,
-    normalizer_floor,
-    initial_state,
-    half_life,
-):
+def state(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` as a stream would: absorb, read, absorb, read."""
+    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life = given
     batch, _, heads, key_dim = q.shape
     current = initial_state or LinearAttentionState.zeros(
-        batch, heads, key_dim, v.shape[-1], reweighted=query_proportion is not None, dtype=q.dtype, device=q.device
+        batch, heads, key_dim, v.shape[-1], reweighted=p_q is not None, dtype=q.dtype, device=q.device
     )
     counts, repeats = torch.unique_consecutive(visible.cpu(), return_counts=True)
     outputs, first, absorbed = [v.new_empty(batch, 0, heads, v.shape[-1])], 0, 0
     for count, repeat in zip(counts.tolist(), repeats.tolist()):
         new, now = slice(absorbed, count), slice(first, first + repeat)
-        cuts = (_cut(x, new) for x in (key_proportion, key_padding_mask))
+        cuts = (_cut(x, new) for x in (p_k, padding))
         current = current.absorb(k[:, new], v[:, new], *cuts, half_life)
-        outputs.append(current.read(q[:, now], _cut(query_proportion, now), normalizer_floor))
+        outputs.append(current.read(q[:, now], _cut(p_q, now), floor))
         first, absorbed = first + repeat, count
     return torch.cat(outputs, dim=1).to(v.dtype)
 

@@ -97,9 +97,8 @@ class MultiheadLinearAttention(nn.Module):
         self.self_attention, self.encoder_decoder_attention = self_attention, encoder_decoder_attention
         self.attention, self.normalizer_floor, self.schedule = attention, normalizer_floor, schedule
         self.max_positions = (max_query_positions, max_key_positions)
-        # Of whole numbers: a model in half precision would round others.
-        half_lives = spread_half_lives(half_life, num_heads) if half_life else None
-        self.register_buffer("half_life", half_lives, persistent=False)
+        # No buffer: the core reads it on the CPU, as it does the schedule.
+        self.half_life = spread_half_lives(half_life, num_heads) if half_life else None
         self.feature_map = FEATURE_MAPS["elu" if attention == "elu" else "relu"]
         self.scaling = self.head_dim**-0.5
         self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)

@@ -1,10 +1,12 @@
-"""Unreadable checkpoints: one line that names the file, instead of torch's advice to switch its check off."""
+"""Checkpoints: written whole or not at all, and one line that names an unreadable one."""
 
+import os
 import pickle
 import re
 from typing import Callable
 
 from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
 
 from leap_fairseq.repairs.replacing import replace
 
@@ -23,6 +25,27 @@ def repair_checkpoint_messages() -> None:
     several (a checkpoint to resume, a pretrained encoder).
     """
     replace([checkpoint_utils], "load_checkpoint_to_cpu", _naming_the_file)
+
+
+def repair_checkpoint_copies() -> None:
+    """Puts a copy in its place when it is complete.
+
+    fairseq 0.12.2 saves one checkpoint whole or not at all, and then copies it over checkpoint_last.pt and
+    checkpoint_best.pt: a training that is killed at that moment leaves the file it would resume from cut short.
+    """
+    replace([PathManager], "copy", _whole_or_not_at_all)
+
+
+def _whole_or_not_at_all(copy: Callable) -> Callable:
+    def copy_whole(src_path: str, dst_path: str, overwrite: bool = False):
+        if "://" in dst_path:
+            return copy(src_path, dst_path, overwrite=overwrite)
+        partial = f"{dst_path}.tmp"
+        copied = copy(src_path, partial, overwrite=True)
+        os.replace(partial, dst_path)
+        return copied
+
+    return copy_whole
 
 
 def _naming_the_file(anonymous: Callable) -> Callable:

@@ -1,7 +1,7 @@
 """fairseq-eval-lm: what it would answer with a plausible wrong number is an error, and a window's cost is said."""
 
 import logging
-from typing import Callable, Optional
+from typing import Callable
 
 from fairseq.tasks.language_modeling import LanguageModelingTask
 
@@ -47,18 +47,7 @@ def _with_room_for_targets(load: Callable) -> Callable:
 
 
 def _checked(original: Callable) -> Callable:
-    def eval_lm_dataloader(
-        self,
-        dataset,
-        max_tokens: Optional[int] = 36000,
-        batch_size: Optional[int] = None,
-        max_positions: Optional[int] = None,
-        num_shards: int = 1,
-        shard_id: int = 0,
-        num_workers: int = 1,
-        data_buffer_size: int = 10,
-        context_window: int = 0,
-    ):
+    def eval_lm_dataloader(self, dataset, max_tokens=36000, max_positions=None, context_window=0, **options):
         if context_window < 0:
             raise ValueError(f"--context-window is {context_window}, but must be 0 or more")
         if len(dataset) == 0:
@@ -71,27 +60,18 @@ def _checked(original: Callable) -> Callable:
                 "leap_language_modeling --carry-state"
             )
         if context_window > 0:
-            if num_shards > 1:
+            shards = options.get("num_shards", 1)
+            if shards > 1:
                 raise ValueError(
-                    f"--context-window needs the text in one piece, but it is read in {num_shards} shards: add "
+                    f"--context-window needs the text in one piece, but it is read in {shards} shards: add "
                     "--distributed-world-size 1 --num-shards 1"
                 )
             stride = self.args.tokens_per_sample
             _say_cost(stride + context_window, context_window)
             max_tokens = max_tokens and max(max_tokens * stride // (stride + context_window), stride)
-            num_workers = min(num_workers, 1)
-        return original(
-            self,
-            dataset,
-            max_tokens=max_tokens,
-            batch_size=batch_size,
-            max_positions=max_positions,
-            num_shards=num_shards,
-            shard_id=shard_id,
-            num_workers=num_workers,
-            data_buffer_size=data_buffer_size,
-            context_window=context_window,
-        )
+            options["num_workers"] = min(options.get("num_workers", 1), 1)
+        options.update(max_tokens=max_tokens, max_positions=max_positions, context_window=context_window)
+        return original(self, dataset, **options)
 
     return eval_lm_dataloader
 

@@ -46,8 +46,8 @@ def differences(before: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
 
 def _refusing_another_model(load: Callable) -> Callable:
     def load_checkpoint(self, filename, reset_optimizer=False, *args, **kwargs):
-        # A new optimizer begins another training, from weights of any origin.
-        if not reset_optimizer and PathManager.isfile(filename):
+        # A new optimizer begins another training, from weights of any origin. One process looks for all.
+        if not reset_optimizer and self.is_data_parallel_master and PathManager.isfile(filename):
             state = checkpoint_utils.load_checkpoint_to_cpu(filename)
             changed = differences(_model_options(state.get("cfg")), _model_options(self.cfg))
             if changed:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from compare_report import report
 
+from leap_fairseq.files import Stages, whole_file
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "data_prep"))
 from wikitext_text import find_texts  # noqa: E402
@@ -78,15 +80,15 @@ def call(command, log: Path, mode: str = "w") -> dict:
     return {"peak_mib": usage.ru_maxrss / 1024, "cpu_seconds": usage.ru_utime + usage.ru_stime}
 
 
-def once(folder: Path, name: str, command, mode: str = "w") -> None:
-    """Runs a command unless the same one is complete; what it used goes to folder/name.json."""
-    command, stamp = [str(part) for part in command], folder / f"{name}.json"
-    if stamp.is_file() and json.loads(stamp.read_text(encoding="utf-8"))["command"] == command:
-        return
-    used = call(command, folder / f"{name}.log", mode)
-    partial = folder / f".{name}.json"
-    partial.write_text(json.dumps({"command": command, **used}), encoding="utf-8")
-    partial.replace(stamp)
+def once(stages: Stages, name: str, command, mode: str = "w") -> None:
+    """Runs a command into name.log and writes what it used to name.json, unless the same one is complete."""
+
+    def make() -> None:
+        used = call(command, stages.folder / f"{name}.log", mode)
+        with whole_file(stages.folder / f"{name}.json", text=True) as file:
+            json.dump(used, file)
+
+    stages.run(name, {"command": [str(part) for part in command]}, [f"{name}.log", f"{name}.json"], make)
 
 
 def run(model: str, seed: int, options: argparse.Namespace) -> None:
@@ -105,12 +107,13 @@ def run(model: str, seed: int, options: argparse.Namespace) -> None:
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     begun.write_text(" ".join(map(str, train)), encoding="utf-8")
-    once(folder, "train", train, "a")
+    stages = Stages(folder, "compare")
+    once(stages, "train", train, "a")
     for name, evaluation in EVALUATIONS.items():
         if name == "carried" and not model.startswith("leap"):
             continue
         test = ["fairseq-eval-lm", data, *plugin, "--path", folder / "checkpoint_last.pt", "--gen-subset", "test"]
-        once(folder, name, [*test, *evaluation.split()])
+        once(stages, name, [*test, *evaluation.split()])
     print(f"complete: {folder.name}", flush=True)
 
 
@@ -155,8 +158,12 @@ def main() -> None:
         # Seed by seed, so that an interrupted comparison has whole rows.
         jobs = [(model, seed, options) for seed in options.seeds for model in options.models]
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            for done in [pool.submit(run, *job) for job in jobs]:
-                done.result()
+            runs = [pool.submit(run, *job) for job in jobs]
+            for done in concurrent.futures.as_completed(runs):
+                if done.exception():
+                    # Those that are running end; the rest does not begin.
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise done.exception()
         print(report(options.out))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -32,20 +32,6 @@ BATCHES=$((UPDATE_TOKENS / BATCH_TOKENS))
     fail "$WORLD processes cannot share $BATCHES batches of $BATCH_TOKENS tokens: choose PROCESSES and NODES whose" \
         "product is 1, 2, 4, 8 or 16"
 
-# A checkpoint that was being copied when the training was killed is cut short: an older one of the run is taken.
-last=$SAVE_DIR/checkpoint_last.pt
-if [ -f "$last" ] && ! python -m zipfile -t "$last" >/dev/null 2>&1; then
-    echo "$last is cut short" >&2
-    mv "$last" "$last.cut"
-    for older in $(ls -t "$SAVE_DIR"/checkpoint_*.pt 2>/dev/null); do
-        if python -m zipfile -t "$older" >/dev/null 2>&1; then
-            echo "going on from $older" >&2
-            cp "$older" "$last.part" && mv "$last.part" "$last"
-            break
-        fi
-    done
-fi
-
 RECIPE=(
     "$DATA" --user-dir "$PLUGIN" --save-dir "$SAVE_DIR" --task leap_language_modeling
     --arch leap_transformer_lm_wiki103 --criterion adaptive_loss

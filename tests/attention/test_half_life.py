@@ -25,4 +25,4 @@ def test_what_is_no_half_life_is_named(text):
 def test_half_after_a_half_life_and_a_millionth_after_twenty():
     left = remaining(torch.tensor([10, 100]), torch.tensor([[-5, 0, 10, 200]]), torch.zeros(1))
     assert_same(left, torch.tensor([[[1, 1, 0.5, 2**-20]], [[1, 1, 2**-0.1, 0.25]]]), torch.float32)
-    assert remaining(None, torch.tensor([3]), torch.zeros(1)).tolist() == [[1.0]]
+    assert remaining(torch.tensor([torch.inf]), torch.tensor([3]), torch.zeros(1)).tolist() == [[1.0]]

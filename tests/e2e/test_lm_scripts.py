@@ -70,20 +70,6 @@ def test_a_folder_of_another_configuration_is_refused_and_stays(bash, lm_data, s
     assert (straight[0] / "checkpoint_last.pt").read_bytes() == before
 
 
-def test_a_checkpoint_that_is_cut_short_is_replaced_by_an_older_one(bash, lm_data, straight, tmp_path):
-    bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 5, "--save-interval-updates", 3)
-    last = tmp_path / "checkpoint_last.pt"
-    last.write_bytes(last.read_bytes()[:5000])
-    (tmp_path / "checkpoint_best.pt").unlink()
-    (older,) = tmp_path.glob("checkpoint_*_3.pt")
-    for newer in tmp_path.glob("checkpoint_*_5.pt"):
-        newer.unlink()
-    output = bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 6)
-    assert f"going on from {older}" in output and list(losses(output)) == [4, 5, 6]
-    assert losses(output).items() <= losses(straight[1]).items()
-    assert (tmp_path / "checkpoint_last.pt.cut").stat().st_size == 5000
-
-
 def test_two_processes_train_as_one(bash, lm_data, straight, tmp_path):
     options = [*SMALL[: SMALL.index("--update-freq")], "--update-freq", 1, *SMALL[SMALL.index("--warmup-updates") :]]
     output = bash(TRAIN, lm_data, tmp_path, *options, "--max-update", 3, PROCESSES="2", MASTER="localhost:29531")

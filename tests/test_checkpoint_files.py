@@ -1,10 +1,11 @@
-"""A checkpoint that is refused or damaged is named in one line, whatever torch says; all else passes unchanged."""
+"""A checkpoint is copied whole or not at all; one that is refused or damaged is named in one line."""
 
 import pickle
 
 import pytest
 import torch
 from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
 
 import leap_fairseq  # noqa: F401  (applies the repairs)
 from leap_fairseq.repairs.checkpoints import repair_checkpoint_messages
@@ -70,3 +71,31 @@ def test_twice_is_once():
     before = checkpoint_utils.load_checkpoint_to_cpu
     repair_checkpoint_messages()
     assert checkpoint_utils.load_checkpoint_to_cpu is before is not original(before)
+
+
+def interrupted(source, destination):
+    """A copy that is killed in the middle."""
+    with open(source, "rb") as file, open(destination, "wb") as copy:
+        copy.write(file.read(100))
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_a_copy_that_is_interrupted_leaves_the_older_checkpoint(whole, tmp_path, monkeypatch, repaired):
+    last, before = tmp_path / "checkpoint_last.pt", whole.read_bytes()
+    copy = PathManager.copy if repaired else original(PathManager.copy)
+    copy(str(whole), str(last), overwrite=True)
+    monkeypatch.setattr("fairseq.file_io.IOPathManager", None)
+    monkeypatch.setattr("shutil.copyfile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        copy(str(whole), str(last), overwrite=True)
+    # The control: fairseq alone leaves it cut short.
+    assert (last.read_bytes() == before) == repaired
+
+
+def test_a_copy_is_the_checkpoint(whole, tmp_path):
+    last = tmp_path / "checkpoint_last.pt"
+    for _ in range(2):
+        assert PathManager.copy(str(whole), str(last), overwrite=True)
+        assert last.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "checkpoint_last.pt"]
