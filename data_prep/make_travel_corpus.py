@@ -8,21 +8,21 @@ with pauses between them. Every split appears when it is whole; a finished corpu
 
 import argparse
 import ctypes
-import json
+import functools
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Union
+from typing import Iterator, List, NamedTuple, Union
 
 import _checkout  # noqa: F401
 import numpy as np
 import soundfile
 from _command import add_processes, command_parser, in_order, run_command
-from travel.choices import Choices
+from choices import Choices
+from made_corpus import MadeCorpus, VoicedSegment, add_counts, check_counts, on_grid
 from travel.grammar import distinct_sentences
 from travel.lexicon import Pair
 
-from leap_fairseq.files import whole_file, whole_folder
 from leap_fairseq.speech import SAMPLE_RATE, DataError
 
 logger = logging.getLogger("make_travel_corpus")
@@ -37,11 +37,6 @@ PITCH = (0.85, 1.2)
 PAUSE = (0.3, 1.0)
 """Seconds."""
 
-GRID = 2
-"""Samples; offsets and durations are multiples of it, for 2 / 16000 s is exact in the six decimals of the YAML."""
-
-PROGRESS_EVERY = 500
-
 
 class Talk(NamedTuple):
     """What one process needs to voice one talk; the seed decides voice, speeds, pitch and pauses."""
@@ -51,16 +46,6 @@ class Talk(NamedTuple):
     seed: int
     sentences: List[Pair]
     wav_folder: Path
-
-
-class VoicedSegment(NamedTuple):
-    """One line of the YAML; times in samples."""
-
-    offset: int
-    duration: int
-    words: int
-    speaker: str
-    wav: str
 
 
 def make_travel_corpus(
@@ -87,90 +72,30 @@ def make_travel_corpus(
     Raises:
         DataError: A count below 1 or above what the grammar has, a folder that holds something else, or no py-nanotts.
     """
-    out = Path(out)
     counts = {"train": sentences_train, "dev": sentences_dev, "tst-COMMON": sentences_test}
-    for split, count in counts.items():
-        if count < 1:
-            raise DataError(f"{split} is to have {count} sentences, but needs 1 or more (--sentences-...)")
-    options = {"corpus": CORPUS, "version": VERSION, "seed": seed, "sentences": counts}
-    state = _load_state(out, options)
+    check_counts(counts)
+    corpus = MadeCorpus(out, {"corpus": CORPUS, "version": VERSION, "seed": seed, "sentences": counts})
     pairs = distinct_sentences(sum(counts.values()), seed)
     start = 0
     # Evaluation first: these sentences stay the same when only the size of the training split changes.
     for number, split in enumerate(("tst-COMMON", "dev", "train")):
-        folder = out / "en-de" / "data" / split
         wanted = pairs[start : start + counts[split]]
         start += counts[split]
-        if split in state["splits"] and state["splits"][split]["bytes"] == _size(folder):
-            logger.info("%s: reusing %s", split, folder)
-            continue
-        state["splits"][split] = _make_split(folder, split, wanted, seed * 10 + number, processes)
-        _save_state(out, state)
-    return out
+        voice = functools.partial(_voice_split, split, wanted, seed * 10 + number, processes)
+        corpus.add_split(split, wanted, voice)
+    return corpus.out
 
 
-def _load_state(out: Path, options: Dict[str, Any]) -> Dict[str, Any]:
-    """What corpus.json says is there; a new one if nothing is."""
-    path = out / "corpus.json"
-    if not path.exists():
-        if (out / "en-de").exists():
-            raise DataError(f"{out} holds en-de without a corpus.json, so it is another corpus: choose an empty OUT")
-        out.mkdir(parents=True, exist_ok=True)
-        state = {"options": options, "splits": {}}
-        _save_state(out, state)
-        return state
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        found = state["options"]
-        state["splits"].keys()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"cannot read {path}: it is not a corpus.json of this script; choose another OUT") from error
-    if found != options:
-        difference = _differences(found, options)
-        raise DataError(f"{out} holds the corpus with {difference}: choose another OUT, or delete it")
-    return state
-
-
-def _differences(found: Dict[str, Any], wanted: Dict[str, Any]) -> str:
-    names = [name for name in wanted if found.get(name) != wanted[name]] or ["other options"]
-    return ", ".join(f"{name} {found.get(name)!r} instead of {wanted.get(name)!r}" for name in names)
-
-
-def _save_state(out: Path, state: Dict[str, Any]) -> None:
-    with whole_file(out / "corpus.json", text=True) as file:
-        json.dump(state, file, indent=1, sort_keys=True)
-        file.write("\n")
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*/*") if path.is_file())
-
-
-def _make_split(folder: Path, split: str, pairs: List[Pair], seed: int, processes: int) -> Dict[str, Any]:
-    """Voices and writes one split; returns its entry of corpus.json."""
-    with whole_folder(folder) as partial:
-        for name in ("wav", "txt"):
-            (partial / name).mkdir()
-        talks = _plan_talks(split, pairs, seed, partial / "wav")
-        segments: List[VoicedSegment] = []
-        for voiced in in_order(voice_talk, talks, processes, prepare_voices):
-            if (len(segments) + len(voiced)) // PROGRESS_EVERY > len(segments) // PROGRESS_EVERY:
-                logger.info("%s: voiced %d of %d sentences", split, len(segments) + len(voiced), len(pairs))
-            segments.extend(voiced)
-        _write_texts(partial / "txt", split, pairs, segments)
-    seconds = sum(segment.duration for segment in segments) / SAMPLE_RATE
-    logger.info("%s: %d sentences, %.1f minutes of speech, %s", split, len(pairs), seconds / 60, folder)
-    return {"sentences": len(pairs), "talks": len(talks), "seconds": round(seconds, 3), "bytes": _size(folder)}
-
-
-def _plan_talks(split: str, pairs: List[Pair], seed: int, wav_folder: Path) -> List[Talk]:
+def _voice_split(
+    split: str, pairs: List[Pair], seed: int, processes: int, wav_folder: Path
+) -> Iterator[List[VoicedSegment]]:
     talks = []
     for start in range(0, len(pairs), SENTENCES_PER_TALK):
         number = start // SENTENCES_PER_TALK
         speaker = f"spk.{split}-{number}"
         sentences = pairs[start : start + SENTENCES_PER_TALK]
         talks.append(Talk(f"{CORPUS}_{split}_{number}", speaker, seed * 100_000 + number, sentences, wav_folder))
-    return talks
+    return in_order(voice_talk, talks, processes, prepare_voices)
 
 
 def prepare_voices() -> None:
@@ -196,10 +121,10 @@ def voice_talk(talk: Talk) -> List[VoicedSegment]:
     wav = f"{talk.name}.wav"
     pieces, segments, offset = [], [], 0
     for english, _ in talk.sentences:
-        pause = _on_grid(int(choices.between(*PAUSE) * SAMPLE_RATE))
+        pause = on_grid(int(choices.between(*PAUSE) * SAMPLE_RATE))
         speed = round(min(max(pace + choices.between(-0.05, 0.05), SPEED[0]), SPEED[1]), 2)
         spoken = np.frombuffer(engine.speak(english, voice=voice, speed=speed, pitch=pitch), dtype="<i2")
-        duration = _on_grid(len(spoken))
+        duration = on_grid(len(spoken))
         offset += pause
         segments.append(VoicedSegment(offset, duration, len(english.split()), talk.speaker, wav))
         pieces += [np.zeros(pause, np.int16), spoken, np.zeros(duration - len(spoken), np.int16)]
@@ -208,44 +133,18 @@ def voice_talk(talk: Talk) -> List[VoicedSegment]:
     return segments
 
 
-def _on_grid(samples: int) -> int:
-    return -(-samples // GRID) * GRID
-
-
-def _write_texts(folder: Path, split: str, pairs: Sequence[Pair], segments: Sequence[VoicedSegment]) -> None:
-    for position, language in enumerate(("en", "de")):
-        with whole_file(folder / f"{split}.{language}", text=True) as file:
-            file.writelines(f"{pair[position]}\n" for pair in pairs)
-    with whole_file(folder / f"{split}.yaml", text=True) as file:
-        for segment in segments:
-            file.write(
-                f"- {{duration: {segment.duration / SAMPLE_RATE:.6f}, offset: {segment.offset / SAMPLE_RATE:.6f},"
-                f" rW: {segment.words}, speaker_id: {segment.speaker}, wav: {segment.wav}}}\n"
-            )
-
-
 def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__)
     parser.add_argument("out", metavar="OUT", help="folder for the corpus")
-    for split, count, name in (("train", 4000, "train"), ("dev", 100, "dev"), ("test", 100, "tst-COMMON")):
-        text = f"number of sentences of {name}"
-        parser.add_argument(f"--sentences-{split}", type=int, default=count, metavar="N", help=text)
+    add_counts(parser, 4000, 100, 100)
     parser.add_argument("--seed", type=int, default=1, help="another seed gives another corpus")
     add_processes(parser, default=2)
     return parser.parse_args()
 
 
 def main() -> None:
-    """The command line."""
-    arguments = _parse_arguments()
-    make_travel_corpus(
-        arguments.out,
-        arguments.sentences_train,
-        arguments.sentences_dev,
-        arguments.sentences_test,
-        arguments.seed,
-        arguments.processes,
-    )
+    """The command line; its options are the arguments of `make_travel_corpus`."""
+    make_travel_corpus(**vars(_parse_arguments()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List
 
 from leap_fairseq.files import DataError
 from travel import plans, town, transport
-from travel.choices import Choices
+from choices import Choices
 from travel.lexicon import Pair
 
 MIN_WORDS, MAX_WORDS = 6, 14

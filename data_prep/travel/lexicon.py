@@ -229,3 +229,8 @@ DRINKS: Tuple[Tuple[Noun, Pair, Pair], ...] = tuple(
     )
     for drink in drinks
 )
+
+
+def sentence(english: str, german: str, end: str = ".") -> Pair:
+    """A pair with capital letters and a final mark."""
+    return english[0].upper() + english[1:] + end, german[0].upper() + german[1:] + end

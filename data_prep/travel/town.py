@@ -1,7 +1,7 @@
 """Hotel, restaurant and the way through the town."""
 
 from travel import lexicon as lex
-from travel.choices import Choices, sentence
+from choices import Choices
 from travel.lexicon import Pair
 
 
@@ -10,12 +10,12 @@ def price(c: Choices) -> Pair:
     amount, breakfast = c.pick(lex.LARGE_NUMBERS), c.pick((("with", "mit"), ("without", "ohne")))
     thing = c.pick((lex.ROOM, lex.SINGLE_ROOM, lex.DOUBLE_ROOM)).definite("nominative")
     if c.pick((True, False)):
-        return sentence(
+        return lex.sentence(
             f"{thing[0]} costs {amount[0]} euros {breakfast[0]} breakfast",
             f"{thing[1]} kostet {breakfast[1]} Frühstück {amount[1]} Euro",
         )
     city, day = c.pick(lex.CITIES), c.pick(lex.DAYS)
-    return sentence(
+    return lex.sentence(
         f"the ticket to {city[0]} costs {amount[0]} euros {day[0]}",
         f"die Fahrkarte nach {city[1]} kostet {day[1]} {amount[1]} Euro",
     )
@@ -24,7 +24,7 @@ def price(c: Choices) -> Pair:
 def price_question(c: Choices) -> Pair:
     """How much does a ticket to Bonn cost on Friday? - Wie viel kostet am Freitag eine Fahrkarte nach Bonn?"""
     city, day = c.pick(lex.CITIES), c.pick(lex.FUTURE)
-    return sentence(
+    return lex.sentence(
         f"how much does a ticket to {city[0]} cost {day[0]}",
         f"wie viel kostet {day[1]} eine Fahrkarte nach {city[1]}",
         "?",
@@ -35,7 +35,7 @@ def booked(c: Choices) -> Pair:
     """We have booked a double room for three nights. - Wir haben für drei Nächte ein Doppelzimmer gebucht."""
     who, nights = c.pick(lex.PERSONS), c.pick(lex.SMALL_NUMBERS)
     thing = c.pick((lex.ROOM, lex.SINGLE_ROOM, lex.DOUBLE_ROOM)).indefinite()
-    return sentence(
+    return lex.sentence(
         f"{who.subject[0]} {who.have[0]} booked {thing[0]} for {nights[0]} nights",
         f"{who.subject[1]} {who.have[1]} für {nights[1]} Nächte {thing[1]} gebucht",
     )
@@ -45,7 +45,7 @@ def wake(c: Choices) -> Pair:
     """Could you wake us at six o'clock tomorrow, please? - Könnten Sie uns bitte morgen um sechs Uhr wecken?"""
     whom, hour = c.pick((("me", "mich"), ("us", "uns"))), c.pick(lex.HOURS)
     day = c.pick(lex.DAYS + (("tomorrow", "morgen"),))
-    return sentence(
+    return lex.sentence(
         f"could you wake {whom[0]} {hour[0]} {day[0]}, please",
         f"könnten Sie {whom[1]} bitte {day[1]} {hour[1]} wecken",
         "?",
@@ -55,7 +55,7 @@ def wake(c: Choices) -> Pair:
 def room_key(c: Choices) -> Pair:
     """We need the key for room forty two, please. - Wir brauchen bitte den Schlüssel für Zimmer zweiundvierzig."""
     who, room = c.pick((("I", "ich brauche"), ("we", "wir brauchen"))), c.pick(lex.LARGE_NUMBERS)
-    return sentence(
+    return lex.sentence(
         f"{who[0]} need the key for room {room[0]}, please",
         f"{who[1]} bitte den Schlüssel für Zimmer {room[1]}",
     )
@@ -66,7 +66,7 @@ def order(c: Choices) -> Pair:
     who, dish, side = c.pick((lex.I, lex.WE)), c.pick(lex.DISHES).definite(), c.pick(lex.SIDES)
     modal, (vessel, _, drink) = c.pick(who.modals[::2]), c.pick(lex.DRINKS)
     vessel_en, vessel_de = vessel.indefinite()
-    return sentence(
+    return lex.sentence(
         f"{who.subject[0]} {modal[0]} order {dish[0]} with {side[0]} and {vessel_en} {drink[0]}",
         f"{who.subject[1]} {modal[1]} {dish[1]} mit {side[1]} und {vessel_de} {drink[1]} bestellen",
     )
@@ -77,7 +77,7 @@ def bring(c: Choices) -> Pair:
     whom, count = c.pick((("me", "mir"), ("us", "uns"))), c.pick(lex.SMALL_NUMBERS[:5])
     _, plural, drink = c.pick(lex.DRINKS)
     extra = c.pick((("the bill", "die Rechnung"), ("the soup", "die Suppe"), ("the fish", "den Fisch")))
-    return sentence(
+    return lex.sentence(
         f"could you bring {whom[0]} {count[0]} {plural[0]} {drink[0]} and {extra[0]}, please",
         f"könnten Sie {whom[1]} bitte {count[1]} {plural[1]} {drink[1]} und {extra[1]} bringen",
         "?",
@@ -87,7 +87,7 @@ def bring(c: Choices) -> Pair:
 def table(c: Choices) -> Pair:
     """Do you have a table for six people today? - Haben Sie heute einen Tisch für sechs Personen?"""
     people, time = c.pick(lex.SMALL_NUMBERS + lex.LARGE_NUMBERS), c.pick(lex.FUTURE[:-1])
-    return sentence(
+    return lex.sentence(
         f"do you have a table for {people[0]} people {time[0]}",
         f"haben Sie {time[1]} einen Tisch für {people[1]} Personen",
         "?",
@@ -97,7 +97,7 @@ def table(c: Choices) -> Pair:
 def near(c: Choices) -> Pair:
     """Is there a bank near the station in Bonn? - Gibt es in Bonn beim Bahnhof eine Bank?"""
     shop, place, city = c.pick(lex.SHOPS).indefinite(), c.pick(lex.PLACES), c.pick(lex.CITIES)
-    return sentence(
+    return lex.sentence(
         f"is there {shop[0]} near the {place.english} in {city[0]}",
         f"gibt es in {city[1]} {place.contracted('bei')} {shop[1]}",
         "?",
@@ -108,11 +108,11 @@ def turn(c: Choices) -> Pair:
     """Please turn left at the church and then walk to the hotel. - Biegen Sie bitte an der Kirche links ab ..."""
     side, (place, goal) = c.pick((("left", "links"), ("right", "rechts"))), c.two(lex.PLACES)
     if c.pick((True, False)):
-        return sentence(
+        return lex.sentence(
             f"please get off at the {place.english} and then turn {side[0]}",
             f"steigen Sie bitte {place.contracted('an')} aus und biegen Sie dann {side[1]} ab",
         )
-    return sentence(
+    return lex.sentence(
         f"please turn {side[0]} at the {place.english} and then walk to the {goal.english}",
         f"biegen Sie bitte {place.contracted('an')} {side[1]} ab und gehen Sie dann {goal.contracted('zu')}",
     )
@@ -123,7 +123,7 @@ def way(c: Choices) -> Pair:
     origin, goal = c.two(lex.PLACES)
     who = c.pick((("I", "komme ich"), ("we", "kommen wir")))
     means = c.pick((("by bus", "mit dem Bus"), ("by taxi", "mit dem Taxi"), ("on foot", "zu Fuß")))
-    return sentence(
+    return lex.sentence(
         f"how do {who[0]} get from the {origin.english} to the {goal.english} {means[0]}",
         f"wie {who[1]} {means[1]} {origin.contracted('von')} {goal.contracted('zu')}",
         "?",
@@ -136,12 +136,12 @@ def opening_hours(c: Choices) -> Pair:
     day, hour = c.pick(lex.DAYS), c.pick(lex.HOURS)
     if c.pick((True, False)):
         state = c.pick((("closed", "geschlossen"), ("open", "geöffnet")))
-        return sentence(
+        return lex.sentence(
             f"{place[0]} in {city[0]} is {state[0]} {day[0]}",
             f"{place[1]} in {city[1]} ist {day[1]} {state[1]}",
         )
     verb = c.pick((("opens", "auf"), ("closes", "zu")))
-    return sentence(
+    return lex.sentence(
         f"{place[0]} in {city[0]} {verb[0]} {hour[0]} {day[0]}",
         f"{place[1]} in {city[1]} macht {day[1]} {hour[1]} {verb[1]}",
     )

@@ -1,7 +1,7 @@
 """Trains and buses: separated prefixes and verbs at the end of subordinate clauses, times before places."""
 
 from travel import lexicon as lex
-from travel.choices import Choices, sentence
+from choices import Choices
 from travel.lexicon import Pair
 
 
@@ -10,12 +10,12 @@ def depart(c: Choices) -> Pair:
     city, time = c.pick(lex.CITIES), c.pick(lex.HOURS + lex.DAYS)
     if c.pick((True, True, False)):
         platform = c.pick(lex.LARGE_NUMBERS + lex.SMALL_NUMBERS)
-        return sentence(
+        return lex.sentence(
             f"the train to {city[0]} leaves from platform {platform[0]} {time[0]}",
             f"der Zug nach {city[1]} fährt {time[1]} von Gleis {platform[1]} ab",
         )
     vehicle, hour, day = c.pick((lex.TRAIN, lex.BUS)), c.pick(lex.HOURS), c.pick(lex.DAYS)
-    return sentence(
+    return lex.sentence(
         f"the {vehicle.english} to {city[0]} leaves {hour[0]} {day[0]}",
         f"der {vehicle.german} nach {city[1]} fährt {day[1]} {hour[1]} ab",
     )
@@ -25,7 +25,7 @@ def arrive(c: Choices) -> Pair:
     """The bus from Bonn arrives in Berlin at six o'clock. - Der Bus aus Bonn kommt um sechs Uhr in Berlin an."""
     vehicle, (origin, city) = c.pick((lex.TRAIN, lex.BUS)), c.two(lex.CITIES)
     hour, day = c.pick(lex.HOURS), c.pick(lex.DAYS + (("", ""),))
-    return sentence(
+    return lex.sentence(
         f"the {vehicle.english} from {origin[0]} arrives in {city[0]} {hour[0]} {day[0]}".strip(),
         " ".join(f"der {vehicle.german} aus {origin[1]} kommt {day[1]} {hour[1]} in {city[1]} an".split()),
     )
@@ -34,7 +34,7 @@ def arrive(c: Choices) -> Pair:
 def arrive_on_date(c: Choices) -> Pair:
     """We arrive in Bonn on the third of May. - Wir kommen am dritten Mai in Bonn an."""
     who, city, date = c.pick(lex.PERSONS), c.pick(lex.CITIES), c.pick(lex.DATES)
-    return sentence(
+    return lex.sentence(
         f"{who.subject[0]} {who.arrive[0]} in {city[0]} {date[0]}",
         f"{who.subject[1]} {who.arrive[1]} {date[1]} in {city[1]} an",
     )
@@ -44,7 +44,7 @@ def late(c: Choices) -> Pair:
     """The bus from Bonn is forty two minutes late today. - Der Bus aus Bonn hat heute ... Minuten Verspätung."""
     vehicle, city, minutes = c.pick((lex.TRAIN, lex.BUS)), c.pick(lex.CITIES), c.pick(lex.LARGE_NUMBERS)
     when = c.pick((("today", "heute"), ("this evening", "heute Abend")))
-    return sentence(
+    return lex.sentence(
         f"the {vehicle.english} from {city[0]} is {minutes[0]} minutes late {when[0]}",
         f"der {vehicle.german} aus {city[1]} hat {when[1]} {minutes[1]} Minuten Verspätung",
     )
@@ -60,11 +60,11 @@ def if_late(c: Choices) -> Pair:
         f"wenn der {vehicle.german} aus {city[1]} Verspätung hat",
     )
     if c.pick((True, False)):
-        return sentence(
+        return lex.sentence(
             f"{who.subject[0]} {who.take[0]} {instead[0]} {clause[0]}",
             f"{who.subject[1]} {who.take[1]} {instead[1]}, {clause[1]}",
         )
-    return sentence(
+    return lex.sentence(
         f"{clause[0]}, {who.subject[0]} {who.take[0]} {instead[0]}",
         f"{clause[1]}, {who.take[1]} {who.subject[1]} {instead[1]}",
     )
@@ -75,7 +75,7 @@ def when_question(c: Choices) -> Pair:
     vehicle, city, day = c.pick((lex.TRAIN, lex.BUS)), c.pick(lex.CITIES), c.pick(lex.FUTURE)
     opening = c.pick((("do you know when", "wissen Sie, wann"), ("can you tell me when", "können Sie mir sagen, wann")))
     move = c.pick((("to", "leaves", "nach", "abfährt"), ("from", "arrives", "aus", "ankommt")))
-    return sentence(
+    return lex.sentence(
         f"{opening[0]} the {vehicle.english} {move[0]} {city[0]} {move[1]} {day[0]}",
         f"{opening[1]} der {vehicle.german} {move[2]} {city[1]} {day[1]} {move[3]}",
         "?",
@@ -87,7 +87,7 @@ def that_clause(c: Choices) -> Pair:
     vehicle, city, hour = c.pick((lex.TRAIN, lex.BUS)), c.pick(lex.CITIES), c.pick(lex.HOURS)
     opening = c.pick((("I think that", "ich glaube, dass"), ("I know that", "ich weiß, dass")))
     move = c.pick((("to", "leaves", "nach", "abfährt"), ("from", "arrives", "aus", "ankommt")))
-    return sentence(
+    return lex.sentence(
         f"{opening[0]} the {vehicle.english} {move[0]} {city[0]} {move[1]} {hour[0]}",
         f"{opening[1]} der {vehicle.german} {move[2]} {city[1]} {hour[1]} {move[3]}",
     )

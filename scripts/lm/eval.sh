@@ -13,7 +13,7 @@
 #   --fp16                  half precision, on a GPU
 # A window as long as the block, a block longer than the model's positions and another dictionary are errors.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 [ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
 DATA=$1 CHECKPOINT=$2
 shift 2

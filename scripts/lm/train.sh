@@ -16,16 +16,13 @@
 #
 # Source: OSU-STARLAB/LeaPformer, leapformer-scripts/lm/adaptive_lm_train.sh; it does not say on how many GPUs.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 [ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
 DATA=$1 SAVE_DIR=$2
 shift 2
 [ -f "$DATA/dict.txt" ] || fail "$DATA has no dict.txt: give the folder that data_prep/prep_wikitext.py wrote"
 
-GPUS=$(count_gpus)
-NODES=${NODES:-1} NODE=${NODE:-0} MASTER=${MASTER:-localhost:29500}
-PROCESSES=${PROCESSES:-$((GPUS > 0 ? GPUS : 1))}
-WORLD=$((NODES * PROCESSES))
+choose_processes
 UPDATE_TOKENS=65536 BATCH_TOKENS=4096
 BATCHES=$((UPDATE_TOKENS / BATCH_TOKENS))
 [ $((BATCHES % WORLD)) -eq 0 ] ||
@@ -43,16 +40,4 @@ RECIPE=(
     --ddp-backend legacy_ddp --seed 1 --log-format simple --log-interval 100
     --save-interval-updates 5000 --keep-interval-updates 2 --no-epoch-checkpoints
 )
-[ "$GPUS" -gt 0 ] || RECIPE+=(--cpu)
-
-if [ "$WORLD" -eq 1 ]; then
-    exec fairseq-train "${RECIPE[@]}" --distributed-world-size 1 "$@"
-fi
-# fairseq would look for the ranks of torchrun only where it sees several GPUs itself.
-[ "$GPUS" -gt 0 ] && BACKEND=nccl || BACKEND=gloo
-export BACKEND
-exec torchrun --no-python --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$PROCESSES" \
-    --master-addr "${MASTER%:*}" --master-port "${MASTER#*:}" \
-    bash -c 'exec fairseq-train "$@" --distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK" \
-        --device-id "$LOCAL_RANK" --distributed-init-method env:// --distributed-no-spawn \
-        --distributed-backend "$BACKEND"' -- "${RECIPE[@]}" "$@"
+train_in_processes "${RECIPE[@]}" "$@"

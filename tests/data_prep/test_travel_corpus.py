@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from choices import Choices
 from make_travel_corpus import make_travel_corpus
 from travel import grammar, town
 from travel import lexicon as lex
-from travel.choices import Choices
 from travel.grammar import RULES, distinct_sentences
 
 from leap_fairseq.speech import DataError

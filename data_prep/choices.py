@@ -1,9 +1,7 @@
-"""Choices that are the same on every machine, and how a pair of sentences is finished."""
+"""Choices that are the same on every machine."""
 
 import random
 from typing import Sequence, Tuple, TypeVar
-
-from travel.lexicon import Pair
 
 T = TypeVar("T")
 
@@ -27,8 +25,3 @@ class Choices:
         """Two different ones of the options."""
         first = self.pick(options)
         return first, self.pick([option for option in options if option != first])
-
-
-def sentence(english: str, german: str, end: str = ".") -> Pair:
-    """Capital letter and final mark."""
-    return english[0].upper() + english[1:] + end, german[0].upper() + german[1:] + end

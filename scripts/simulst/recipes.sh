@@ -1,0 +1,71 @@
+# Sourced by pretrain_asr.sh and train.sh: the options of fairseq-train, by recipe.
+#
+# official  the LeaPformer authors', for MuST-C on GPUs. Source: OSU-STARLAB/LeaPformer, leapformer-scripts/simulst,
+#           asr_train.sh and st_train.sh. They do not say on how many GPUs; here an update has as many frames as
+#           theirs on one, whatever the number of processes.
+# small     our own, for experiments in minutes on a CPU: the tiny sizes, and a learning rate that falls to zero at
+#           --max-update.
+
+# set_recipe TASK DATA SAVE_DIR OPTIONS...: sets RECIPE and OPTIONS from the options of the user; TASK is asr or st.
+set_recipe() {
+    local task=$1 data=$2 save_dir=$3 name=official updates=
+    shift 3
+    OPTIONS=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --recipe) [ $# -gt 1 ] || fail "--recipe needs a name: official or small"; name=$2; shift 2 ;;
+            --recipe=*) name=${1#*=}; shift ;;
+            --max-update) updates=${2:-}; OPTIONS+=("$1"); shift ;;
+            --max-update=*) updates=${1#*=}; OPTIONS+=("$1"); shift ;;
+            *) OPTIONS+=("$1"); shift ;;
+        esac
+    done
+    [ -f "$data/config_$task.yaml" ] || fail "$data has no config_$task.yaml: give the folder that" \
+        "data_prep/prep_mustc.py or data_prep/prep_covost.py wrote with --task $task or both"
+    choose_processes
+    case $name in
+        official) recipe_official "$task" ;;
+        small) recipe_small "${updates:-3000}" ;;
+        *) fail "--recipe is '$name', but must be official or small" ;;
+    esac
+    RECIPE=(
+        "$data" --user-dir "$PLUGIN" --save-dir "$save_dir" --task speech_to_text --config-yaml "config_$task.yaml"
+        --train-subset "train_$task" --valid-subset "dev_$task" --criterion label_smoothed_cross_entropy
+        --report-accuracy --optimizer adam --adam-betas '(0.9,0.98)' --ddp-backend legacy_ddp
+        --required-batch-size-multiple 1 --log-format simple --log-interval 50 "${RECIPE[@]}"
+    )
+}
+
+recipe_official() {
+    local frames
+    RECIPE=(
+        --encoder-normalize-before --decoder-normalize-before --share-decoder-input-output-embed
+        --encoder-attention-heads 8 --decoder-attention-heads 8
+        --lr-scheduler inverse_sqrt --warmup-init-lr 0.0001 --clip-norm 10.0 --max-epoch 40 --num-workers 2
+    )
+    if [ "$1" = asr ]; then
+        frames=30000
+        RECIPE+=(--arch leap_convtransformer_espnet --attention-dropout 0.1 --activation-dropout 0.1
+            --lr 0.00025 --warmup-updates 8000 --max-update 200000 --seed 1)
+    else
+        frames=45000
+        RECIPE+=(--arch leap_convtransformer_simul_trans_espnet --waitk-lagging 5 --fixed-pre-decision-ratio 9
+            --lr 0.00033 --warmup-updates 6000 --max-update 100000 --seed 2)
+    fi
+    if [ "$WORLD" -eq 1 ]; then
+        RECIPE+=(--max-tokens "$frames" --update-freq 2)
+    else
+        RECIPE+=(--max-tokens $((2 * frames / WORLD)) --update-freq 1)
+    fi
+}
+
+recipe_small() {
+    local arch=leap_convtransformer_simul_trans_tiny policy=(--waitk-lagging 5 --fixed-pre-decision-ratio 4)
+    [ "$task" = st ] || arch=leap_convtransformer_tiny policy=()
+    RECIPE=(
+        --arch "$arch" ${policy[@]+"${policy[@]}"} --label-smoothing 0.1 --dropout 0 --max-tokens $((5000 / WORLD))
+        --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update "$1" --max-update "$1"
+        --clip-norm 5 --seed 1 --num-workers 0 --save-interval-updates 100 --keep-interval-updates 5
+        --no-epoch-checkpoints --no-progress-bar
+    )
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Trains a simultaneous speech translator (wait-k), with any attention in each block.
+#
+#   bash scripts/simulst/train.sh DATA SAVE_DIR [--recipe official|small] [OPTION OF fairseq-train ...]
+#
+# DATA is the folder that data_prep/prep_mustc.py or prep_covost.py wrote. Options come after the recipe's and win:
+#   --load-pretrained-encoder-from asr/checkpoint_best.pt    of pretrain_asr.sh: the recipe of the paper. The options of
+#                                                            both encoders must be the same
+#   --waitk-lagging 3, or 1-9             one k, or one model for all of them (default: 5)
+#   --fixed-pre-decision-ratio 7          encoder frames of 40 ms between two decisions (default: 9; small: 4)
+#   --encoder-self-attention softmax      and --decoder-self-attention, --decoder-cross-attention: leap (default),
+#                                         cosformer, relu, elu or softmax
+#   --fp16                                half precision, on GPUs
+# The same command again goes on where it stopped. Processes and recipes: see scripts/lm/train.sh and recipes.sh.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/recipes.sh"
+[ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
+set_recipe st "$@"
+train_in_processes "${RECIPE[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
