@@ -8,7 +8,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 import leap_fairseq  # noqa: F401  (applies the repairs)
-from leap_fairseq.repairs.checkpoints import repair_checkpoint_messages
+from leap_fairseq.repairs.checkpoints import repair_checkpoint_reading
 from leap_fairseq.repairs.replacing import original
 
 CHECKED = pytest.mark.skipif(not hasattr(torch.serialization, "add_safe_globals"), reason="this torch checks nothing")
@@ -69,7 +69,7 @@ def test_other_errors_and_whole_files_pass(whole, monkeypatch, tmp_path):
 
 def test_twice_is_once():
     before = checkpoint_utils.load_checkpoint_to_cpu
-    repair_checkpoint_messages()
+    repair_checkpoint_reading()
     assert checkpoint_utils.load_checkpoint_to_cpu is before is not original(before)
 
 

@@ -9,7 +9,6 @@ import dataclasses
 from typing import Dict, List
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.speech_to_text.convtransformer import (
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from leap_fairseq.attention import causal_visibility, full_visibility
 from leap_fairseq.models.options import SpeechAttentionOptions
+from leap_fairseq.models.pretrained import load_pretrained
 from leap_fairseq.modules import AttentionSpec, ConvSubsampler, LeapEncoderLayer, LeapTransformerDecoder
 
 SUBSAMPLING = 4
@@ -62,7 +62,9 @@ class LeapConvTransformerModel(ConvTransformerModel):
     def build_encoder(cls, args):
         """fairseq's hook."""
         encoder = LeapConvTransformerEncoder(args)
-        return _load_pretrained(encoder, getattr(args, "load_pretrained_encoder_from", None))
+        if getattr(args, "load_pretrained_encoder_from", None):
+            load_pretrained(encoder, "encoder", args, args.load_pretrained_encoder_from)
+        return encoder
 
     @classmethod
     def build_decoder(cls, args, task, embed_tokens):
@@ -76,7 +78,9 @@ class LeapConvTransformerModel(ConvTransformerModel):
             ),
             cross_attention=cls.cross_attention(args),
         )
-        return _load_pretrained(decoder, getattr(args, "load_pretrained_decoder_from", None))
+        if getattr(args, "load_pretrained_decoder_from", None):
+            load_pretrained(decoder, "decoder", args, args.load_pretrained_decoder_from)
+        return decoder
 
     @classmethod
     def cross_attention(cls, args) -> AttentionSpec:
@@ -159,12 +163,6 @@ def attention_spec(args, kind, schedule, max_query_positions, max_key_positions=
         max_query_positions=max_query_positions,
         max_key_positions=max_key_positions or max_query_positions,
     )
-
-
-def _load_pretrained(component, checkpoint):
-    if checkpoint is None:
-        return component
-    return checkpoint_utils.load_pretrained_component_from_model(component=component, checkpoint=checkpoint)
 
 
 def tiny_sizes(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ with unchanged_root_logger():
 
 from leap_fairseq.repairs.audio import repair_audio_reading  # noqa: E402
 from leap_fairseq.repairs.batching import repair_batch_by_size  # noqa: E402
-from leap_fairseq.repairs.checkpoints import repair_checkpoint_copies, repair_checkpoint_messages  # noqa: E402
+from leap_fairseq.repairs.checkpoints import repair_checkpoint_copies, repair_checkpoint_reading  # noqa: E402
 from leap_fairseq.repairs.data_config import repair_data_config_paths  # noqa: E402
 from leap_fairseq.repairs.evaluation import repair_language_model_evaluation  # noqa: E402
 from leap_fairseq.repairs.half_precision import repair_half_precision  # noqa: E402
@@ -26,7 +26,7 @@ def apply() -> None:
     """Applies every repair that this stack needs. Calling it again, or reloading the package, changes nothing."""
     allow_checkpoint_types()
     restore_numpy_compat()
-    repair_checkpoint_messages()
+    repair_checkpoint_reading()
     repair_checkpoint_copies()
     repair_batch_by_size()
     repair_audio_reading()

@@ -1,9 +1,10 @@
 """Checkpoints: written whole or not at all, and one line that names an unreadable one."""
 
+import argparse
 import os
 import pickle
 import re
-from typing import Callable
+from typing import Any, Callable, Dict
 
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
@@ -17,12 +18,13 @@ OTHER_REASON = re.compile(r"WeightsUnpickler error: ([^\n]+)")
 """What it says of a file that is no pickle of tensors at all."""
 
 
-def repair_checkpoint_messages() -> None:
+def repair_checkpoint_reading() -> None:
     """Names the file and the reason where a checkpoint is refused or damaged; what is refused stays as it was.
 
     torch >= 2.6 answers a file with a foreign type in seven lines, of which the first proposes to load it unchecked,
     and a file that is cut short in a sentence about zip archives; neither says which file, and a command may read
-    several (a checkpoint to resume, a pretrained encoder).
+    several (a checkpoint to resume, a pretrained encoder). And a speech model that began with a pretrained encoder
+    cannot be loaded by fairseq-generate once that encoder's file is gone, although nothing of it is missing.
     """
     replace([checkpoint_utils], "load_checkpoint_to_cpu", _naming_the_file)
 
@@ -51,7 +53,7 @@ def _whole_or_not_at_all(copy: Callable) -> Callable:
 def _naming_the_file(anonymous: Callable) -> Callable:
     def load_checkpoint_to_cpu(path, *args, **kwargs):
         try:
-            return anonymous(path, *args, **kwargs)
+            return _complete(anonymous(path, *args, **kwargs))
         except pickle.UnpicklingError as error:
             foreign = FOREIGN_TYPE.search(str(error))
             reason = _refused(foreign[1]) if foreign else _damaged(error)
@@ -65,6 +67,14 @@ def _naming_the_file(anonymous: Callable) -> Callable:
             raise RuntimeError(f"{path}: {_damaged(error)}") from None
 
     return load_checkpoint_to_cpu
+
+
+def _complete(state: Dict[str, Any]) -> Dict[str, Any]:
+    """Forgets where the training began: the weights are all here, and fairseq would look for that file first."""
+    model = (state.get("cfg") or {}).get("model")
+    if isinstance(model, argparse.Namespace):
+        model.load_pretrained_encoder_from = model.load_pretrained_decoder_from = None
+    return state
 
 
 def _refused(name: str) -> str:

@@ -47,8 +47,6 @@ def load_translator(
         cfg.task.data = str(data)
     if config_yaml is not None:
         cfg.task.config_yaml = config_yaml
-    # What the encoder was initialised from is in the checkpoint itself, and the file may be gone.
-    cfg.model.load_pretrained_encoder_from = cfg.model.load_pretrained_decoder_from = None
     if not Path(cfg.task.data, cfg.task.config_yaml).is_file():
         raise FileNotFoundError(
             f"no data YAML at {Path(cfg.task.data, cfg.task.config_yaml)}: give the prepared folder of the model "
