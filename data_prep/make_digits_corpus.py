@@ -39,6 +39,9 @@ OWN_TEST_SPLIT = 5
 """Recordings with a lower index are the dataset's own test split."""
 
 LENGTHS = range(2, 13)
+SHORT = range(1, 4)
+"""Half of the training strings have so few digits: a model finds the digits there first, then in the long ones."""
+
 STRINGS_PER_TALK = 20
 PAUSE = (0.1, 0.4)
 """Seconds between two digits."""
@@ -84,7 +87,7 @@ class Talk(NamedTuple):
 def make_digits_corpus(
     recordings: Union[str, Path],
     out: Union[str, Path],
-    sentences_train: int = 4000,
+    sentences_train: int = 6000,
     sentences_dev: int = 100,
     sentences_test: int = 200,
     test_speakers: Sequence[str] = TEST_SPEAKERS,
@@ -198,13 +201,15 @@ def _plan(
 ) -> Tuple[List[Talk], List[Pair]]:
     """Draws the strings: the talks of the speakers in turn, and what is said in them."""
     choices, talks, pairs = Choices(seed), [], []
+    lengths = (LENGTHS, SHORT) if split == "train" else (LENGTHS,)
     speakers = sorted(voices)
     for start in range(0, count, STRINGS_PER_TALK):
         number = start // STRINGS_PER_TALK
         speaker = speakers[number % len(speakers)]
         strings = []
         for _ in range(min(STRINGS_PER_TALK, count - start)):
-            digits = [choices.pick(range(len(ENGLISH))) for _ in range(choices.pick(LENGTHS))]
+            length = choices.pick(choices.pick(lengths))
+            digits = [choices.pick(range(len(ENGLISH))) for _ in range(length)]
             strings.append([choices.pick(voices[speaker][digit]) for digit in digits])
             pairs.append(tuple(" ".join(words[digit] for digit in digits) for words in (ENGLISH, GERMAN)))
         name = f"{CORPUS}_{split}_{number}"
@@ -254,7 +259,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__)
     parser.add_argument("recordings", metavar="RECORDINGS", help="folder or tar of the recordings")
     parser.add_argument("out", metavar="OUT", help="folder for the corpus")
-    add_counts(parser, 4000, 100, 200)
+    add_counts(parser, 6000, 100, 200)
     text = "speakers that only the test has"
     parser.add_argument("--test-speakers", nargs="+", default=TEST_SPEAKERS, metavar="NAME", help=text)
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other strings")

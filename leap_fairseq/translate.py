@@ -11,12 +11,11 @@ import argparse
 import logging
 import pickle
 import sys
-from pathlib import Path
 from typing import Iterable, List, Optional
 
 import torch
 
-from leap_fairseq.simul import StreamingTranslator, Word
+from leap_fairseq.simul import UNITS, StreamingTranslator, Word
 from leap_fairseq.speech import SAMPLE_RATE, stream_file, stream_pcm
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,6 +29,7 @@ def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--data", metavar="DIR", help="data folder of a checkpoint (default: as in training)")
     parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
     parser.add_argument("--waitk-lagging", type=int, metavar="K", help="k of wait-k (default: the highest of training)")
+    parser.add_argument("--unit", choices=UNITS, default="word", help="char for zh, ja (default: word)")
     parser.add_argument("--segment-ms", type=int, default=160, metavar="MS", help="length of a segment (default: 160)")
     parser.add_argument("--rate", type=int, default=SAMPLE_RATE, metavar="HZ", help="of the PCM (default: 16000)")
     parser.add_argument("--channels", type=int, default=1, metavar="N", help="of the PCM (default: 1)")
@@ -44,11 +44,9 @@ def load(options: argparse.Namespace) -> StreamingTranslator:
     Raises:
         FileNotFoundError, ValueError: see :func:`leap_fairseq.simul.checkpoint.load_translator`.
     """
-    if Path(options.model).is_dir():
-        translator = StreamingTranslator.from_pretrained(options.model, lagging=options.waitk_lagging)
-    else:
-        data = (options.data, options.config_yaml)
-        translator = StreamingTranslator.from_checkpoint(options.model, *data, lagging=options.waitk_lagging)
+    translator = StreamingTranslator.from_path(
+        *(options.model, options.data, options.config_yaml), lagging=options.waitk_lagging, unit=options.unit
+    )
     return translator.to(options.device, DTYPES[options.dtype])
 
 

@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from leap_fairseq.simul.latency import read_instances
+from leap_fairseq.simul.instances import read_instances
 from leap_fairseq.simul.plots import plot_quality_latency, plot_staircase
 from leap_fairseq.simul.scoring import format_table, score_run, write_tsv
 

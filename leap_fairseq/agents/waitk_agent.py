@@ -1,7 +1,9 @@
 """The SimulEval 1.1.4 adapter over the streaming translator.
 
-    simuleval --agent-class leap_fairseq.agents.WaitkAgent --model-path checkpoint_best.pt --data-bin DATA \\
-        --source SPLIT.wav_list --target SPLIT.target --output OUT --source-segment-size 280
+    simuleval --agent-class leap_fairseq.agents.WaitkAgent --model-path my_translator --segment-ms 280 \\
+        --source SPLIT.wav_list --target SPLIT.target --output OUT
+
+`scripts/simulst/evaluate.sh` does so in several processes and can resume.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -14,12 +16,15 @@ from simuleval.agents.actions import Action, ReadAction, WriteAction
 
 from leap_fairseq.simul import StreamingTranslator
 
+SEGMENT_MS = 160
+
 
 class WaitkAgent(SpeechToTextAgent):
     """Reads and writes as :class:`leap_fairseq.simul.StreamingTranslator` does.
 
     Args:
-        args: of the command line; see :meth:`add_args`.
+        args: of the command line; see :meth:`add_args`. Of SimulEval's own, ``--eval-latency-unit`` decides whether
+            words, characters or pieces are written, and ``--device`` and ``--dtype`` where and in what precision is computed.
 
     Raises:
         FileNotFoundError: a recording of the list is missing.
@@ -28,11 +33,15 @@ class WaitkAgent(SpeechToTextAgent):
 
     def __init__(self, args: Namespace):
         check_recordings(getattr(args, "source", None))
+        self._bf16 = args.bf16
+        unit = getattr(args, "eval_latency_unit", "word")
+        self._separator = "" if unit == "char" else " "
         # SimulEval's constructor already calls reset().
-        self.translator = StreamingTranslator.from_checkpoint(
+        self.translator = StreamingTranslator.from_path(
             args.model_path,
             args.data_bin,
             args.config_yaml,
+            unit=unit,
             lagging=args.test_waitk_lagging,
             max_len_a=args.max_len_a,
             max_len_b=args.max_len_b,
@@ -42,18 +51,37 @@ class WaitkAgent(SpeechToTextAgent):
     @staticmethod
     def add_args(parser: ArgumentParser) -> None:
         """Adds the agent's options to SimulEval's."""
-        parser.add_argument("--model-path", required=True, help="checkpoint of a leap_convtransformer_simul_trans")
-        parser.add_argument("--data-bin", help="folder of its data YAML (default: as in training)")
-        parser.add_argument("--config-yaml", help="name of its data YAML (default: as in training)")
+        text = "folder of scripts/simulst/export.py, or checkpoint of a leap_convtransformer_simul_trans"
+        parser.add_argument("--model-path", required=True, metavar="PATH", help=text)
+        parser.add_argument("--data-bin", help="of a checkpoint: folder of its data YAML (default: as in training)")
+        parser.add_argument("--config-yaml", help="of a checkpoint: name of its data YAML (default: as in training)")
         parser.add_argument(
             "--test-waitk-lagging", type=at_least_one, metavar="K", help="k (default: the highest of training)"
         )
+        # SimulEval's own name for it has a default of 1 ms, which would call the policy for each of them.
+        parser.add_argument(
+            *("--segment-ms", "--source-segment-size"),
+            dest="source_segment_size",
+            type=at_least_one,
+            default=SEGMENT_MS,
+            metavar="MS",
+            help=f"speech between two calls of the policy (default: {SEGMENT_MS}); the words do not depend on it",
+        )
+        parser.add_argument("--beam", type=only_one, default=1, help="1: what has been written stays")
         parser.add_argument("--max-len-a", type=float, default=0.0, help="at most a * features + b tokens")
         parser.add_argument("--max-len-b", type=int, default=200, help="at most a * features + b tokens")
+        # SimulEval reads its own --dtype before it knows of agents, with fp16 and fp32 as the only choices.
+        parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
 
     def to(self, device: str, fp16: bool = False) -> None:
-        """Moves the model, as SimulEval's --device and --dtype say."""
-        self.translator.to(device, torch.float16 if fp16 else None)
+        """Moves the model, as SimulEval's --device, --dtype and --fp16, and our --bf16 say.
+
+        Raises:
+            ValueError: fp16 and bf16 at once.
+        """
+        if fp16 and self._bf16:
+            raise ValueError("--bf16 and fp16 at once: give one of --bf16, --dtype fp16, --fp16")
+        self.translator.to(device, torch.float16 if fp16 else torch.bfloat16 if self._bf16 else None)
 
     def reset(self) -> None:
         """Prepares for the next utterance."""
@@ -73,7 +101,7 @@ class WaitkAgent(SpeechToTextAgent):
         words = self.translator.push(samples, states.source_sample_rate) if samples else []
         if states.source_finished:
             words += self.translator.finish()
-        text = " ".join(word.text for word in words)
+        text = self._separator.join(word.text for word in words)
         if states.source_finished:
             return WriteAction(text, finished=True)
         return WriteAction(text, finished=False) if text else ReadAction()
@@ -84,6 +112,13 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} must be a number of at least 1")
     return int(text)
+
+
+def only_one(text: str) -> int:
+    """The one beam that a policy can have which takes nothing back."""
+    if text.strip() != "1":
+        raise ArgumentTypeError(f"{text!r} must be 1: wait-k shows each word at once and never takes it back")
+    return 1
 
 
 def check_recordings(source: Optional[str]) -> None:

@@ -3,7 +3,7 @@
 It imports neither fairseq's command line nor SimulEval; the adapter to the latter is in :mod:`leap_fairseq.agents`.
 """
 
-from leap_fairseq.simul.detokenizer import StreamingDetokenizer
+from leap_fairseq.simul.detokenizer import UNITS, StreamingDetokenizer
 from leap_fairseq.simul.streaming_translator import Step, StreamingTranslator, Word
 
-__all__ = ["Step", "StreamingDetokenizer", "StreamingTranslator", "Word"]
+__all__ = ["UNITS", "Step", "StreamingDetokenizer", "StreamingTranslator", "Word"]

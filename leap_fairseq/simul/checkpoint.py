@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, Optional, Union
 
 from fairseq import checkpoint_utils, tasks
 
@@ -19,7 +19,12 @@ UNAVAILABLE = {
 
 
 def load_translator(
-    translator_class, checkpoint: str, data: Optional[str] = None, config_yaml: Optional[str] = None, **options
+    translator_class,
+    checkpoint: str,
+    data: Optional[str] = None,
+    config_yaml: Optional[str] = None,
+    unit: str = "word",
+    **options,
 ):
     """Loads a wait-k model and everything around it.
 
@@ -28,6 +33,7 @@ def load_translator(
         checkpoint: path of the .pt file.
         data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
         config_yaml: its name (default: the one of training).
+        unit: what it writes: "word"; "char" for languages without spaces; or "spm", pieces.
         options: of the translator: lagging, max_len_a, max_len_b.
 
     Returns:
@@ -36,13 +42,10 @@ def load_translator(
     Raises:
         FileNotFoundError: no such checkpoint, data YAML, vocabulary or statistics.
         ValueError: features, normalisation or tokenisation that cannot stream, a dictionary of another size than the
-            model's, or a model that is not a wait-k translator.
+            model's, an unknown unit, or a model that is not a wait-k translator.
     """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint}: give the .pt file that fairseq-train saved")
-    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint)
+    state = read_checkpoint(checkpoint)
     cfg = state["cfg"]
-    check_model(cfg.model, checkpoint)
     if data is not None:
         cfg.task.data = str(data)
     if config_yaml is not None:
@@ -61,26 +64,34 @@ def load_translator(
     cmvn = None
     if transforms.get("feature_transforms"):
         cmvn = GlobalCmvn.load(transforms["global_cmvn"]["stats_npz_path"])
-    detokenizer = StreamingDetokenizer(task.data_cfg.bpe_tokenizer["sentencepiece_model"])
+    detokenizer = StreamingDetokenizer(task.data_cfg.bpe_tokenizer["sentencepiece_model"], unit)
     logger.info("loaded %s: wait-k %s, ratio %d", checkpoint, cfg.model.waitk_lagging, model.decoder.waitk.ratio)
     return translator_class(model, task.target_dictionary, detokenizer, cmvn, **options)
 
 
-def check_model(options, checkpoint: str) -> None:
-    """Refuses a model without a policy, before its task is set up.
+def read_checkpoint(checkpoint: Union[str, Path]) -> Dict[str, Any]:
+    """Reads a checkpoint of a wait-k model.
 
     Args:
-        options: of the model, as the checkpoint holds them.
-        checkpoint: its path, for the message.
+        checkpoint: path of the .pt file.
+
+    Returns:
+        What fairseq-train saved.
 
     Raises:
-        ValueError: with the name of its architecture.
+        FileNotFoundError: there is no such file.
+        ValueError: the model has no policy; with the name of its architecture.
     """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint}: give the .pt file that fairseq-train saved")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+    options = state["cfg"].model
     if getattr(options, "waitk_lagging", None) is None:
         name = getattr(options, "arch", None) or getattr(options, "_name", None)
         raise ValueError(
             f"{checkpoint} holds a {name}, which has no wait-k policy: train --arch leap_convtransformer_simul_trans"
         )
+    return state
 
 
 def check_streaming(data_cfg) -> None:

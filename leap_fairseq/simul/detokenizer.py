@@ -1,34 +1,52 @@
-"""Whole words from a stream of SentencePiece pieces: a word is complete when the next one begins."""
+"""Text from a stream of SentencePiece pieces, in the units that latency is counted in.
 
+A word is complete when the next one begins, a character when its last byte is there, a piece at once. What comes out
+first never changes: joined, the units are the text of all pieces together.
+"""
+
+import re
 from pathlib import Path
 from typing import List
 
 import sentencepiece
 
 WORD_BOUNDARY = "\u2581"
+UNITS = ("word", "char", "spm")
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+"""A piece of a model with byte fallback: one byte of a character that has no piece."""
+
+INCOMPLETE = "\ufffd"
+"""What SentencePiece writes for bytes that are no character (yet)."""
 
 
 class StreamingDetokenizer:
-    """Turns pieces into words as soon as they are complete.
+    """Turns pieces into words, characters or pieces as soon as they are known.
 
     Pieces of one word are decoded together, so that bytes of one character, spread over several pieces, and lone
     boundaries come out right.
 
     Args:
         model: path of the SentencePiece model.
+        unit: "word"; "char" for languages written without spaces, whose only word would be the sentence; or "spm", the
+            pieces themselves with their boundary marks.
 
     Raises:
         FileNotFoundError: there is no such model.
+        ValueError: an unknown unit.
     """
 
-    def __init__(self, model: str):
+    def __init__(self, model: str, unit: str = "word"):
+        if unit not in UNITS:
+            raise ValueError(f"unit {unit!r} is not one of {', '.join(UNITS)} (--eval-latency-unit)")
         if not Path(model).is_file():
             raise FileNotFoundError(
                 f"cannot read the SentencePiece model {model}: there is no such file; the data YAML names it under "
                 "bpe_tokenizer"
             )
+        self.unit = unit
         self._processor = sentencepiece.SentencePieceProcessor(model_file=model)
         self._pieces: List[str] = []
+        self._written = ""
 
     def push(self, piece: str) -> List[str]:
         """Takes the next piece.
@@ -37,13 +55,29 @@ class StreamingDetokenizer:
             piece: of the target vocabulary.
 
         Returns:
-            The words that it completes.
+            The units that it completes.
         """
-        complete = self.flush() if piece.startswith(WORD_BOUNDARY) else []
+        is_byte = BYTE.fullmatch(piece) is not None
+        begins = piece.startswith(WORD_BOUNDARY) if self.unit != "spm" else not is_byte
+        complete = self.flush() if begins else []
+        if self.unit == "spm" and not is_byte:
+            return [*complete, piece]
         self._pieces.append(piece)
-        return complete
+        text = "" if self.unit == "word" else self._text()
+        return complete if text.endswith(INCOMPLETE) else complete + self._new(text)
 
     def flush(self) -> List[str]:
-        """The words of the pieces that are left; the end of a sentence."""
-        pieces, self._pieces = self._pieces, []
-        return self._processor.decode_pieces(pieces).split() if pieces else []
+        """The units of the pieces that are left; the end of a sentence."""
+        complete = self._new(self._text())
+        self._pieces, self._written = [], ""
+        return complete
+
+    def _text(self) -> str:
+        return self._processor.decode_pieces(self._pieces) if self._pieces else ""
+
+    def _new(self, text: str) -> List[str]:
+        """The units of a text of all open pieces that have not been written yet."""
+        if self.unit == "word":
+            return text.split()
+        new, self._written = text[len(self._written) :], text
+        return [character for character in new if not character.isspace()]

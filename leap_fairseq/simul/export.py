@@ -8,10 +8,9 @@ from typing import Optional, Union
 
 import torch
 import yaml
-from fairseq import checkpoint_utils
 
 from leap_fairseq.files import DataError, whole_folder
-from leap_fairseq.simul.checkpoint import check_model
+from leap_fairseq.simul.checkpoint import read_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
 CONFIG = "config.yaml"
@@ -35,17 +34,14 @@ def export_translator(
         The folder.
 
     Raises:
-        DataError: a file is missing, or ``out`` holds something else.
-        ValueError: the model has no wait-k policy.
+        DataError: a file of the data folder is missing, or ``out`` holds something else.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.simul.checkpoint.read_checkpoint`.
     """
     checkpoint, out = Path(checkpoint), Path(out)
-    if not checkpoint.is_file():
-        raise DataError(f"no checkpoint at {checkpoint}: give the .pt file that fairseq-train saved")
+    state = read_checkpoint(checkpoint)
     if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
         raise DataError(f"{out} holds something that is not an exported model: give a new folder")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
     cfg = state["cfg"]
-    check_model(cfg.model, str(checkpoint))
     folder = Path(data if data is not None else cfg.task.data)
     given = folder / (config_yaml or cfg.task.config_yaml)
     if not given.is_file():

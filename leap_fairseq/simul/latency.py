@@ -1,19 +1,15 @@
-"""Latency of simultaneous translation: AL, LAAL, AP and DAL of a sentence, and reading SimulEval's instances.log.
+"""Latency of simultaneous translation: LAAL, AL, AP, DAL and ATD of a sentence.
 
 Symbols, for one sentence: d_i delay of target word i (source time read when it was written, ms, i = 1, 2, ...),
-X source length (ms), Y reference length and H hypothesis length (words, or characters). Computation-aware scores take
-the elapsed times, which add the time spent computing, in place of the delays.
+X source length (ms), Y reference length and H hypothesis length (words, characters or pieces). Computation-aware scores
+take the elapsed times, which add the time spent computing, in place of the delays.
 """
 
-import json
-import logging
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Union
+import itertools
+from typing import Callable, Dict, List, Optional, Sequence
 
-logger = logging.getLogger(__name__)
-
-LATENCY_UNITS = ("word", "char")
+SOURCE_TOKEN_MS = 300
+"""ATD's length of a word of speech. Source: Kano et al. 2022, section 3."""
 
 
 def average_lagging(delays: Sequence[float], source_length: float, reference_length: int) -> float:
@@ -93,12 +89,75 @@ def differentiable_average_lagging(
     return total / len(delays)
 
 
+def average_token_delay(
+    delays: Sequence[float],
+    source_length: float,
+    reference_length: Optional[int] = None,
+    times: Optional[Sequence[float]] = None,
+) -> float:
+    """Mean time between the end of a piece of the source and the end of the target word that corresponds to it, in ms.
+
+    ATD = 1/H * sum_t (T(y_t) - T(x_a(t))),    a(t) = min(t - max(0, H_c - S_c), S_c + s_c)
+
+    What was written at one delay is a chunk c, and so is the speech that was read before it; the latter is cut into
+    tokens of 300 ms, the last one shorter. H_c and S_c count the target and source tokens of the chunks before c, s_c the
+    source tokens of c itself. T is the end of a token; text takes no time to be written. A word that comes later than
+    its turn because much was read at once is not charged for it again, as AL would do.
+
+    Args:
+        delays: d_i in ms, non-decreasing, at least one.
+        source_length: X in ms, above 0.
+        reference_length: ignored; there so that all scores are called alike.
+        times: T(y_i) in ms (default: the delays); the elapsed times for the computation-aware score.
+
+    Raises:
+        ValueError: an argument outside its range.
+
+    Source: Kano, Sudoh, Nakamura 2022, Average Token Delay: A Latency Metric for Simultaneous Translation.
+    """
+    _check(delays, source_length, 1)
+    times = delays if times is None else times
+    ends, total, written, last = [0.0], 0.0, 0, 0.0
+    for delay, chunk in itertools.groupby(delays):
+        surplus = max(0, written - (len(ends) - 1))
+        whole, rest = divmod(delay - last, SOURCE_TOKEN_MS)
+        for length in [SOURCE_TOKEN_MS] * int(whole) + ([rest] if rest else []):
+            ends.append(ends[-1] + length)
+        for _ in chunk:
+            written += 1
+            total += times[written - 1] - ends[min(written - surplus, len(ends) - 1)]
+        last = delay
+    return total / written
+
+
 LATENCY_SCORES: Dict[str, Callable[..., float]] = {
     "LAAL": length_adaptive_average_lagging,
     "AL": average_lagging,
     "AP": average_proportion,
     "DAL": differentiable_average_lagging,
+    "ATD": average_token_delay,
 }
+
+
+def latencies(
+    delays: Sequence[float], source_length: float, reference_length: int, times: Optional[Sequence[float]] = None
+) -> Dict[str, float]:
+    """All scores of a sentence by name.
+
+    Args:
+        delays: d_i in ms, non-decreasing, at least one.
+        source_length: X in ms, above 0.
+        reference_length: Y, at least 1.
+        times: taken in place of the delays, for the computation-aware scores.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    lengths = (source_length, reference_length)
+    scores = {name: score(times or delays, *lengths) for name, score in LATENCY_SCORES.items()}
+    # What was read before a word stays what it was, however long the computing took.
+    scores["ATD"] = average_token_delay(delays, *lengths, times)
+    return scores
 
 
 def _lagging(delays: Sequence[float], source_length: float, pace: float) -> float:
@@ -117,112 +176,3 @@ def _check(delays: Sequence[float], source_length: float, reference_length: int)
         raise ValueError(f"source_length is {source_length} ms, but must be above 0")
     if reference_length < 1:
         raise ValueError(f"reference_length is {reference_length}, but must be at least 1")
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One translated sentence, as SimulEval logs it.
-
-    Attributes:
-        index: position in the test set.
-        prediction: the hypothesis.
-        reference: the reference translation, "" where none was given.
-        delays: source time read when each word (or character) was written, ms.
-        elapsed: the same plus the time spent computing, ms.
-        source_length: ms.
-    """
-
-    index: int
-    prediction: str
-    reference: str
-    delays: List[float]
-    elapsed: List[float]
-    source_length: float
-
-    @property
-    def is_scorable(self) -> bool:
-        """Whether a latency is defined: something was written, and there was a source."""
-        return len(self.delays) > 0 and self.source_length > 0
-
-    def reference_length(self, unit: str = "word") -> int:
-        """Length of the reference in words, or in characters with inner spaces (SimulEval's counts); at least 1.
-
-        Raises:
-            ValueError: `unit` is neither "word" nor "char".
-        """
-        if unit not in LATENCY_UNITS:
-            raise ValueError(f"latency unit {unit!r} is not one of {', '.join(LATENCY_UNITS)} (--latency-unit)")
-        return max(1, len(self.reference.split()) if unit == "word" else len(self.reference.strip()))
-
-    def written(self) -> List[str]:
-        """The words that `delays` belong to; the characters where SimulEval ran with characters as unit.
-
-        Raises:
-            ValueError: the prediction has another number of words, and of characters, than there are delays.
-        """
-        for pieces in (self.prediction.split(), list(self.prediction.replace(" ", ""))):
-            if len(pieces) == len(self.delays):
-                return pieces
-        raise ValueError(
-            f"sentence {self.index} has {len(self.delays)} delays for the prediction {self.prediction!r}: "
-            "its words cannot be placed in time"
-        )
-
-    def latency(self, unit: str = "word", computation_aware: bool = False) -> Dict[str, float]:
-        """All four scores by name; `computation_aware` takes `elapsed` in place of `delays`.
-
-        Raises:
-            ValueError: the sentence is not scorable, or `unit` is unknown.
-        """
-        times = self.elapsed if computation_aware else self.delays
-        length = self.reference_length(unit)
-        return {name: score(times, self.source_length, length) for name, score in LATENCY_SCORES.items()}
-
-
-def read_instances(path: Union[str, Path]) -> List[Instance]:
-    """Reads `instances.log` of SimulEval 1.1.4 (one JSON object a line), in the order of `index`.
-
-    A last line that breaks off, as an interrupted run leaves it, is left out with a warning. Of a sentence that occurs
-    twice the later line counts.
-
-    Args:
-        path: the file, or the folder that holds it (SimulEval's ``--output``).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: another line is not such an object.
-    """
-    path = Path(path)
-    path = path / "instances.log" if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; give the --output folder of a simuleval run")
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    found: Dict[int, Instance] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            instance = _instance(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):  # every complete line ends in a newline, so only a torn one is last
-                logger.warning("%s: line %d breaks off and is left out; the run was interrupted", path, number)
-                break
-            raise ValueError(f"{path}: line {number} is not a sentence of a simuleval log ({error})") from error
-        if instance.index in found:
-            logger.warning("%s: sentence %d occurs again in line %d, which counts", path, instance.index, number)
-        found[instance.index] = instance
-    return [found[index] for index in sorted(found)]
-
-
-def _instance(fields: Dict) -> Instance:
-    instance = Instance(
-        index=int(fields["index"]),
-        prediction=fields["prediction"],
-        reference=fields.get("reference") or "",
-        delays=[float(delay) for delay in fields["delays"]],
-        elapsed=[float(time) for time in fields["elapsed"]],
-        source_length=float(fields["source_length"]),
-    )
-    if len(instance.delays) != len(instance.elapsed):
-        raise ValueError(f"{len(instance.delays)} delays but {len(instance.elapsed)} elapsed times")
-    return instance

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
-from leap_fairseq.simul.latency import Instance
+from leap_fairseq.simul.instances import Instance
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours told apart with every kind of colour blindness, and by lightness. Source: Okabe & Ito 2008."""
@@ -53,7 +53,7 @@ def plot_quality_latency(
         ValueError: no row, or a row without one of the columns.
     """
     _require_columns(rows, (group, quality, latency))
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
         for number, (name, line) in enumerate(_grouped(rows, group, latency).items()):
@@ -66,7 +66,7 @@ def plot_quality_latency(
         axes.set_ylabel(f"{quality} (higher is better)")
         axes.margins(x=0.08, y=0.14)
         _legend(axes, latency, any(f"{latency}_CA" in row for row in rows))
-        _save(figure, path)
+        save_figure(figure, path)
         pyplot.close(figure)
 
 
@@ -88,13 +88,13 @@ def plot_staircase(instance: Instance, path: Union[str, Path], title: str = "") 
     if not instance.is_scorable:
         raise ValueError(f"sentence {instance.index} has no written word; choose another (--index)")
     words, delays = instance.written(), instance.delays
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         height = min(16.0, 1.7 + 0.27 * len(words))
         figure, axes = pyplot.subplots(figsize=(7.2, max(2.8, height)), layout="constrained")
         _draw_staircase(axes, words, delays, instance.source_length)
         axes.set_title(title or _title(instance), fontsize=10, loc="left")
-        _save(figure, path)
+        save_figure(figure, path)
         pyplot.close(figure)
 
 
@@ -199,7 +199,12 @@ def _require_columns(rows: Sequence[Mapping[str, Any]], columns: Tuple[str, ...]
             raise ValueError(f"the table has no column {column}; it has {', '.join(rows[0])}")
 
 
-def _pyplot() -> Any:
+def import_pyplot() -> Any:
+    """matplotlib's pyplot, which draws without a display.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
     try:
         import matplotlib
     except ImportError as error:
@@ -212,6 +217,7 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _save(figure: Any, path: Union[str, Path]) -> None:
+def save_figure(figure: Any, path: Union[str, Path]) -> None:
+    """Writes a picture in the form that its ending names; its folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -8,9 +8,10 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
-from leap_fairseq.simul.latency import LATENCY_SCORES, Instance, read_instances
+from leap_fairseq.simul.instances import Instance, read_instances
+from leap_fairseq.simul.latency import LATENCY_SCORES
 
 logger = logging.getLogger(__name__)
 
@@ -31,31 +32,61 @@ DECIMALS = {"BLEU": 2, "chrF": 2, "AP": 3, "AP_CA": 3}
 """Digits after the point in tables; 1 for everything else that is no whole number."""
 
 
-def score_run(path: Union[str, Path], latency_unit: str = "word", sacrebleu_tokenizer: str = "13a") -> Row:
+TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+"""sacrebleu's tokenizer for languages whose words 13a cannot find."""
+
+CHARACTER_LANGUAGES = ("zh", "ja")
+"""Written without spaces: a word is as long as a sentence, so that latency counts characters."""
+
+
+def tokenizer_for(language: str) -> str:
+    """sacrebleu's tokenizer for a language such as de or zh-CN."""
+    return TOKENIZERS.get(_base(language), "13a")
+
+
+def unit_for(language: str) -> str:
+    """The unit of latency for a language: "char" or "word"."""
+    return "char" if _base(language) in CHARACTER_LANGUAGES else "word"
+
+
+def _base(language: str) -> str:
+    return language.lower().replace("_", "-").split("-")[0]
+
+
+def score_run(
+    path: Union[str, Path],
+    latency_unit: str = "word",
+    sacrebleu_tokenizer: str = "13a",
+    spm_model: Optional[Union[str, Path]] = None,
+) -> Row:
     """Scores one run.
 
     Args:
         path: instances.log, or the folder that holds it.
-        latency_unit: "word" or "char", the unit SimulEval ran with (``--eval-latency-unit``).
+        latency_unit: "word", "char" or "spm", the unit SimulEval ran with (``--eval-latency-unit``).
         sacrebleu_tokenizer: tokenizer of BLEU: 13a, intl, zh, ja-mecab, char, ...
+        spm_model: for "spm", the SentencePiece model that counts the pieces of the references.
 
     Returns:
         A value for every name in `COLUMNS`. A latency is nan where all hypotheses are empty.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no sentence, a broken log, an unknown unit or tokenizer.
+        ValueError: no sentence, a broken log, an unknown unit or tokenizer, or no model for "spm".
     """
     instances = read_instances(path)
     if not instances:
         raise ValueError(f"{path}: holds no sentence; did the simuleval run finish one?")
     row: Row = {}
     row.update(quality(instances, sacrebleu_tokenizer))
-    row.update(mean_latency(instances, latency_unit))
+    row.update(mean_latency(instances, latency_unit, spm_model))
     row["sentences"] = len(instances)
     row["empty"] = sum(1 for instance in instances if not instance.prediction.strip())
     if row["empty"]:
-        logger.warning("%s: %d of %d hypotheses are empty; no latency counts them", path, row["empty"], len(instances))
+        logger.warning(
+            "%s: %d of %d hypotheses are empty: BLEU and chrF count them as they are, no latency counts them",
+            *(path, row["empty"], len(instances)),
+        )
     warn_if_degenerate(instances, path)
     return {name: row[name] for name in COLUMNS}
 
@@ -64,7 +95,7 @@ def quality(instances: Sequence[Instance], tokenizer: str = "13a") -> Row:
     """BLEU and chrF of the corpus, with the sacrebleu signature that says how they were computed.
 
     Raises:
-        ValueError: sacrebleu does not know the tokenizer.
+        ValueError: sacrebleu does not know the tokenizer, or lacks its package.
     """
     from sacrebleu.metrics import BLEU, CHRF
 
@@ -73,9 +104,15 @@ def quality(instances: Sequence[Instance], tokenizer: str = "13a") -> Row:
             f"sacrebleu has no tokenizer {tokenizer!r}; choose one of {', '.join(BLEU.TOKENIZERS)} "
             "(--sacrebleu-tokenizer)"
         )
+    try:
+        bleu, chrf = BLEU(tokenize=tokenizer), CHRF()
+    except (ImportError, RuntimeError) as error:  # the tokenizers of some languages are packages of their own
+        raise ValueError(
+            f"sacrebleu's tokenizer {tokenizer} is not installed: pip install 'sacrebleu[{tokenizer[:2]}]', or choose "
+            f"another, such as char (--sacrebleu-tokenizer) ({error})"
+        ) from error
     predictions = [instance.prediction for instance in instances]
     references = [[instance.reference for instance in instances]]
-    bleu, chrf = BLEU(tokenize=tokenizer), CHRF()
     return {
         "BLEU": bleu.corpus_score(predictions, references).score,
         "chrF": chrf.corpus_score(predictions, references).score,
@@ -83,17 +120,28 @@ def quality(instances: Sequence[Instance], tokenizer: str = "13a") -> Row:
     }
 
 
-def mean_latency(instances: Sequence[Instance], unit: str = "word") -> Dict[str, float]:
+def mean_latency(
+    instances: Sequence[Instance], unit: str = "word", spm_model: Optional[Union[str, Path]] = None
+) -> Dict[str, float]:
     """Mean over the sentences that have a latency, plain and computation-aware; nan where none has.
 
     Args:
         instances: the sentences.
-        unit: "word" or "char".
+        unit: "word", "char" or "spm".
+        spm_model: as for `score_run`.
+
+    Raises:
+        ValueError: an unknown unit, or no model for "spm".
     """
+    pieces = None
+    if spm_model is not None:
+        import sentencepiece
+
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(spm_model))
     scorable = [instance for instance in instances if instance.is_scorable]
     means: Dict[str, float] = {}
     for suffix, computation_aware in (("", False), ("_CA", True)):
-        scores = [instance.latency(unit, computation_aware) for instance in scorable]
+        scores = [instance.latency(unit, computation_aware, pieces) for instance in scorable]
         for name in LATENCY_SCORES:
             values = [score[name] for score in scores]
             means[name + suffix] = sum(values) / len(values) if values else math.nan

@@ -23,17 +23,20 @@ from leap_fairseq.speech import SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResa
 logger = logging.getLogger(__name__)
 
 FEATURES_PER_FRAME = 4
-SAMPLES_PER_FRAME = SAMPLE_RATE * 40 // 1000
+FRAME_MS = 40
+"""Speech that an encoder frame stands for."""
+
+SAMPLES_PER_FRAME = SAMPLE_RATE * FRAME_MS // 1000
 # The window of 25 ms reaches 15 ms beyond its shift of 10 ms, so the last two features of a prefix are not there yet.
 FEATURES_MISSING = 2
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the translation.
+    """A word of the translation, or a character or piece where that is the unit of the detokenizer.
 
     Attributes:
-        text: the word.
+        text: what was written.
         delay: audio that had been received when the word was written, in ms.
     """
 
@@ -108,7 +111,7 @@ class StreamingTranslator:
 
         Args:
             folder: of the model.
-            options: as for the constructor: lagging, max_len_a, max_len_b.
+            options: as for the constructor: lagging, max_len_a, max_len_b; and unit: word, char or spm.
 
         Raises:
             FileNotFoundError: it is not such a folder.
@@ -117,6 +120,23 @@ class StreamingTranslator:
         from leap_fairseq.simul.export import CHECKPOINT, CONFIG
 
         return cls.from_checkpoint(os.path.join(folder, CHECKPOINT), folder, CONFIG, **options)
+
+    @classmethod
+    def from_path(cls, path: str, data: Optional[str] = None, config_yaml: Optional[str] = None, **options):
+        """Loads an exported folder or a checkpoint, whichever the path is.
+
+        Args:
+            path: of the folder or the .pt file.
+            data: folder of the data YAML of a checkpoint (default: the one of training).
+            config_yaml: its name (default: the one of training).
+            options: as for :meth:`from_pretrained`.
+
+        Raises:
+            FileNotFoundError, ValueError: as for :func:`leap_fairseq.simul.checkpoint.load_translator`.
+        """
+        if os.path.isdir(path):
+            return cls.from_pretrained(path, **options)
+        return cls.from_checkpoint(path, data, config_yaml, **options)
 
     def to(self, device: str, dtype: Optional[torch.dtype] = None) -> "StreamingTranslator":
         """Moves the model.

@@ -9,8 +9,8 @@ import argparse
 import logging
 import sys
 
-from leap_fairseq.simul.latency import LATENCY_UNITS
-from leap_fairseq.simul.scoring import format_table, score_run, write_json, write_tsv
+from leap_fairseq.simul import UNITS
+from leap_fairseq.simul.scoring import format_table, score_run, tokenizer_for, unit_for, write_json, write_tsv
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -18,20 +18,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="simuleval --output folder, or its instances.log")
     parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
     parser.add_argument("--json", metavar="OUT", help="write the rows here as a JSON list")
-    parser.add_argument("--latency-unit", choices=LATENCY_UNITS, default="word", help="unit of the run (default: word)")
-    parser.add_argument(
-        "--sacrebleu-tokenizer", default="13a", help="tokenizer of BLEU, such as 13a, zh, ja-mecab (default: 13a)"
-    )
+    parser.add_argument("--tgt-lang", default="de", metavar="LANG", help="decides unit and tokenizer (default: de)")
+    text = "unit of the run (default: char for zh and ja, word otherwise)"
+    parser.add_argument("--latency-unit", choices=UNITS, help=text)
+    text = "that counts the references where the unit is spm"
+    parser.add_argument("--spm-model", metavar="MODEL", help=text)
+    text = "of BLEU (default: zh, ja-mecab or ko-mecab for these languages, 13a otherwise)"
+    parser.add_argument("--sacrebleu-tokenizer", metavar="NAME", help=text)
     return parser.parse_args()
 
 
 def main() -> int:
     arguments = parse_arguments()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    unit = arguments.latency_unit or unit_for(arguments.tgt_lang)
+    tokenizer = arguments.sacrebleu_tokenizer or tokenizer_for(arguments.tgt_lang)
     rows = []
     for run in arguments.runs:
         try:
-            scores = score_run(run, arguments.latency_unit, arguments.sacrebleu_tokenizer)
+            scores = score_run(run, unit, tokenizer, arguments.spm_model)
         except (OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

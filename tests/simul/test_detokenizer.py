@@ -20,9 +20,9 @@ def model(tmp_path_factory):
     return f"{prefix}.model"
 
 
-def stream(model, pieces):
+def stream(model, pieces, unit="word"):
     """What each push gives, and what is left."""
-    detokenizer = StreamingDetokenizer(model)
+    detokenizer = StreamingDetokenizer(model, unit)
     return [detokenizer.push(piece) for piece in pieces] + [detokenizer.flush()]
 
 
@@ -54,3 +54,38 @@ def test_joined_words_are_the_text(model, text):
 def test_missing_model_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="cannot read the SentencePiece model .*bpe_tokenizer"):
         StreamingDetokenizer(str(tmp_path / "none.model"))
+
+
+EURO = ["\u2581", "<0xE2>", "<0x82>", "<0xAC>"]
+
+
+def test_a_character_is_complete_with_its_last_byte(model):
+    assert stream(model, [*EURO, "e", "\u2581", "\u2581", *EURO[1:]], "char") == [
+        *([], [], [], ["\u20ac"], ["e"], [], []),
+        *([], [], ["\u20ac"], []),
+    ]
+
+
+def test_a_piece_is_written_at_once_and_bytes_as_their_character(model):
+    assert stream(model, [*EURO, "e", "\u2581a"], "spm") == [["\u2581"], [], [], ["\u20ac"], ["e"], ["\u2581a"], []]
+
+
+@pytest.mark.parametrize("unit", ["word", "char", "spm"])
+def test_bytes_that_are_no_character_do_not_wait_for_ever(model, unit):
+    written = sum(stream(model, ["\u2581", "<0xE2>", "\u2581", "e"], unit), [])
+    assert "".join(written).replace("\u2581", "") == "\ufffde"
+
+
+@pytest.mark.parametrize("unit", ["word", "char", "spm"])
+@pytest.mark.parametrize("text", ["ein alter Fluss", "\u4f60\u597d\u5417 das", "\u00dcml\u00e4ut \u20ac5 ein"])
+def test_units_joined_are_the_text_as_simuleval_joins_them(model, unit, text):
+    pieces = sentencepiece.SentencePieceProcessor(model_file=model).encode(text, out_type=str)
+    units = sum(stream(model, pieces, unit), [])
+    joined = {"word": " ".join, "char": "".join, "spm": lambda us: "".join(us).replace("\u2581", " ").strip()}[unit]
+    assert joined(units) == (text.replace(" ", "") if unit == "char" else text)
+    assert all(unit and not any(map(str.isspace, unit)) for unit in units)  # SimulEval splits at spaces
+
+
+def test_unknown_unit_is_named(model):
+    with pytest.raises(ValueError, match="'letter' is not one of word, char, spm"):
+        StreamingDetokenizer(model, "letter")

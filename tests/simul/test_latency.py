@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leap_fairseq.simul.instances import Instance, read_instances
 from leap_fairseq.simul.latency import (
     LATENCY_SCORES,
-    Instance,
     average_lagging,
     average_proportion,
+    average_token_delay,
     differentiable_average_lagging,
+    latencies,
     length_adaptive_average_lagging,
-    read_instances,
 )
 
 
@@ -55,8 +56,18 @@ class TestScores:
 
     def test_offline_and_perfect_translation(self):
         offline, perfect = [4000] * 4, [0, 1000, 2000, 3000]
-        assert [score(offline, 4000, 4) for score in LATENCY_SCORES.values()] == [4000, 4000, 1, 4000]
-        assert [score(perfect, 4000, 4) for score in LATENCY_SCORES.values()] == [0, 0, 0.375, 0]
+        # ATD: the i-th word of an offline translation belongs to the i-th 300 ms of the speech.
+        assert list(latencies(offline, 4000, 4).values()) == [4000, 4000, 1, 4000, 4000 - 750]
+        assert list(latencies(perfect, 4000, 4).values())[:4] == [0, 0, 0.375, 0]
+
+    def test_average_token_delay_by_hand(self):
+        # Chunks of 600 and 700 ms: tokens end at 300, 600 | 900, 1200, 1300. The third word of the first chunk has no
+        # token left and takes the last; the second chunk begins one word behind, and its word takes token 3.
+        assert average_token_delay([600, 600, 600, 1300], 2000) == (300 + 0 + 0 + (1300 - 900)) / 4
+        # Computing moves the words, not the speech.
+        assert average_token_delay([600, 1300], 2000, times=[650, 1500]) == ((650 - 300) + (1500 - 600)) / 2
+        assert latencies([600, 1300], 2000, 2, [650, 1500])["ATD"] == 625
+        assert latencies([600, 1300], 2000, 2, [650, 1500])["AP"] == 2150 / 4000
 
     def test_first_word_after_the_source_is_the_whole_lag(self):
         assert average_lagging([5200, 5300], 5000, 2) == 5200
@@ -123,7 +134,13 @@ class TestAgainstSimulEval:
         for name in LATENCY_SCORES:
             scorer = scorers[name](computation_aware=computation_aware)
             for our, their in zip(ours, theirs):
-                assert our.latency(unit, computation_aware)[name] == pytest.approx(scorer.compute(their)), name
+                if name != "ATD":
+                    expected = scorer.compute(their)
+                elif not computation_aware:  # theirs adds the time of computing in another way
+                    expected = scorer({0: their})
+                else:
+                    continue
+                assert our.latency(unit, computation_aware)[name] == pytest.approx(expected), name
 
 
 class TestInstances:
@@ -170,6 +187,9 @@ class TestInstances:
         assert Instance(0, "你好", "", [1.0, 2.0], [1.0, 2.0], 10.0).written() == ["你", "好"]
         assert Instance(0, "a", "", [1.0], [1.0], 10.0).reference_length() == 1
         with pytest.raises(ValueError, match="--latency-unit"):
+            instance.reference_length("syllable")
+        with pytest.raises(ValueError, match="--spm-model"):
             instance.reference_length("spm")
+        assert Instance(0, "ein", "", [1.0, 2.0], [1.0, 2.0], 10.0, ["\u2581e", "in"]).written() == ["\u2581e", "in"]
         with pytest.raises(ValueError, match="2 delays"):
             Instance(0, "a b c", "", [1.0, 2.0], [1.0, 2.0], 10.0).written()

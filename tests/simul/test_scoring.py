@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from leap_fairseq.simul.latency import read_instances
+from leap_fairseq.simul.instances import read_instances
 from leap_fairseq.simul.scoring import COLUMNS, format_table, read_tsv, score_run, write_json, write_tsv
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "simulst"

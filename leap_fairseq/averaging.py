@@ -1,0 +1,186 @@
+"""One model from the last checkpoints of a training: the mean of their weights, which is often better than each.
+
+Sums are kept in float64, and a checkpoint is read at a time. Everything but the weights is that of the newest one;
+the state of its optimizer, which belongs to other weights, is left out.
+
+Source: Vaswani et al., Attention Is All You Need, 2017, section 6.1; the files are those of fairseq-train.
+"""
+
+import logging
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import torch
+from fairseq import checkpoint_utils
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from leap_fairseq.files import DataError, whole_file
+
+logger = logging.getLogger(__name__)
+
+SERIES = {
+    "epoch": re.compile(r"checkpoint(\d+)\.pt"),
+    "update": re.compile(r"checkpoint_(\d+)_(\d+)\.pt"),
+    "best": re.compile(r"checkpoint\.best_(.+)_(-?\d+(?:\.\d+)?)\.pt"),
+}
+"""Names of the checkpoints that fairseq-train keeps: by epoch, by epoch and update, by metric and its value."""
+
+OF_TRAINING = re.compile(r"checkpoint(\d+|_\d+_\d+|_last|_best|\.best_.+)\.pt")
+
+
+def average_checkpoints(
+    folder: Union[str, Path], out: Union[str, Path], count: int = 10, series: Optional[str] = None
+) -> List[Path]:
+    """Averages the weights of the last checkpoints of a folder, or of its best.
+
+    Args:
+        folder: the --save-dir of a training.
+        out: the .pt file to write, whole or not at all; its folder is made. It loads wherever the others do.
+        count: how many; where there are fewer, all are taken, with a warning.
+        series: "epoch" (checkpoint12.pt), "update" (checkpoint_12_3400.pt), or "best" (checkpoint.best_loss_2.31.pt);
+            default: by epoch where the folder has such, else by update.
+
+    Returns:
+        The checkpoints, the newest (or best) last.
+
+    Raises:
+        DataError: a count below 1, no checkpoint of the series, checkpoints of different models, or an output that a
+            training would take for its own.
+        OSError, EOFError, RuntimeError, pickle.UnpicklingError: a checkpoint that cannot be read, or an output that
+            cannot be written.
+    """
+    folder, out = Path(folder), Path(out)
+    if count < 1:
+        raise DataError(f"{count} checkpoints cannot be averaged: give a number of at least 1")
+    if out.resolve().parent == folder.resolve() and OF_TRAINING.fullmatch(out.name):
+        raise DataError(f"{out} is a name that fairseq-train gives itself: choose another, such as average.pt")
+    found = find_checkpoints(folder, series)
+    paths = found[-count:]
+    if len(paths) < count:
+        logger.warning("%s has only %d of the %d checkpoints: all of them are averaged", folder, len(paths), count)
+    state = average(paths)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as file:
+        torch.save(state, file)
+    return paths
+
+
+def find_checkpoints(folder: Union[str, Path], series: Optional[str] = None) -> List[Path]:
+    """The checkpoints of a folder, from the oldest to the newest, or from the worst to the best.
+
+    Args:
+        folder: the --save-dir of a training.
+        series: as for :func:`average_checkpoints`.
+
+    Raises:
+        DataError: no folder, an unknown series, none of its checkpoints, or best ones by several metrics.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}: give the --save-dir of a training")
+    if series is not None and series not in SERIES:
+        raise DataError(f"series {series!r} is not one of {', '.join(SERIES)}")
+    for name in (series,) if series else ("epoch", "update"):
+        matches = [match for match in map(SERIES[name].fullmatch, sorted(p.name for p in folder.iterdir())) if match]
+        if matches:
+            return [folder / match[0] for match in (_by_value if name == "best" else _by_number)(matches, folder)]
+    raise DataError(
+        f"{folder} has no checkpoint to average{_others(folder, series)}: fairseq-train keeps one an epoch without "
+        "--no-epoch-checkpoints, every N updates with --save-interval-updates N (the last M with "
+        "--keep-interval-updates M), and the best M with --keep-best-checkpoints M"
+    )
+
+
+def average(paths: List[Path]) -> Dict[str, Any]:
+    """A checkpoint with the mean weights.
+
+    Args:
+        paths: of checkpoints of one model, the newest last; at least one.
+
+    Returns:
+        fairseq's dictionary: the last one's, without the state of the optimizer. Weights and other numbers with a
+        fraction are the mean, rounded once to their type; whole numbers are the same in all.
+
+    Raises:
+        DataError: they are not of one model; with the file and what differs.
+    """
+    state = _read(paths[-1])
+    newest = state["model"]
+    # Copies: a tensor of float64 that has two names would otherwise be added to twice.
+    sums = {n: value.to(torch.float64, copy=True) for n, value in newest.items() if value.is_floating_point()}
+    for path in paths[:-1]:
+        other = _read(path)
+        _require_same(state, other, paths[-1], path)
+        for name, total in sums.items():
+            total += other["model"][name]
+    places: Dict[Tuple, Tensor] = {}
+    for name, total in sums.items():
+        value = newest[name]
+        # An embedding that is also the output projection stays one tensor, and the file as small as it was.
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        places.setdefault(place, (total / len(paths)).to(value.dtype))
+        newest[name] = places[place]
+    return state
+
+
+def _read(path: Path) -> Dict[str, Any]:
+    """A checkpoint in plain types, as fairseq-train saves it, without the state of its optimizer."""
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    state.pop("last_optimizer_state", None)
+    if OmegaConf.is_config(state.get("cfg")):
+        state["cfg"] = OmegaConf.to_container(state["cfg"], resolve=True, enum_to_str=True)
+    return state
+
+
+def _require_same(state: Dict[str, Any], other: Dict[str, Any], path: Path, other_path: Path) -> None:
+    """Refuses a mean of different models."""
+    same = "average checkpoints of one training only"
+    ours, theirs = _identity(state), _identity(other)
+    for option in sorted(set(ours) & set(theirs)):
+        if ours[option] != theirs[option]:
+            differ = f"{other_path} has {option} {theirs[option]}, {path} has {ours[option]}"
+            raise DataError(f"{differ}: {same}")
+    weights, others = state["model"], other["model"]
+    for name in sorted(set(weights) ^ set(others)):
+        holder, lacks = (path, other_path) if name in weights else (other_path, path)
+        raise DataError(f"{lacks} has no {name}, which {holder} has: {same}")
+    for name, value in weights.items():
+        given = others[name]
+        if given.shape != value.shape or given.is_floating_point() != value.is_floating_point():
+            shapes = f"is {given.dtype} {tuple(given.shape)} in {other_path}, {value.dtype} {tuple(value.shape)}"
+            raise DataError(f"{name} {shapes} in {path}: {same}")
+        if not value.is_floating_point() and not torch.equal(value, given):
+            raise DataError(f"{name}, whole numbers that have no mean, differs between {other_path} and {path}: {same}")
+
+
+def _identity(state: Dict[str, Any]) -> Dict[str, Any]:
+    """The options that tell models apart whose weights have the same names and shapes."""
+    model = (state.get("cfg") or {}).get("model") or {}
+    options = model if isinstance(model, dict) else vars(model)
+    kinds = {name: value for name, value in options.items() if name.endswith("_attention")}
+    return {"architecture": options.get("_name"), **kinds}
+
+
+def _by_number(matches: List[re.Match], folder: Path) -> List[re.Match]:
+    return sorted(matches, key=lambda match: tuple(map(int, match.groups())))
+
+
+def _by_value(matches: List[re.Match], folder: Path) -> List[re.Match]:
+    """From the worst to the best; the training knew whether higher is better."""
+    metrics = sorted({match[1] for match in matches})
+    if len(metrics) > 1:
+        raise DataError(f"{folder} has the best checkpoints by {' and by '.join(metrics)}: move one kind elsewhere")
+    options = _read(folder / matches[0][0]).get("cfg") or {}
+    higher = options.get("checkpoint", {}).get("maximize_best_checkpoint_metric", False)
+    return sorted(matches, key=lambda match: float(match[2]), reverse=not higher)
+
+
+def _others(folder: Path, series: Optional[str]) -> str:
+    """What a folder has of the other series, for a message."""
+    names = [path.name for path in folder.iterdir()]
+    flags = {"epoch": "--by epoch", "update": "--by update", "best": "--best N"}
+    has = [flag for name, flag in flags.items() if name != series and any(map(SERIES[name].fullmatch, names))]
+    kind = {"epoch": " by epoch", "update": " by update", "best": " of the best", None: ""}[series]
+    return kind + (f" (it has those of {' and '.join(has)})" if has else "")

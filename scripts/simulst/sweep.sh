@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Evaluates a translator over k: a table, and the curve of quality over latency.
+#
+#   bash scripts/simulst/sweep.sh MODEL LISTS OUT --waitk-lagging 1 3 5 7 9 [OPTION OF evaluate.sh ...]
+#
+# Best with a model that was trained for all of them (train.sh ... --waitk-lagging 1-9). Each k has its folder OUT/kK;
+# OUT gets table.tsv, table.json and quality_latency.png. Curves of several models, in one picture:
+#   python scripts/simulst/plot.py quality OUT/table.tsv OTHER/table.tsv --group model --out curves.png
+set -euo pipefail
+[ $# -ge 4 ] || { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
+exec bash "$(dirname "${BASH_SOURCE[0]}")/evaluate.sh" "$@"
