@@ -101,7 +101,9 @@ class MadeCorpus:
             found, splits = state["options"], state["splits"]
             splits.keys()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"cannot read {path}: it is not a corpus.json of this script; choose another OUT") from error
+            raise DataError(
+                f"cannot read {path}: it is not a corpus.json of this script; choose another OUT"
+            ) from error
         if found != self._options:
             difference = _differences(found, self._options)
             raise DataError(f"{self.out} holds the corpus with {difference}: choose another OUT, or delete it")

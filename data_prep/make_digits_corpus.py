@@ -3,8 +3,8 @@
     python data_prep/make_digits_corpus.py RECORDINGS data/digits
 
 RECORDINGS holds the files of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA
-4.0), DIGIT_SPEAKER_INDEX.wav, in a folder, a checkout or a tar. A string is 2 to 12 digits of one speaker with pauses of
-varied length. The speakers of the test are not heard in training; dev has the training speakers, but the recordings of
+4.0), DIGIT_SPEAKER_INDEX.wav, in a folder, a checkout or a tar. A string is 2 to 12 digits of one speaker with varied
+pauses. The speakers of the test are not heard in training; dev has the training speakers, but the recordings of
 the dataset's own test split (index 0 to 4). Training strings vary in speed, level and noise.
 """
 

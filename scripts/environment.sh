@@ -1,7 +1,7 @@
 # Sourced by the scripts of the folders beside it: where the plugin is, fairseq's commands on the PATH, and processes.
 #
 # An environment that has the commands is used as it is; otherwise .venv in the root of the repository, made if needed.
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PLUGIN=$ROOT/leap_fairseq
 unset PYTHONPATH PYTHONHOME
 

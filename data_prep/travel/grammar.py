@@ -7,9 +7,10 @@ translator that waits knows more, and one that has heard the whole sentence has 
 
 from typing import Callable, Dict, Iterator, List
 
+from choices import Choices
+
 from leap_fairseq.files import DataError
 from travel import plans, town, transport
-from choices import Choices
 from travel.lexicon import Pair
 
 MIN_WORDS, MAX_WORDS = 6, 14

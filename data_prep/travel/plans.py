@@ -2,8 +2,9 @@
 
 from typing import Tuple
 
-from travel import lexicon as lex
 from choices import Choices
+
+from travel import lexicon as lex
 from travel.lexicon import Pair, Person
 
 # Verb (infinitives), what it can be done to, and the times that fit it.

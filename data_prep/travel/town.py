@@ -1,7 +1,8 @@
 """Hotel, restaurant and the way through the town."""
 
-from travel import lexicon as lex
 from choices import Choices
+
+from travel import lexicon as lex
 from travel.lexicon import Pair
 
 

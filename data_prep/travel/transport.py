@@ -1,7 +1,8 @@
 """Trains and buses: separated prefixes and verbs at the end of subordinate clauses, times before places."""
 
-from travel import lexicon as lex
 from choices import Choices
+
+from travel import lexicon as lex
 from travel.lexicon import Pair
 
 

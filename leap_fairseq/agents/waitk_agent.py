@@ -24,7 +24,7 @@ class WaitkAgent(SpeechToTextAgent):
 
     Args:
         args: of the command line; see :meth:`add_args`. Of SimulEval's own, ``--eval-latency-unit`` decides whether
-            words, characters or pieces are written, and ``--device`` and ``--dtype`` where and in what precision is computed.
+            words, characters or pieces are written; ``--device`` and ``--dtype`` say where and how it is computed.
 
     Raises:
         FileNotFoundError: a recording of the list is missing.

@@ -44,7 +44,11 @@ OPTIONS = {
 }
 """What the weights of each component are for. A dropout may differ, and so may the policy: it has no weights."""
 
-FAIRSEQ = {"encoder_self_attention": "softmax", "decoder_self_attention": "softmax", "decoder_cross_attention": "softmax"}
+FAIRSEQ = {
+    "encoder_self_attention": "softmax",
+    "decoder_self_attention": "softmax",
+    "decoder_cross_attention": "softmax",
+}
 """What a checkpoint without our options was trained with: one of fairseq's own ConvTransformer."""
 
 

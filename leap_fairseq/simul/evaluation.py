@@ -45,8 +45,8 @@ class Evaluation:
     def __init__(self, out: Union[str, Path], sources: Sequence[str], references: Sequence[str], facts: Dict[str, Any]):
         if len(sources) != len(references) or not sources:
             raise DataError(
-                f"the source list has {len(sources)} lines and the target list {len(references)}: they must be parallel "
-                "and not empty (data_prep/make_eval_list.py writes both)"
+                f"the source list has {len(sources)} lines and the target list {len(references)}: they must be "
+                "parallel and not empty (data_prep/make_eval_list.py writes both)"
             )
         self.out = Path(out)
         self.sources, self.references = list(sources), list(references)

@@ -6,7 +6,7 @@ take the elapsed times, which add the time spent computing, in place of the dela
 """
 
 import itertools
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence
 
 SOURCE_TOKEN_MS = 300
 """ATD's length of a word of speech. Source: Kano et al. 2022, section 3."""
@@ -100,8 +100,8 @@ def average_token_delay(
     ATD = 1/H * sum_t (T(y_t) - T(x_a(t))),    a(t) = min(t - max(0, H_c - S_c), S_c + s_c)
 
     What was written at one delay is a chunk c, and so is the speech that was read before it; the latter is cut into
-    tokens of 300 ms, the last one shorter. H_c and S_c count the target and source tokens of the chunks before c, s_c the
-    source tokens of c itself. T is the end of a token; text takes no time to be written. A word that comes later than
+    tokens of 300 ms, the last one shorter. H_c and S_c count the target and source tokens of the chunks before c, s_c
+    the source tokens of c itself. T is the end of a token; text takes no time to be written. A word that comes later than
     its turn because much was read at once is not charged for it again, as AL would do.
 
     Args:

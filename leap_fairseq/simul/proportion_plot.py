@@ -63,7 +63,7 @@ def plot_proportions(
             column[-1].set_ylabel(f"self-attention\nencoder layer {len(proportions.encoder) - 1}", fontsize=9)
         _write_pieces(column[0], times, proportions.pieces, font)
         _write_seconds(column[-1], end)
-        figure.legend(handles=_legend(proportions), loc="outside lower center", ncols=2, fontsize=9)
+        figure.legend(handles=_legend(proportions), loc="outside lower center", ncols=2, fontsize=9, columnspacing=1.4)
         if title:
             figure.suptitle(title, fontsize=10)
         save_figure(figure, path)
@@ -163,11 +163,11 @@ def _legend(proportions: SentenceProportions) -> List[Any]:
 
     dot = {"marker": "o", "markersize": 4.5, "linestyle": ""}
     handles = [
-        Line2D([], [], color=QUERY, label="$P_q$ of a written piece (mean and range of heads)", **dot),
+        Line2D([], [], color=QUERY, label="$P_q$ of a written piece (mean, range of heads)", **dot),
         Line2D([], [], color=KEY, linewidth=1.6, label="$P_k$ of the speech"),
     ]
     if proportions.encoder:
         handles.append(Line2D([], [], color=QUERY, linewidth=1.6, label="$P_q$ of the speech"))
     late = proportions.delays[-1] >= proportions.source_length
-    ends = "source ends; the pieces from here on are written then" if late else "source ends"
+    ends = "source ends; all pieces that follow come then" if late else "source ends"
     return [*handles, Line2D([], [], color=GREY, linestyle="--", linewidth=1.3, label=ends)]

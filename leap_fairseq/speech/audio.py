@@ -6,20 +6,16 @@ the rate differs. A whole signal and the same signal in pieces give the same sam
 Shapes: N samples, M samples after resampling.
 """
 
-import contextlib
 import math
 from typing import BinaryIO, Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
-import soundfile
 import soxr
+
+from leap_fairseq.speech.sound_file import AudioError, Sound, open_sound
 
 SAMPLE_RATE = 16000
 """Hz; the rate of the features and of everything behind them."""
-
-
-class AudioError(ValueError):
-    """An audio file, or a part of one, that cannot be used; the message names the file, the rule and the remedy."""
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -141,20 +137,18 @@ def load_segments(
         For every part its samples, float32 [N] in [-1, 1], or the AudioError that says why there are none: one bad
         part does not spoil the others.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            sound = stack.enter_context(soundfile.SoundFile(str(path)))
-        except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
-            rule = "it must be a whole wav, flac, mp3 or ogg file"
-            failure = AudioError(f"cannot read audio file {path}: {rule} ({error})")
-            yield from (failure for _ in segments)
-            return
-        for offset, duration in segments:
-            try:
-                samples = _cut(sound, str(path), offset, duration, cut_at_end)
-                yield OnlineResampler(sound.samplerate, sample_rate).push(samples, last=True)
-            except AudioError as error:
-                yield error
+    segments = iter(segments)
+    try:
+        with open_sound(path) as sound:
+            for offset, duration in segments:
+                try:
+                    samples = _cut(sound, str(path), offset, duration, cut_at_end)
+                    yield OnlineResampler(sound.samplerate, sample_rate).push(samples, last=True)
+                except AudioError as error:
+                    yield error
+    except AudioError as error:
+        failure = error
+        yield from (failure for _ in segments)
 
 
 def stream_file(path: str, segment_ms: int) -> Iterator[Tuple[np.ndarray, int]]:
@@ -171,14 +165,13 @@ def stream_file(path: str, segment_ms: int) -> Iterator[Tuple[np.ndarray, int]]:
         AudioError: The file is missing, unreadable or damaged, or the segment is not above 0.
     """
     _check_segment(segment_ms)
-    try:
-        with soundfile.SoundFile(str(path)) as sound:
-            size = max(1, sound.samplerate * segment_ms // 1000)
+    with open_sound(path) as sound:
+        size = max(1, sound.samplerate * segment_ms // 1000)
+        try:
             for samples in sound.blocks(size, dtype="float32", always_2d=True):
                 yield samples, sound.samplerate
-    except (OSError, RuntimeError) as error:  # soundfile's errors are RuntimeErrors
-        rule = "it must be a whole wav, flac, mp3 or ogg file"
-        raise AudioError(f"cannot read audio file {path}: {rule} ({error})") from error
+        except RuntimeError as error:  # soundfile's errors are RuntimeErrors
+            raise AudioError(f"{path}: reading failed, the file is damaged: replace it ({error})") from error
 
 
 def stream_pcm(
@@ -220,9 +213,7 @@ def _check_segment(segment_ms: int) -> None:
         raise AudioError(f"a segment is {segment_ms} ms, but must be above 0 (--segment-ms)")
 
 
-def _cut(
-    sound: soundfile.SoundFile, path: str, offset: float, duration: Optional[float], cut_at_end: bool
-) -> np.ndarray:
+def _cut(sound: Sound, path: str, offset: float, duration: Optional[float], cut_at_end: bool) -> np.ndarray:
     """The wanted samples, float32 [N, channels], at the file's own rate."""
     for name, value in (("offset", offset), ("duration", duration)):
         if value is not None and not (math.isfinite(value) and value >= 0):

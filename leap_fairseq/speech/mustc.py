@@ -3,17 +3,22 @@
 ROOT/en-de/data/SPLIT/wav/TALK.wav
 ROOT/en-de/data/SPLIT/txt/SPLIT.yaml      one {duration, offset, speaker_id, wav} a segment, times in seconds
 ROOT/en-de/data/SPLIT/txt/SPLIT.en, .de   one sentence a line, parallel to the YAML
+
+The versions differ in the languages, the sentences and the YAML's keys: 2 and 3 add rW and uW before speaker_id.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass
+import logging
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Dict, List, Union
 
 import yaml
 
 from leap_fairseq.files import DataError
+from leap_fairseq.speech.corpus import Corpus, Segment, find_audio
 
+logger = logging.getLogger(__name__)
+
+SRC_LANG = "en"
 SPLITS = ("train", "dev", "tst-COMMON", "tst-HE")
 REQUIRED_SPLITS = ("train", "dev")
 
@@ -21,39 +26,61 @@ REQUIRED_SPLITS = ("train", "dev")
 _YamlLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One sentence of a talk.
-
-    Attributes:
-        id: TALK_i, the i-th segment of its talk by offset, as fairseq's MuST-C recipe names it.
-        wav: The talk's audio file.
-        offset: Seconds from the talk's beginning.
-        duration: Seconds.
-        speaker: speaker_id of the YAML.
-        src_text: Transcript.
-        tgt_text: Translation.
-    """
-
-    id: str
-    wav: Path
-    offset: float
-    duration: float
-    speaker: str
-    src_text: str
-    tgt_text: str
-
-
-def split_folder(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str = "en") -> Path:
-    """The folder of one split, whether it exists or not."""
-    return Path(root) / f"{src_lang}-{tgt_lang}" / "data" / split
-
-
-def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str = "en") -> List[Segment]:
-    """Reads the segments of one split, in the order of its text files.
+def pair_folder(root: Union[str, Path], tgt_lang: str, src_lang: str = SRC_LANG) -> Path:
+    """The folder of one language pair, whether it exists or not.
 
     Args:
-        root: The folder that holds `en-de`.
+        root: The folder that holds `en-de`, or `en-de` itself.
+        tgt_lang: For example de.
+        src_lang: en in MuST-C.
+    """
+    root, pair = Path(root), f"{src_lang}-{tgt_lang}"
+    itself = root.resolve().name == pair and (root / "data").is_dir() and not (root / pair).exists()
+    return root if itself else root / pair
+
+
+def split_folder(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str = SRC_LANG) -> Path:
+    """The folder of one split, whether it exists or not."""
+    return pair_folder(root, tgt_lang, src_lang) / "data" / split
+
+
+def read_corpus(root: Union[str, Path], tgt_lang: str) -> Corpus:
+    """Reads all splits of a language pair: MuST-C's own, then others in the same form.
+
+    Args:
+        root: The folder that holds `en-de`, or `en-de` itself.
+        tgt_lang: For example de.
+
+    Returns:
+        The segments of each split.
+
+    Raises:
+        DataError: train or dev is missing, or a split cannot be read (see `read_split`).
+    """
+    corpus = {}
+    for split in SPLITS:
+        folder = split_folder(root, split, tgt_lang)
+        if folder.is_dir():
+            corpus[split] = read_split(root, split, tgt_lang)
+        elif split in REQUIRED_SPLITS:
+            pair = f"{SRC_LANG}-{tgt_lang}"
+            rule = f"ROOT must be the folder that holds {pair}, or {pair} itself (--tgt-lang)"
+            raise DataError(f"{folder} is missing: {rule}{_pairs_of(root)}")
+        else:
+            logger.info("%s: not there, skipped (%s)", split, folder)
+    for split in _other_splits(pair_folder(root, tgt_lang) / "data", tgt_lang):
+        logger.info("%s: a further split", split)
+        corpus[split] = read_split(root, split, tgt_lang)
+    return corpus
+
+
+def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str = SRC_LANG) -> List[Segment]:
+    """Reads the segments of one split, in the order of its text files.
+
+    A segment is called TALK_i, the i-th of its talk by offset, as in fairseq's MuST-C recipe.
+
+    Args:
+        root: The folder that holds `en-de`, or `en-de` itself.
         split: For example train or tst-COMMON.
         tgt_lang: For example de.
         src_lang: en in MuST-C.
@@ -77,15 +104,18 @@ def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str 
     ids = _number_by_offset(entries)
     if len(set(ids)) != len(ids):
         raise DataError(f"{base}.yaml: two wav files differ only in their endings, so ids occur twice: rename one")
+    talks = {name: find_audio(folder / "wav", name) for name in {entry["wav"] for entry in entries}}
     return [
         Segment(
             id=name,
-            wav=folder / "wav" / entry["wav"],
+            audio=talks[entry["wav"]],
             offset=entry["offset"],
             duration=entry["duration"],
             speaker=entry["speaker_id"],
             src_text=source,
             tgt_text=target,
+            src_lang=src_lang,
+            tgt_lang=tgt_lang,
         )
         for name, entry, source, target in zip(ids, entries, sources, targets)
     ]
@@ -103,16 +133,17 @@ def read_lines(path: Path) -> List[str]:
     return [line.strip() for line in lines]
 
 
-def by_talk(segments: List[Segment]) -> List[Tuple[Path, List[int]]]:
-    """Groups segments by talk.
+def _pairs_of(root: Union[str, Path]) -> str:
+    """What ROOT holds instead, for an error."""
+    pairs = sorted(path.parent.name for path in Path(root).glob("*-*/data") if path.is_dir())
+    return f"; {root} holds {', '.join(pairs)}" if pairs else ""
 
-    Returns:
-        For each talk, in the order of first appearance, its audio file and the indices of its segments by offset.
-    """
-    talks: Dict[Path, List[int]] = defaultdict(list)
-    for index, segment in enumerate(segments):
-        talks[segment.wav].append(index)
-    return [(wav, sorted(indices, key=lambda i: (segments[i].offset, i))) for wav, indices in talks.items()]
+
+def _other_splits(data: Path, tgt_lang: str) -> List[str]:
+    """Splits that are not MuST-C's own, for example test sets of later years, with their three text files."""
+    names = sorted(path.name for path in data.iterdir() if path.name not in SPLITS)
+    endings = ("yaml", SRC_LANG, tgt_lang)
+    return [name for name in names if all((data / name / "txt" / f"{name}.{end}").is_file() for end in endings)]
 
 
 def _read_yaml(path: Path) -> List[Dict[str, Any]]:

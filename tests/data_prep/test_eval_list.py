@@ -5,11 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from make_eval_list import make_eval_list
+from fake_corpora import SENTENCES, write_covost, write_mustc
+from make_eval_list import main, make_eval_list
+from prep_covost import prep_covost
 from prep_mustc import prep_mustc
 
 from leap_fairseq.speech import DataError, load_audio
-from leap_fairseq.speech.mustc import by_talk, read_split
+from leap_fairseq.speech.corpus import by_file
+from leap_fairseq.speech.mustc import read_split
 
 
 def lines(path):
@@ -24,7 +27,7 @@ def test_simuleval_reads_it(travel_corpus, tmp_path, monkeypatch):
     segments = read_split(travel_corpus, "tst-COMMON", "de")
     assert len(data) == len(segments) == 7
     for index, segment in enumerate(segments):
-        samples = load_audio(segment.wav, segment.offset, segment.duration)
+        samples = load_audio(segment.audio, segment.offset, segment.duration)
         np.testing.assert_array_equal(np.array(data[index]["source"], np.float32), samples)
         assert data[index]["target"] == segment.tgt_text
         assert soundfile.info(data.get_source_audio_path(index)).subtype == "PCM_16"
@@ -59,7 +62,7 @@ def test_same_sentences_as_the_manifest_when_some_are_broken(travel_corpus, tmp_
 
 def test_48_khz_becomes_16_khz(travel_corpus, tmp_path):
     corpus = shutil.copytree(travel_corpus, tmp_path / "corpus")
-    wav = by_talk(read_split(corpus, "dev", "de"))[0][0]
+    wav = by_file(read_split(corpus, "dev", "de"))[0][0]
     samples, _ = soundfile.read(wav)
     soundfile.write(wav, np.stack([np.repeat(samples, 3)] * 2, 1), 48000)
     make_eval_list(corpus, "dev", tmp_path / "eval")
@@ -75,3 +78,73 @@ def test_split_without_audio_is_refused(travel_corpus, tmp_path):
     with pytest.raises(DataError, match="tst-HE"):
         make_eval_list(corpus, "tst-HE", tmp_path / "eval")
     assert not list((tmp_path / "eval").iterdir())
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_covost(tmp_path, published):
+    root = write_covost(tmp_path / "cv", "fr", "en", published=published)
+    (root / "fr" / "clips" / "common_voice_test_2.mp3").write_bytes(b"")
+    wav_list = make_eval_list(root, None, tmp_path / "eval", corpus="covost", src_lang="fr")
+    kept = [SENTENCES[index] for index in (0, 1, 3, 4)]
+    source, target = ((tmp_path / "eval" / f"test.{name}").read_bytes() for name in ("source_text", "target"))
+    assert source == "".join(f"{text}\n" for text, _ in kept).encode()
+    assert target == "".join(f"{text}\n" for _, text in kept).encode()
+    out = prep_covost(root, "fr", "en", tmp_path / "data", vocab_type="char")
+    ids = [line.split("\t")[0] for line in lines(out / "test_st.tsv")[1:]]
+    for wav, name in zip(lines(wav_list), ids):
+        assert wav == str(tmp_path / "eval" / "test_wavs" / f"{name}.wav")
+        info, samples = soundfile.info(wav), load_audio(root / "fr" / "clips" / f"{name}.mp3")
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+        np.testing.assert_allclose(load_audio(wav), samples, atol=2**-15)
+
+
+def test_texts_are_those_of_mustc_byte_for_byte(tmp_path):
+    root = write_mustc(tmp_path / "mustc", 3)
+    make_eval_list(root / "en-de", "tst-HE", tmp_path / "eval")
+    for name, language in (("target", "de"), ("source_text", "en")):
+        original = root / "en-de" / "data" / "tst-HE" / "txt" / f"tst-HE.{language}"
+        assert (tmp_path / "eval" / f"tst-HE.{name}").read_bytes() == original.read_bytes()
+
+
+def test_control_a_changed_line_is_noticed(tmp_path, monkeypatch):
+    import make_eval_list as module
+
+    root = write_mustc(tmp_path / "mustc", splits=("dev",))
+    write = module.whole_file
+
+    def other(path, text):
+        return write(path.with_suffix(".other") if path.suffix == ".target" else path, text)
+
+    make_eval_list(root, "dev", tmp_path / "eval")
+    target = tmp_path / "eval" / "dev.target"
+    target.write_text(target.read_text().replace("Guten", "guten"))
+    monkeypatch.setattr(module, "whole_file", other)
+    with pytest.raises(DataError, match="dev.target: line 4 is 'guten Morgen.' instead of 'Guten Morgen.'"):
+        make_eval_list(root, "dev", tmp_path / "eval")
+
+
+@pytest.mark.parametrize(
+    "options, rule",
+    [
+        (dict(corpus="covost"), "give --src-lang"),
+        (dict(corpus="covost", src_lang="en", split="tst-COMMON"), "--split is 'tst-COMMON'.* train, dev, test"),
+        (dict(corpus="librispeech"), "--corpus is 'librispeech'"),
+        (dict(src_lang="fr"), "give --corpus covost"),
+    ],
+)
+def test_wrong_corpus_options(tmp_path, options, rule):
+    with pytest.raises(DataError, match=rule):
+        make_eval_list(tmp_path, **{"split": None, "out": tmp_path / "eval", **options})
+
+
+def test_command_lines(tmp_path, monkeypatch):
+    mustc, cv = write_mustc(tmp_path / "mustc"), write_covost(tmp_path / "cv")
+    out = tmp_path / "eval"
+    for line in (
+        f"{mustc} --split tst-HE --out {out} --tgt-lang de --limit 3",
+        f"{mustc} --out {out}",
+        f"{cv} --corpus covost --src-lang en --tgt-lang de --split dev --out {out}",
+    ):
+        monkeypatch.setattr("sys.argv", ["make_eval_list.py", *line.split()])
+        main()
+    assert [len(lines(out / f"{split}.wav_list")) for split in ("tst-HE", "tst-COMMON", "dev")] == [3, 5, 5]

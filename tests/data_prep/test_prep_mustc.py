@@ -20,7 +20,8 @@ from fairseq.tasks.speech_to_text import SpeechToTextTask
 from prep_mustc import prep_mustc
 
 from leap_fairseq.speech import DataError, OnlineFbank, fbank, load_audio
-from leap_fairseq.speech.mustc import by_talk, read_split
+from leap_fairseq.speech.corpus import by_file
+from leap_fairseq.speech.mustc import read_split
 
 SCRIPTS = Path(__file__).parents[2] / "data_prep"
 OPTIONS = dict(vocab_size=60, specaugment="none")
@@ -66,7 +67,7 @@ def test_manifests_follow_the_text_files(prepared, travel_corpus, split):
 @pytest.mark.parametrize("milliseconds", [10, 25, 40, 280, 333, None])
 def test_zip_holds_the_features_that_a_stream_gives(prepared, travel_corpus, milliseconds):
     segment, row = read_split(travel_corpus, "dev", "de")[4], rows(prepared, "dev_st")[4]
-    samples = load_audio(segment.wav, segment.offset, segment.duration)
+    samples = load_audio(segment.audio, segment.offset, segment.duration)
     step = len(samples) if milliseconds is None else 16 * milliseconds
     stream = OnlineFbank()
     frames = np.concatenate([stream.push(samples[start : start + step]) for start in range(0, len(samples), step)])
@@ -132,7 +133,7 @@ def test_min_and_max_frames_are_for_training_only(travel_corpus, tmp_path, caplo
 
 def test_broken_clips_are_skipped_listed_and_counted(corpus, tmp_path, caplog):
     segments = read_split(corpus, "train", "de")
-    talks = by_talk(segments)
+    talks = by_file(segments)
     (talks[0][0]).write_bytes(b"")
     (talks[1][0]).unlink()
     dev = split_files(corpus, "dev") / "txt" / "dev.yaml"
@@ -150,7 +151,7 @@ def test_broken_clips_are_skipped_listed_and_counted(corpus, tmp_path, caplog):
 
 
 def test_repaired_audio_is_noticed(corpus, tmp_path):
-    wav = by_talk(read_split(corpus, "train", "de"))[0][0]
+    wav = by_file(read_split(corpus, "train", "de"))[0][0]
     content = wav.read_bytes()
     wav.write_bytes(b"")
     out = prep_mustc(corpus, out=tmp_path / "data", vocab_size=70)
@@ -162,7 +163,7 @@ def test_repaired_audio_is_noticed(corpus, tmp_path):
 def test_48_khz_stereo_flac_and_unsorted_segments(corpus, tmp_path):
     folder = split_files(corpus, "dev")
     before = prep_mustc(corpus, out=tmp_path / "before", vocab_size=70)
-    wav = by_talk(read_split(corpus, "dev", "de"))[0][0]
+    wav = by_file(read_split(corpus, "dev", "de"))[0][0]
     samples, _ = soundfile.read(wav)
     soundfile.write(wav, np.stack([np.repeat(samples, 3)] * 2, 1), 48000)
     for name in ("yaml", "en", "de"):

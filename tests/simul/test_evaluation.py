@@ -22,7 +22,8 @@ parser.add_argument("--stop-at", default="nothing")
 options = parser.parse_args()
 options.output.mkdir()
 with open(options.output / "instances.log", "w") as log:
-    for index, (source, target) in enumerate(zip(*(p.read_text().splitlines() for p in (options.source, options.target)))):
+    lists = (path.read_text().splitlines() for path in (options.source, options.target))
+    for index, (source, target) in enumerate(zip(*lists)):
         line = json.dumps({"index": index, "prediction": "of " + source, "delays": [1.0, 2.0], "elapsed": [1.0, 2.0],
                            "reference": target, "source_length": 2.0})
         if source == options.stop_at:

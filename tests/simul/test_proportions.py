@@ -136,6 +136,19 @@ class TestPicture:
         self.plot(collect_proportions(translator(vocabulary, kinds), speech()), out, layer)
         assert out.read_bytes().startswith(b"\x89PNG") and out.stat().st_size > 5000
 
+    def test_no_text_touches_another_or_is_cut(self, vocabulary, tmp_path, monkeypatch):
+        drawn = []
+        monkeypatch.setattr(self.module, "save_figure", lambda figure, path: drawn.append(figure))
+        # The narrowest picture with the widest legend: the source has ended, and most pieces follow it.
+        self.plot(collect_proportions(translator(vocabulary, lagging=7), speech()), tmp_path / "x.png", 0)
+        drawn[0].draw_without_rendering()
+        legend = drawn[0].legends[0].get_window_extent()
+        assert legend.x0 >= 0 and legend.x1 <= drawn[0].bbox.x1 and drawn[0].get_figwidth() == 7.2
+        top = drawn[0].axes[0].child_axes[0]
+        boxes = [label.get_window_extent() for label in top.get_xticklabels()]
+        assert len(boxes) == 13 and all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+        assert boxes[-1].x1 <= drawn[0].bbox.x1 and max(box.y1 for box in boxes) <= drawn[0].bbox.y1
+
     def test_pieces_stand_at_their_delays_and_side_by_side_behind_the_end(self, vocabulary):
         found = collect_proportions(translator(vocabulary, lagging=3), speech())
         times = self.module._writing_times(found)

@@ -90,6 +90,13 @@ def test_empty_manifest_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_ids_are_unique(tmp_path):
+    rows = [ManifestRow(name, "f.zip:0:9", 3, "text") for name in ("a", "b", "a")]
+    with pytest.raises(DataError, match="train_st.tsv: the id 'a' occurs twice"):
+        write_manifest(tmp_path / "train_st.tsv", rows)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("vocab_type, size", [("unigram", 50), ("char", 8000)])
 def test_dictionary_and_model_agree(tmp_path, vocab_type, size):
     trained = train_vocabulary(TEXTS, tmp_path / "spm", size, vocab_type)

@@ -95,6 +95,26 @@ def test_cmvn_equals_fairseqs(tmp_path):
     np.testing.assert_allclose(normalised.mean(0), 0, atol=1e-4)
 
 
+@pytest.mark.parametrize("mean, std", [(15.0, 3.0), (-8000.0, 0.5), (1e4, 2.0)])
+def test_cmvn_equals_two_passes_over_all_frames(mean, std):
+    rng = np.random.default_rng(5)
+    clips = [(mean + std * rng.standard_normal((count, 80))).astype(np.float32) for count in (1, 7, 400, 63)]
+    accumulator = CmvnAccumulator()
+    for clip in clips:
+        accumulator.add(clip)
+    cmvn = accumulator.finish()
+    joined = np.concatenate(clips).astype(np.float64)
+    expected = np.sqrt(np.square(joined - joined.mean(axis=0)).mean(axis=0))
+    np.testing.assert_allclose(cmvn.mean, joined.mean(axis=0), atol=1e-4, rtol=1e-7)
+    np.testing.assert_allclose(cmvn.std, expected, atol=1e-4, rtol=0)
+
+
+def test_control_sums_in_float32_miss_a_large_mean():
+    frames = (1e4 + np.random.default_rng(5).standard_normal((471, 80))).astype(np.float32)
+    variance = np.square(frames).mean(axis=0) - np.square(frames.mean(axis=0))
+    assert not np.allclose(np.sqrt(np.maximum(variance, 0)), frames.astype(np.float64).std(axis=0), atol=1e-2)
+
+
 def test_cmvn_of_silence_has_a_std():
     accumulator = CmvnAccumulator()
     accumulator.add(fbank(np.zeros(RATE, np.float32)))

@@ -1,0 +1,181 @@
+"""Reads CoVoST 2: clips of Common Voice with translations.
+
+ROOT/SRC/clips/*.mp3, validated.tsv     Common Voice; its files may also lie in ROOT itself
+covost_v2.SRC_TGT.{train,dev,test}.tsv  path, sentence, translation, client_id: what get_covost_splits.py writes
+covost_v2.SRC_TGT.tsv                   path, translation, split: as published; joined with validated.tsv here
+
+A TSV is lines of fields between tabs. Quotes and backslashes mean nothing: every text is taken byte for byte.
+"""
+
+import logging
+from pathlib import Path, PurePosixPath
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+from leap_fairseq.files import DataError
+from leap_fairseq.speech.corpus import Corpus, Segment, find_audio
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "dev", "test")
+REQUIRED_SPLITS = ("train", "dev")
+
+SPLIT_VALUES = {"train": ("train", "train_covost"), "dev": ("dev",), "test": ("test",)}
+"""Values of the column `split`; train_covost are validated clips that Common Voice itself leaves out of training.
+Source: `get_v2_split` of facebookresearch/covost, get_covost_splits.py."""
+
+SPLIT_COLUMNS = ("path", "sentence", "translation", "client_id")
+COVOST_COLUMNS = ("path", "translation", "split")
+VALIDATED_COLUMNS = ("path", "sentence", "client_id")
+
+Row = Tuple[str, ...]
+
+
+def read_corpus(
+    root: Union[str, Path], src_lang: str, tgt_lang: str, splits: Sequence[str] = SPLITS, required: Sequence[str] = ()
+) -> Corpus:
+    """Reads the splits of a language pair.
+
+    Args:
+        root: The folder that holds SRC/clips, or clips itself.
+        src_lang: Language of the speech, for example fr or zh-CN.
+        tgt_lang: Language of the translations, for example en.
+        splits: Which of train, dev, test.
+        required: Those that must be there; others may be missing.
+
+    Returns:
+        The segments of each split; the audio itself is not looked at. A clip's id is its file name without ending.
+
+    Raises:
+        DataError: The layout is wrong, or a TSV is malformed; the message names its line.
+    """
+    if src_lang == tgt_lang:
+        raise DataError(f"--src-lang and --tgt-lang are both {src_lang}, but must differ, as in fr and en")
+    folders = [Path(root) / src_lang, Path(root), Path(root) / src_lang / "raw"]
+    clips = _find(folders, "clips", f"the clips of Common Voice for {src_lang} (--src-lang)")
+    name = f"covost_v2.{src_lang}_{tgt_lang}"
+    corpus, published = {}, None
+    for split in splits:
+        path = _look_for(folders, f"{name}.{split}.tsv")
+        if path is not None:
+            rows = [row for _, row in read_tsv(path, SPLIT_COLUMNS)]
+            _warn_of_escapes(path, rows, name)
+        elif _look_for(folders, f"{name}.tsv") is not None:
+            published = published if published is not None else _join(folders, name)
+            path, rows = Path(f"{name}.tsv"), published[split]
+        elif split in required:
+            what = f"the translations (--src-lang, --tgt-lang): fetch them, or {name}.tsv, from CoVoST 2"
+            raise _missing(folders, f"{name}.{split}.tsv", what)
+        else:
+            logger.info("%s: not there, skipped (%s.%s.tsv)", split, name, split)
+            continue
+        corpus[split] = _segments(rows, clips, src_lang, tgt_lang, path)
+    return corpus
+
+
+def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[Tuple[int, Row]]:
+    """Reads some columns of a TSV with a header.
+
+    Args:
+        path: UTF-8; lines end in LF or, in the whole file, in CR LF.
+        columns: Names of the wanted columns, in the order wanted.
+
+    Yields:
+        The number of a line, from 1, and its fields.
+
+    Raises:
+        DataError: The file is unreadable, lacks a column, or a line has too many or too few fields.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: it must be a UTF-8 TSV of CoVoST 2 or Common Voice ({error})") from error
+    lines = text.split("\n")
+    if lines[0].endswith("\r"):
+        lines = [line[:-1] if line.endswith("\r") else line for line in lines]
+    header = lines[0].split("\t")
+    missing = [column for column in columns if column not in header]
+    if missing:
+        found = ", ".join(header)
+        raise DataError(f"{path}: its first line must name {', '.join(columns)}, but {missing[0]} is not in: {found}")
+    places = [header.index(column) for column in columns]
+    for number, line in enumerate(lines[1:], start=2):
+        if not line:  # after the last line feed
+            continue
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            rule = f"has {len(fields)} fields between tabs, but the first line {len(header)}"
+            raise DataError(f"{path}: line {number} {rule}: fetch the file again, or correct the line")
+        yield number, tuple(fields[place] for place in places)
+
+
+def _join(folders: Sequence[Path], name: str) -> Dict[str, List[Row]]:
+    """The rows of each split from the published TSV and Common Voice's transcripts, in the order of the latter."""
+    path = _find(folders, f"{name}.tsv", "the translations")
+    validated = _find(folders, "validated.tsv", f"Common Voice's transcripts, which {path.name} needs")
+    split_of = {value: split for split, values in SPLIT_VALUES.items() for value in values}
+    translations: Dict[str, Tuple[str, str]] = {}
+    for number, (clip, translation, split) in read_tsv(path, COVOST_COLUMNS):
+        if clip in translations:
+            raise DataError(f"{path}: line {number}: {clip} is there for the second time: remove one of the lines")
+        translations[clip] = (translation, split)
+    rows: Dict[str, List[Row]] = {split: [] for split in SPLITS}
+    found = set()
+    for _, (clip, sentence, client) in read_tsv(validated, VALIDATED_COLUMNS):
+        translation, split = translations.get(clip, ("", ""))
+        if split in split_of:
+            found.add(clip)
+            rows[split_of[split]].append((clip, sentence, translation, client))
+    wanted = {clip for clip, (_, split) in translations.items() if split in split_of}
+    level = logging.WARNING if wanted - found else logging.INFO
+    text = "%s: %d of %d translated clips are in %s; CoVoST 2 belongs to Common Voice 4 (2019-12-10)"
+    logger.log(level, text, path.name, len(found), len(wanted), validated)
+    return rows
+
+
+def _segments(rows: Sequence[Row], clips: Path, src_lang: str, tgt_lang: str, source: Path) -> List[Segment]:
+    segments: Dict[str, Segment] = {}
+    for clip, sentence, translation, client in rows:
+        # Early releases of Common Voice leave the ending out.
+        file = clip if PurePosixPath(clip).suffix else f"{clip}.mp3"
+        name = PurePosixPath(file).stem
+        if not name or name in segments:
+            raise DataError(f"{source}: path {clip!r} must name each clip once: correct or remove its lines")
+        segments[name] = Segment(
+            id=name,
+            audio=find_audio(clips, file),
+            offset=0.0,
+            duration=None,
+            speaker=client,
+            src_text=sentence,
+            tgt_text=translation,
+            src_lang=src_lang,
+            tgt_lang=tgt_lang,
+        )
+    return list(segments.values())
+
+
+def _warn_of_escapes(path: Path, rows: Sequence[Row], name: str) -> None:
+    """Says when the texts are not what people wrote: a recent pandas puts a backslash before each quote."""
+    texts = [text for row in rows for text in row[1:3] if '"' in text]
+    if texts and not any('"' in text.replace('\\"', "") for text in texts):
+        logger.warning(
+            "%s: each quote has a backslash before it, as get_covost_splits.py writes it with a recent pandas; the"
+            " texts are taken as they are. Without the TSVs of the splits, %s.tsv and validated.tsv are joined instead",
+            *(path, name),
+        )
+
+
+def _look_for(folders: Sequence[Path], name: str) -> Optional[Path]:
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def _find(folders: Sequence[Path], name: str, what: str) -> Path:
+    path = _look_for(folders, name)
+    if path is None:
+        raise _missing(folders, name, what)
+    return path
+
+
+def _missing(folders: Sequence[Path], name: str, what: str) -> DataError:
+    places = " nor in ".join(str(folder) for folder in folders[:2])
+    return DataError(f"{name} is neither in {places}: ROOT must hold {what}")
