@@ -149,7 +149,7 @@ def read_recordings(path: Union[str, Path]) -> Tuple[Dict[Tuple[int, str, int], 
             digit, speaker, index = NAME.fullmatch(name).groups()
             found[int(digit), speaker, int(index)] = samples[:, 0]
             rates.add((rate, samples.shape[1]))
-    except (OSError, RuntimeError, tarfile.TarError) as error:
+    except (OSError, EOFError, RuntimeError, tarfile.TarError) as error:
         raise DataError(f"cannot read the recordings in {path}: fetch them again ({error})") from error
     if not found:
         raise DataError(f"{path} holds no DIGIT_SPEAKER_INDEX.wav: give recordings/ of the Free Spoken Digit Dataset")

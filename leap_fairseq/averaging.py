@@ -85,7 +85,8 @@ def find_checkpoints(folder: Union[str, Path], series: Optional[str] = None) -> 
     for name in (series,) if series else ("epoch", "update"):
         matches = [match for match in map(SERIES[name].fullmatch, sorted(p.name for p in folder.iterdir())) if match]
         if matches:
-            return [folder / match[0] for match in (_by_value if name == "best" else _by_number)(matches, folder)]
+            ordered = _by_value(matches, folder) if name == "best" else sorted(matches, key=_number)
+            return [folder / match[0] for match in ordered]
     raise DataError(
         f"{folder} has no checkpoint to average{_others(folder, series)}: fairseq-train keeps one an epoch without "
         "--no-epoch-checkpoints, every N updates with --save-interval-updates N (the last M with "
@@ -163,8 +164,8 @@ def _identity(state: Dict[str, Any]) -> Dict[str, Any]:
     return {"architecture": options.get("_name"), **kinds}
 
 
-def _by_number(matches: List[re.Match], folder: Path) -> List[re.Match]:
-    return sorted(matches, key=lambda match: tuple(map(int, match.groups())))
+def _number(match: re.Match) -> Tuple[int, ...]:
+    return tuple(map(int, match.groups()))
 
 
 def _by_value(matches: List[re.Match], folder: Path) -> List[re.Match]:

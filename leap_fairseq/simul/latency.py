@@ -101,8 +101,7 @@ def average_token_delay(
 
     What was written at one delay is a chunk c, and so is the speech that was read before it; the latter is cut into
     tokens of 300 ms, the last one shorter. H_c and S_c count the target and source tokens of the chunks before c, s_c
-    the source tokens of c itself. T is the end of a token; text takes no time to be written. A word that comes later than
-    its turn because much was read at once is not charged for it again, as AL would do.
+    the source tokens of c itself. T is the end of a token; text takes no time to be written.
 
     Args:
         delays: d_i in ms, non-decreasing, at least one.

@@ -111,6 +111,7 @@ def main() -> int:
         out = Path(options.out)
         folders = {lagging: out if len(given) == 1 else out / f"k{lagging}" for lagging in given}
         rows = [evaluate(options, model, checkpoint, lagging, folder) for lagging, folder in folders.items()]
+        rows.sort(key=lambda row: row["waitk"])
         write_tsv(rows, out / "table.tsv")
         write_json(rows, out / "table.json")
         if len(rows) > 1:
