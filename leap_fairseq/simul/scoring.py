@@ -4,12 +4,14 @@ SimulEval's own ``--computation-aware`` overwrites the plain latencies, and its 
 without a word; here both kinds of latency stand side by side, and empty hypotheses are counted.
 """
 
+import argparse
 import json
 import logging
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from leap_fairseq.simul.detokenizer import UNITS
 from leap_fairseq.simul.instances import Instance, read_instances
 from leap_fairseq.simul.latency import LATENCY_SCORES
 
@@ -51,6 +53,29 @@ def unit_for(language: str) -> str:
 
 def _base(language: str) -> str:
     return language.lower().replace("_", "-").split("-")[0]
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say how a run is scored; see `ways_to_score`."""
+    parser.add_argument("--tgt-lang", default="de", metavar="LANG", help="decides unit and tokenizer (default: de)")
+    text = "unit of latency (default: char for zh and ja, word otherwise)"
+    parser.add_argument("--latency-unit", choices=UNITS, help=text)
+    text = "that counts the references where the unit is spm"
+    parser.add_argument("--spm-model", metavar="MODEL", help=text)
+    text = "of BLEU (default: zh, ja-mecab or ko-mecab for these languages, 13a otherwise)"
+    parser.add_argument("--sacrebleu-tokenizer", metavar="NAME", help=text)
+
+
+def ways_to_score(options: argparse.Namespace) -> Tuple[str, str, Optional[str]]:
+    """Unit, tokenizer and SentencePiece model for `score_run`, as the options or else the language say.
+
+    Raises:
+        ValueError: The unit is spm, and no model is given that counts the references.
+    """
+    unit = options.latency_unit or unit_for(options.tgt_lang)
+    if unit == "spm" and not options.spm_model:
+        raise ValueError("--latency-unit spm needs --spm-model, which counts the references")
+    return unit, options.sacrebleu_tokenizer or tokenizer_for(options.tgt_lang), options.spm_model
 
 
 def score_run(

@@ -22,11 +22,17 @@ from typing import Any, Dict, List
 
 import leap_fairseq  # noqa: F401  (allows the types of fairseq's checkpoints)
 from leap_fairseq.files import file_digest
-from leap_fairseq.simul import UNITS
 from leap_fairseq.simul.checkpoint import read_checkpoint
 from leap_fairseq.simul.evaluation import Evaluation, simuleval_command
 from leap_fairseq.simul.export import CHECKPOINT
-from leap_fairseq.simul.scoring import format_table, score_run, tokenizer_for, unit_for, write_json, write_tsv
+from leap_fairseq.simul.scoring import (
+    add_scoring_options,
+    format_table,
+    score_run,
+    ways_to_score,
+    write_json,
+    write_tsv,
+)
 from leap_fairseq.simul.streaming_translator import FRAME_MS
 
 DTYPES = {"fp32": [], "fp16": ["--dtype", "fp16"], "bf16": ["--bf16"]}
@@ -45,13 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time (default: 1)")
     text = "speech between two decisions (default: the model's pre-decision)"
     parser.add_argument("--segment-ms", type=int, metavar="MS", help=text)
-    parser.add_argument("--tgt-lang", default="de", metavar="LANG", help="decides unit and tokenizer (default: de)")
-    text = "unit of latency (default: char for zh and ja, word otherwise)"
-    parser.add_argument("--latency-unit", choices=UNITS, help=text)
-    text = "that counts the references where the unit is spm"
-    parser.add_argument("--spm-model", metavar="MODEL", help=text)
-    text = "of BLEU (default: zh, ja-mecab or ko-mecab for these languages, 13a otherwise)"
-    parser.add_argument("--sacrebleu-tokenizer", metavar="NAME", help=text)
+    add_scoring_options(parser)
     parser.add_argument("--data-bin", metavar="DIR", help="of a checkpoint: its data folder (default: as in training)")
     parser.add_argument(
         "--config-yaml", metavar="NAME", help="of a checkpoint: its data YAML (default: as in training)"
@@ -69,9 +69,11 @@ def read_list(path: Path) -> List[str]:
     return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
-def evaluate(options: argparse.Namespace, model: Any, checkpoint: Path, lagging: int, out: Path) -> Dict[str, Any]:
+def evaluate(
+    options: argparse.Namespace, model: Any, digest: str, lists: List[List[str]], lagging: int, out: Path
+) -> Dict[str, Any]:
     """Runs and scores one k; returns its row."""
-    unit = options.latency_unit or unit_for(options.tgt_lang)
+    unit, tokenizer, spm_model = ways_to_score(options)
     segment = options.segment_ms or model.fixed_pre_decision_ratio * FRAME_MS
     settings = {
         "--test-waitk-lagging": lagging,
@@ -80,19 +82,17 @@ def evaluate(options: argparse.Namespace, model: Any, checkpoint: Path, lagging:
         "--max-len-a": options.max_len_a,
         "--max-len-b": options.max_len_b,
     }
-    facts = {**settings, "--dtype": options.dtype, "model": file_digest(checkpoint)}
-    sources, references = (read_list(Path(f"{options.lists}.{name}")) for name in ("wav_list", "target"))
+    facts = {**settings, "--dtype": options.dtype, "model": digest}
     command = [*simuleval_command(), "--agent-class", "leap_fairseq.agents.WaitkAgent", "--no-scoring"]
     command += ["--no-progress-bar", "--model-path", options.model, "--device", options.device]
     command += [*DTYPES[options.dtype], *(str(word) for pair in settings.items() for word in pair)]
     for name, value in (("--data-bin", options.data_bin), ("--config-yaml", options.config_yaml)):
         command += [name, value] if value else []
     if unit == "spm":
-        command += ["--eval-latency-spm-model", options.spm_model]
-    Evaluation(out, sources, references, facts).run(command, options.jobs)
-    tokenizer = options.sacrebleu_tokenizer or tokenizer_for(options.tgt_lang)
+        command += ["--eval-latency-spm-model", spm_model]
+    Evaluation(out, *lists, facts).run(command, options.jobs)
     label = options.label or model.decoder_cross_attention
-    return {"model": str(label), "waitk": lagging, **score_run(out, unit, tokenizer, options.spm_model)}
+    return {"model": str(label), "waitk": lagging, **score_run(out, unit, tokenizer, spm_model)}
 
 
 def main() -> int:
@@ -102,15 +102,15 @@ def main() -> int:
     # A request to end must reach the jobs too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        if options.latency_unit == "spm" and not options.spm_model:
-            raise ValueError("--latency-unit spm needs --spm-model, which counts the references")
         path = Path(options.model)
         checkpoint = path / CHECKPOINT if path.is_dir() else path
         model = read_checkpoint(checkpoint)["cfg"].model
         given = options.waitk_lagging or [int(str(model.waitk_lagging).split("-")[-1])]
         out = Path(options.out)
         folders = {lagging: out if len(given) == 1 else out / f"k{lagging}" for lagging in given}
-        rows = [evaluate(options, model, checkpoint, lagging, folder) for lagging, folder in folders.items()]
+        lists = [read_list(Path(f"{options.lists}.{name}")) for name in ("wav_list", "target")]
+        digest = file_digest(checkpoint)
+        rows = [evaluate(options, model, digest, lists, lagging, folder) for lagging, folder in folders.items()]
         rows.sort(key=lambda row: row["waitk"])
         write_tsv(rows, out / "table.tsv")
         write_json(rows, out / "table.json")

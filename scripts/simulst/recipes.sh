@@ -6,18 +6,18 @@
 # small     our own, for experiments in minutes on a CPU: the tiny sizes, and a learning rate that falls to zero at
 #           --max-update.
 
-# set_recipe TASK DATA SAVE_DIR OPTIONS...: sets RECIPE and OPTIONS from the options of the user; TASK is asr or st.
-set_recipe() {
-    local task=$1 data=$2 save_dir=$3 name=official updates=
+# train_by_recipe TASK DATA SAVE_DIR OPTIONS...: fairseq-train with a recipe and the options of the user; TASK is asr or st.
+train_by_recipe() {
+    [ $# -ge 3 ] || { usage "$0" >&2; exit 2; }
+    local task=$1 data=$2 save_dir=$3 name=official updates= options=()
     shift 3
-    OPTIONS=()
     while [ $# -gt 0 ]; do
         case $1 in
             --recipe) [ $# -gt 1 ] || fail "--recipe needs a name: official or small"; name=$2; shift 2 ;;
             --recipe=*) name=${1#*=}; shift ;;
-            --max-update) updates=${2:-}; OPTIONS+=("$1"); shift ;;
-            --max-update=*) updates=${1#*=}; OPTIONS+=("$1"); shift ;;
-            *) OPTIONS+=("$1"); shift ;;
+            --max-update) updates=${2:-}; options+=("$1"); shift ;;
+            --max-update=*) updates=${1#*=}; options+=("$1"); shift ;;
+            *) options+=("$1"); shift ;;
         esac
     done
     [ -f "$data/config_$task.yaml" ] || fail "$data has no config_$task.yaml: give the folder that" \
@@ -34,6 +34,7 @@ set_recipe() {
         --report-accuracy --optimizer adam --adam-betas '(0.9,0.98)' --ddp-backend legacy_ddp
         --required-batch-size-multiple 1 --log-format simple --log-interval 50 "${RECIPE[@]}"
     )
+    train_in_processes "${RECIPE[@]}" ${options[@]+"${options[@]}"}
 }
 
 recipe_official() {

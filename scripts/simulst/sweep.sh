@@ -7,5 +7,6 @@
 # OUT gets table.tsv, table.json and quality_latency.png. Curves of several models, in one picture:
 #   python scripts/simulst/plot.py quality OUT/table.tsv OTHER/table.tsv --group model --out curves.png
 set -euo pipefail
-[ $# -ge 4 ] || { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2; exit 2; }
-exec bash "$(dirname "${BASH_SOURCE[0]}")/evaluate.sh" "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
+[ $# -ge 4 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
+exec python "$ROOT/scripts/simulst/evaluate.py" "$@"

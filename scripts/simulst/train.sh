@@ -15,6 +15,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/recipes.sh"
-[ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
-set_recipe st "$@"
-train_in_processes "${RECIPE[@]}" ${OPTIONS[@]+"${OPTIONS[@]}"}
+train_by_recipe st "$@"
