@@ -1,31 +1,23 @@
-"""``leap_convtransformer``: offline speech recognition and translation, a ConvTransformer with linear attention.
-
-Shape legend: B batch, T feature frames, S = ceil(T / 4) encoder frames, C model dimension.
-"""
+"""``leap_convtransformer``: offline speech recognition and translation, a ConvTransformer with linear attention."""
 
 import argparse
-import copy
 import dataclasses
-from typing import Dict, List
+from typing import Optional, Tuple
 
-import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.speech_to_text.convtransformer import (
-    ConvTransformerEncoder,
     ConvTransformerModel,
     base_architecture,
     convtransformer_espnet,
 )
-from fairseq.models.transformer import TransformerConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from leap_fairseq.attention import causal_visibility, full_visibility
-from leap_fairseq.models.options import SpeechAttentionOptions
+from leap_fairseq.models.options import SpeechAttentionOptions, attention_spec
 from leap_fairseq.models.pretrained import load_pretrained
-from leap_fairseq.modules import AttentionSpec, ConvSubsampler, LeapEncoderLayer, LeapTransformerDecoder
-
-SUBSAMPLING = 4
+from leap_fairseq.models.speech_encoder import EncoderState, LeapConvTransformerEncoder, max_encoder_frames
+from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder
 
 
 @register_model("leap_convtransformer")
@@ -56,6 +48,8 @@ class LeapConvTransformerModel(ConvTransformerModel):
         for option in dataclasses.fields(cls.options):
             if option.name != "_name" and getattr(args, option.name, None) is None:
                 setattr(args, option.name, option.default)
+        if args.encoder_segment is None:
+            args.encoder_segment = getattr(args, "fixed_pre_decision_ratio", None)
         return super().build_model(args, task)
 
     @classmethod
@@ -82,6 +76,12 @@ class LeapConvTransformerModel(ConvTransformerModel):
             load_pretrained(decoder, "decoder", args, args.load_pretrained_decoder_from)
         return decoder
 
+    def encode_segment(
+        self, features: Tensor, state: Optional[EncoderState] = None, last: bool = False
+    ) -> Tuple[Tensor, EncoderState]:
+        """Encodes the next features of a stream; see :meth:`LeapConvTransformerEncoder.encode_segment`."""
+        return self.encoder.encode_segment(features, state, last)
+
     @classmethod
     def cross_attention(cls, args) -> AttentionSpec:
         """The attention of the text to the speech: here, to all of it."""
@@ -92,77 +92,6 @@ class LeapConvTransformerModel(ConvTransformerModel):
             args.max_target_positions,
             max_encoder_frames(args),
         )
-
-
-class LeapConvTransformerEncoder(ConvTransformerEncoder):
-    """fairseq's convolutional transformer encoder, with a chosen attention and an utterance independent of its batch.
-
-    Args:
-        args: the model's options.
-    """
-
-    def __init__(self, args):
-        # fairseq builds everything but the layers, which are ours.
-        without_layers = copy.copy(args)
-        without_layers.encoder_layers = 0
-        super().__init__(without_layers)
-        # fairseq makes a norm for the output of pre-norm layers and never applies it; its gradient would be missing.
-        self.layer_norm = None
-        self.conv = ConvSubsampler(args.conv_out_channels)
-        spec = attention_spec(args, args.encoder_self_attention, full_visibility, max_encoder_frames(args))
-        cfg = TransformerConfig.from_namespace(args)
-        self.transformer_layers = nn.ModuleList(LeapEncoderLayer(cfg, spec) for _ in range(args.encoder_layers))
-
-    def upgrade_state_dict_named(self, state_dict, name):
-        """Leaves the unused norm of a checkpoint of fairseq's own encoder out."""
-        for parameter in ("weight", "bias"):
-            state_dict.pop(f"{name}.layer_norm.{parameter}", None)
-        return super().upgrade_state_dict_named(state_dict, name)
-
-    def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> Dict[str, List[Tensor]]:
-        """Encodes utterances.
-
-        Args:
-            src_tokens: [B, T, M], features; anything may lie beyond the lengths.
-            src_lengths: int64 [B], frames of each utterance.
-
-        Returns:
-            fairseq's dictionary: "encoder_out" holds [S, B, C]; "encoder_padding_mask" bool [B, S], True = padding,
-            or nothing where there is none.
-        """
-        x, lengths = self.conv(src_tokens, src_lengths)
-        x = self.embed_scale * self.out(x)
-        padding = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(1)
-        x = x + self.embed_positions(padding)
-        x = nn.functional.dropout(x, p=self.dropout, training=self.training).transpose(0, 1)
-        mask = padding if bool(padding.any()) else None
-        for layer in self.transformer_layers:
-            x = layer(x, mask)
-        return {
-            "encoder_out": [x],
-            "encoder_padding_mask": [] if mask is None else [mask],
-            "encoder_embedding": [],
-            "encoder_states": [],
-            "src_tokens": [],
-            "src_lengths": [],
-        }
-
-
-def max_encoder_frames(args) -> int:
-    """The longest utterance in encoder frames, from ``--max-source-positions``."""
-    return -(-args.max_source_positions // SUBSAMPLING)
-
-
-def attention_spec(args, kind, schedule, max_query_positions, max_key_positions=None) -> AttentionSpec:
-    """The attention of a block from the model's options."""
-    return AttentionSpec(
-        kind,
-        leap_factor=args.leap_factor,
-        normalizer_floor=args.normalizer_floor,
-        schedule=schedule,
-        max_query_positions=max_query_positions,
-        max_key_positions=max_key_positions or max_query_positions,
-    )
 
 
 def tiny_sizes(args: argparse.Namespace) -> None:

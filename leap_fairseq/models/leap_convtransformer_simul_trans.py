@@ -1,20 +1,20 @@
 """``leap_convtransformer_simul_trans``: simultaneous speech translation by wait-k with a fixed pre-decision.
 
 Target i sees ``min(S, (i + k) * r)`` encoder frames, in training by its schedule and in streaming because no more
-have been read. The encoder sees the whole prefix, which streaming encodes anew at each step, as in the paper.
+have been read. With ``--encoder-visibility full`` the encoder sees the whole prefix, which streaming encodes anew at
+each step, as in the paper; with ``segment``, streaming encodes each frame once, and training computes the same frames.
 """
 
 from fairseq.models import register_model, register_model_architecture
 
 from leap_fairseq.models.leap_convtransformer import (
     LeapConvTransformerModel,
-    attention_spec,
     leap_convtransformer,
     leap_convtransformer_espnet,
     leap_convtransformer_tiny,
-    max_encoder_frames,
 )
-from leap_fairseq.models.options import WaitkOptions
+from leap_fairseq.models.options import WaitkOptions, attention_spec
+from leap_fairseq.models.speech_encoder import max_encoder_frames
 from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder, WaitkSchedule
 
 

@@ -1,10 +1,14 @@
 """Options that all models share, as dataclasses: the command line and the README's table are made from them."""
 
 from dataclasses import dataclass, field
+from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from leap_fairseq.modules import ATTENTION_KINDS
+from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec
+
+VISIBILITIES = ("full", "segment")
 
 
 @dataclass
@@ -34,6 +38,20 @@ class SpeechAttentionOptions(AttentionOptions):
     decoder_cross_attention: ChoiceEnum(ATTENTION_KINDS) = field(
         default="leap", metadata={"help": "attention of the text to the speech"}
     )
+    encoder_visibility: ChoiceEnum(VISIBILITIES) = field(
+        default="full",
+        metadata={
+            "help": "what a frame of speech sees: full, the whole utterance, which streaming encodes anew with every "
+            "pre-decision; segment, the segments up to its own, which streaming encodes once"
+        },
+    )
+    encoder_segment: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "encoder frames of a segment, of 40 ms each (default: --fixed-pre-decision-ratio, which it must "
+            "divide)"
+        },
+    )
 
 
 @dataclass
@@ -50,4 +68,28 @@ class WaitkOptions(SpeechAttentionOptions):
     fixed_pre_decision_ratio: int = field(
         default=7,
         metadata={"help": "encoder frames of one pre-decision; a frame is 40 ms of speech"},
+    )
+
+
+def attention_spec(
+    args: Any, kind: str, schedule: Schedule, max_query_positions: int, max_key_positions: Optional[int] = None
+) -> AttentionSpec:
+    """The attention of a block from the model's options.
+
+    Args:
+        args: the model's options.
+        kind: one of ``ATTENTION_KINDS``.
+        schedule: how many keys each query sees.
+        max_query_positions, max_key_positions: the maximum lengths (default of the second: the first).
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    return AttentionSpec(
+        kind,
+        leap_factor=args.leap_factor,
+        normalizer_floor=args.normalizer_floor,
+        schedule=schedule,
+        max_query_positions=max_query_positions,
+        max_key_positions=max_key_positions or max_query_positions,
     )

@@ -26,6 +26,7 @@ OPTIONS = {
         "input_feat_per_channel",
         "input_channels",
         "encoder_visibility",
+        "encoder_segment",
         *SHARED,
     ),
     "decoder": (
@@ -48,6 +49,7 @@ FAIRSEQ = {
     "encoder_self_attention": "softmax",
     "decoder_self_attention": "softmax",
     "decoder_cross_attention": "softmax",
+    "encoder_visibility": "full",
 }
 """What a checkpoint without our options was trained with: one of fairseq's own ConvTransformer."""
 
@@ -105,6 +107,8 @@ def differences(kind: str, before: Dict[str, Any], now: Dict[str, Any]) -> List[
     leap = "leap" in (str(now.get(name)) for name in OPTIONS[kind])
     for name in OPTIONS[kind]:
         if name not in now or (name == "leap_factor" and not leap):
+            continue
+        if name == "encoder_segment" and now.get("encoder_visibility") != "segment":
             continue
         was = before.get(name, FAIRSEQ.get(name, now[name]))
         if str(was) != str(now[name]):

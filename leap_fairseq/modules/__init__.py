@@ -3,7 +3,8 @@
 from leap_fairseq.modules.attention_spec import ATTENTION_KINDS, AttentionSpec
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
-from leap_fairseq.modules.subsampler import ConvSubsampler
+from leap_fairseq.modules.positions import position_rows
+from leap_fairseq.modules.subsampler import CausalConvSubsampler, ConvSubsampler
 from leap_fairseq.modules.transformer_decoder import LeapTransformerDecoder
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer, LeapEncoderLayer
 from leap_fairseq.modules.waitk_schedule import WaitkSchedule
@@ -11,6 +12,7 @@ from leap_fairseq.modules.waitk_schedule import WaitkSchedule
 __all__ = [
     "ATTENTION_KINDS",
     "AttentionSpec",
+    "CausalConvSubsampler",
     "ConvSubsampler",
     "LeapDecoderLayer",
     "LeapEncoderLayer",
@@ -18,4 +20,5 @@ __all__ = [
     "MultiheadLinearAttention",
     "MultiheadSoftmaxAttention",
     "WaitkSchedule",
+    "position_rows",
 ]

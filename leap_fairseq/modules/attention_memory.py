@@ -69,6 +69,7 @@ class AttentionMemory:
         queries: how many queries have been answered.
         positions: int64 [B], how many of the keys were not padding (self-attention; None in cross-attention).
         source: what the keys were absorbed from (None in self-attention, and before the first step).
+        absorbed: the source comes in pieces, of which nothing is kept but the state.
     """
 
     state: LinearAttentionState
@@ -76,6 +77,7 @@ class AttentionMemory:
     queries: int = 0
     positions: Optional[Tensor] = None
     source: Optional[SourceMemory] = None
+    absorbed: bool = False
 
     def at_source(self, source: SourceMemory, first_visible: int) -> "AttentionMemory":
         """The memory at a source: as it is where the frames absorbed are still there and visible, else empty.

@@ -140,7 +140,8 @@ class MultiheadLinearAttention(nn.Module):
         Args:
             query: [T, B, C].
             key, value: [S, B, kdim], [S, B, vdim]. In self-attention with an incremental state, the new tokens only.
-                In cross-attention, the source so far: it may stay, grow or change between calls.
+                In cross-attention, the source so far: it may stay, grow or change between calls; none of it (S = 0)
+                where its frames go to :meth:`absorb`.
             key_padding_mask: [B, S], True = padding; padding may lie on either side and hold anything.
             incremental_state: fairseq's dictionary of decoding states, or None to compute all queries at once.
             need_weights: also return the weights, at quadratic cost.
@@ -170,12 +171,35 @@ class MultiheadLinearAttention(nn.Module):
             out, weights = self._all_at_once(query, key, value, padding, attn_mask, need_weights)
         else:
             memory = self.get_incremental_state(incremental_state, "memory") or self._empty_memory(query)
-            step = self._cross_step if self.encoder_decoder_attention else self._self_step
-            out, weights, memory = step(memory, query, key, value, padding, need_weights)
+            if memory.absorbed:
+                out, weights, memory = self._absorbed_step(memory, query, key, need_weights)
+            else:
+                step = self._cross_step if self.encoder_decoder_attention else self._self_step
+                out, weights, memory = step(memory, query, key, value, padding, need_weights)
             self.set_incremental_state(incremental_state, "memory", memory)
         if weights is not None:
             weights = weights.transpose(0, 1) if need_head_weights else weights.mean(dim=1)
         return self.out_proj(out.flatten(2).transpose(0, 1)), weights
+
+    def absorb(self, frames: Tensor, incremental_state: dict) -> None:
+        """Takes the next frames of a source that arrives in pieces; they are read by the queries to come.
+
+        Afterwards, :meth:`forward` is called with this state and without frames (S = 0).
+
+        Args:
+            frames: [S, B, kdim], keys and values.
+            incremental_state: fairseq's dictionary of decoding states.
+
+        Raises:
+            ValueError: the earlier frames were given to :meth:`forward`.
+        """
+        memory = self.get_incremental_state(incremental_state, "memory") or self._empty_memory(frames)
+        if memory.source is not None:
+            raise ValueError("this state has read a whole source: absorb its pieces from the start, or none")
+        positions = memory.keys + token_positions(frames, None)
+        k, v, p_k = self._key_side(frames, frames, None, positions)
+        memory = replace(memory, state=memory.state.absorb(k, v, p_k), keys=memory.keys + len(frames), absorbed=True)
+        self.set_incremental_state(incremental_state, "memory", memory)
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
         """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one.
@@ -280,21 +304,50 @@ class MultiheadLinearAttention(nn.Module):
             weights = self._heads(query, key, value, padding, query_positions, key_positions).weights(visible)
         return out, weights, replace(memory, state=state, keys=last, queries=memory.queries + query.shape[0])
 
+    def _absorbed_step(self, memory, query, key, need_weights):
+        """The next queries to a source of which only the state is left."""
+        if key.shape[0] or need_weights:
+            raise ValueError(
+                "this source was absorbed: its frames are not there any more, give none and ask no weights"
+            )
+        visible = self.schedule(query.shape[0], memory.keys, memory.queries)
+        if bool((visible < memory.keys).any()):
+            raise ValueError(
+                f"{memory.keys} frames of the source were absorbed, but the next query may see only {int(visible[0])}: "
+                "absorb no more than the schedule shows, and give one token at a time"
+            )
+        q, p_q = self._query_side(query, memory.queries + token_positions(query, None))
+        out = memory.state.read(q, p_q, self.normalizer_floor)
+        return out, None, replace(memory, queries=memory.queries + query.shape[0])
+
     def _heads(self, query, key, value, padding, query_positions, key_positions) -> Heads:
-        """Queries and keys behind the feature map, values, and proportions; padded inputs are silenced first."""
+        q, p_q = self._query_side(query, query_positions)
+        k, v, p_k = self._key_side(key, value, padding, key_positions)
+        return Heads(q, k, v, p_q, p_k, padding, self.normalizer_floor, self.half_life)
+
+    def _query_side(self, query, positions):
+        """Queries behind the feature map [B, T, H, K], and their proportions or None."""
+        q = self.feature_map(self._split(self.q_proj(query.transpose(0, 1)) * self.scaling))
+        return q, self._proportion(q, positions, 0)
+
+    def _key_side(self, key, value, padding, positions):
+        """Keys behind the feature map, values, and proportions or None; padded inputs are silenced first."""
         # Silencing before the projection: 0 * inf would otherwise reach the gradient of its weight.
         k_in = silence_padding(key.transpose(0, 1), padding)
         v_in = k_in if value is key else silence_padding(value.transpose(0, 1), padding)
-        inputs = (self.q_proj(query.transpose(0, 1)) * self.scaling, self.k_proj(k_in), self.v_proj(v_in))
-        q, k, v = (x.unflatten(-1, (self.num_heads, self.head_dim)) for x in inputs)
-        q, k, v = self.feature_map(q), self.feature_map(k), self._drop_keys(v)
-        p_q = p_k = None
+        k = self.feature_map(self._split(self.k_proj(k_in)))
+        return k, self._drop_keys(self._split(self.v_proj(v_in))), self._proportion(k, positions, 1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, self.head_dim))
+
+    def _proportion(self, x: Tensor, positions: Tensor, side: int) -> Optional[Tensor]:
+        """Proportions [B, T, H] of queries (side 0) or keys (1)."""
         if self.attention == "leap":
-            p_q, p_k = self.q_LeaP(q), self.k_LeaP(k)
-        elif self.attention == "cosformer":
-            p_q = static_proportion(query_positions, self.max_positions[0]).unsqueeze(-1).expand(q.shape[:-1])
-            p_k = static_proportion(key_positions, self.max_positions[1]).unsqueeze(-1).expand(k.shape[:-1])
-        return Heads(q, k, v, p_q, p_k, padding, self.normalizer_floor, self.half_life)
+            return (self.q_LeaP, self.k_LeaP)[side](x)
+        if self.attention == "cosformer":
+            return static_proportion(positions, self.max_positions[side]).unsqueeze(-1).expand(x.shape[:-1])
+        return None
 
     def _drop_keys(self, v: Tensor) -> Tensor:
         # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,

@@ -45,6 +45,8 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         if attn_mask is None:
             answered, num_keys = self._progress(query, key, value, key_padding_mask, incremental_state)
             attn_mask = self._mask(query, num_keys, answered)
+            if num_keys and not key.shape[0]:
+                key = value = None  # fairseq's form of "all keys are in the state"
         return super().forward(
             query,
             key,
@@ -58,6 +60,29 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
             need_head_weights=need_head_weights,
         )
 
+    def absorb(self, frames: Tensor, incremental_state: dict) -> None:
+        """Takes the next frames of a source that arrives in pieces; unlike a linear state, what is kept grows.
+
+        Afterwards, :meth:`forward` is called with this state and without frames (S = 0).
+
+        Args:
+            frames: [S, B, kdim], keys and values.
+            incremental_state: fairseq's dictionary of decoding states.
+
+        Raises:
+            ValueError: the earlier frames were given to :meth:`forward`.
+        """
+        progress = self.get_incremental_state(incremental_state, "progress") or {"queries": 0, "source": None}
+        if progress["source"] is not None:
+            raise ValueError("this state has read a whole source: absorb its pieces from the start, or none")
+        buffer = dict(self._get_input_buffer(incremental_state))
+        for name, projection in (("prev_key", self.k_proj), ("prev_value", self.v_proj)):
+            new = projection(frames).unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
+            buffer[name] = torch.cat((buffer[name], new), dim=2) if name in buffer else new
+        self._set_input_buffer(incremental_state, {**buffer, "prev_key_padding_mask": None})
+        absorbed = progress.get("absorbed", 0) + len(frames)
+        self.set_incremental_state(incremental_state, "progress", {**progress, "absorbed": absorbed})
+
     def _progress(self, query, key, value, padding, incremental_state) -> Tuple[int, int]:
         """Queries answered before this step, and keys there are in all."""
         if incremental_state is None:
@@ -68,6 +93,10 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
             return answered, answered + key.shape[0]
         progress = self.get_incremental_state(incremental_state, "progress") or {"queries": 0, "source": None}
         source, answered = progress["source"], progress["queries"]
+        if "absorbed" in progress:
+            progress = {**progress, "queries": answered + query.shape[0]}
+            self.set_incremental_state(incremental_state, "progress", progress)
+            return answered, progress["absorbed"]
         length = key.shape[0]
         if source is None or source.key.shape[0] != length or not source.begins(key, value, padding, length):
             self._set_input_buffer(incremental_state, {})

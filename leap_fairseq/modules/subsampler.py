@@ -3,10 +3,13 @@
 Shape legend: B batch, T frames (T' = ceil(T / 4) after subsampling), M mel bins, C channels.
 """
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor, nn
+
+Carry = Tuple[Tensor, Tensor]
+"""The inputs of each convolution that its next outputs read, [B, 1 or C, frames, M]."""
 
 
 class ConvSubsampler(nn.Sequential):
@@ -23,11 +26,14 @@ class ConvSubsampler(nn.Sequential):
         Inaguma et al., ESPnet-ST, ACL 2020 (the shape of the network).
     """
 
+    time_padding = 1
+
     def __init__(self, channels: int):
+        padding = (self.time_padding, 1)
         super().__init__(
-            nn.Conv2d(1, channels, 3, stride=2, padding=1),
+            nn.Conv2d(1, channels, 3, stride=2, padding=padding),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=padding),
             nn.ReLU(),
         )
 
@@ -43,12 +49,49 @@ class ConvSubsampler(nn.Sequential):
         """
         x = _silence(features.unsqueeze(1), lengths)
         for layer in self:
-            x = layer(x)
             if isinstance(layer, nn.Conv2d):
+                x = layer(self._before(x))
                 lengths = (lengths + 1) // 2
             else:
-                x = _silence(x, lengths)
+                x = _silence(layer(x), lengths)
         return x.transpose(1, 2).flatten(2), lengths
+
+    def _before(self, x: Tensor) -> Tensor:
+        return x
+
+
+class CausalConvSubsampler(ConvSubsampler):
+    """The same two convolutions, padded on the left only: frame s reads the features up to 4 s, and no later one.
+
+    Its last inputs are all that a stream has to carry on.
+    """
+
+    time_padding = 0
+
+    def step(self, features: Tensor, carry: Optional[Carry] = None) -> Tuple[Tensor, Carry]:
+        """Subsamples the next features of a stream, however they are cut.
+
+        Args:
+            features: [B, T, M], T >= 0.
+            carry: of the features before, None at the start.
+
+        Returns:
+            The frames that became known, [B, T', C * M'], and the new carry.
+        """
+        x = features.unsqueeze(1)
+        inputs = []
+        for index, layer in enumerate(self):
+            if isinstance(layer, nn.Conv2d):
+                x = self._before(x) if carry is None else torch.cat((carry[index // 2], x), dim=2)
+                outputs = max(0, (x.shape[2] - 1) // 2)
+                inputs.append(x[:, :, 2 * outputs :])
+                x = layer(x) if outputs else x.new_zeros(*x.shape[:1], layer.out_channels, 0, (x.shape[3] + 1) // 2)
+            else:
+                x = layer(x)
+        return x.transpose(1, 2).flatten(2), tuple(inputs)
+
+    def _before(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (0, 0, 2, 0))
 
 
 def _silence(x: Tensor, lengths: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 Shape legend: B batch, T tokens, S source frames, C model dimension.
 """
 
-import math
 import re
 import zlib
 from typing import Any, Dict, List, Optional, Tuple
@@ -11,12 +10,12 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerDecoder
-from fairseq.modules import SinusoidalPositionalEmbedding
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
+from leap_fairseq.modules.positions import position_rows
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer
 
 
@@ -136,6 +135,22 @@ class LeapTransformerDecoder(TransformerDecoder):
         features, extra = self._features(tokens, None, incremental_state, None, None)
         return self.output_layer(features), extra
 
+    def absorb(self, frames: Tensor, incremental_state: Dict[str, Any]) -> None:
+        """Takes the next frames of a source that arrives in pieces, into the cross-attention of every layer.
+
+        The decoder is then called with this state and without an ``encoder_out``, and each token reads what has been
+        absorbed before it: no more than its schedule shows.
+
+        Args:
+            frames: [S, B, C], the frames behind those of the last call.
+            incremental_state: fairseq's dictionary of decoding states.
+
+        Raises:
+            ValueError: the earlier frames were given as ``encoder_out``.
+        """
+        for layer in self.layers:
+            layer.encoder_attn.absorb(frames, incremental_state)
+
     def detach_state(self, incremental_state: Dict[str, Any]) -> None:
         """Cuts the graph behind a state, so that the next block is not trained through the ones before it.
 
@@ -187,6 +202,9 @@ class LeapTransformerDecoder(TransformerDecoder):
         padding = tokens.eq(self.padding_idx)
         padding = padding if bool(padding.any()) else None
         source, source_padding = _source(encoder_out)
+        if source is None and self.cross_attention_spec is not None:
+            # What there is of a source was absorbed; fairseq's layer would leave its cross-attention out.
+            source = x.new_zeros(0, x.shape[1], self.layers[0].encoder_attn.kdim)
         attn, inner_states = None, [x]
         for index, layer in enumerate(self.layers):
             wanted = index == alignment_layer
@@ -258,25 +276,7 @@ class LeapTransformerDecoder(TransformerDecoder):
             return embed(tokens)
         real = tokens.ne(pad)
         numbers = torch.where(real, seen.unsqueeze(1) + real.cumsum(1) + pad, torch.full_like(tokens, pad))
-        if not isinstance(embed, SinusoidalPositionalEmbedding):
-            return torch.nn.functional.embedding(numbers, embed.weight, embed.padding_idx)
-        if int(numbers.max()) < embed.weights.shape[0]:
-            return embed.weights[numbers]
-        # Beyond the table it is computed, and not kept: a text without end must not fill the memory.
-        return _sinusoids(numbers, embed).to(embed.weights)
-
-
-def _sinusoids(numbers: Tensor, embed: SinusoidalPositionalEmbedding) -> Tensor:
-    """The rows of fairseq's table with these numbers, [B, T, C]; zero for padding.
-
-    Source:
-        Vaswani et al., Attention Is All You Need, 2017, section 3.5, in the layout of fairseq and tensor2tensor.
-    """
-    half = embed.embedding_dim // 2
-    steps = torch.arange(half, dtype=torch.float, device=numbers.device)
-    angles = numbers.float().unsqueeze(-1) * torch.exp(steps * -(math.log(10000) / (half - 1)))
-    rows = torch.nn.functional.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, embed.embedding_dim % 2))
-    return rows.masked_fill(numbers.eq(embed.padding_idx).unsqueeze(-1), 0)
+        return position_rows(embed, numbers)
 
 
 def _source(encoder_out: Optional[Dict[str, List[Tensor]]]) -> Tuple[Optional[Tensor], Optional[Tensor]]:

@@ -1,8 +1,11 @@
 """fairseq's transformer layers with a chosen attention in each block."""
 
+import copy
+import functools
 from typing import Optional
 
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase, TransformerEncoderLayerBase
+from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
 
@@ -30,6 +33,21 @@ class LeapEncoderLayer(TransformerEncoderLayerBase):
             q_noise=self.quant_noise,
             qn_block_size=self.quant_noise_block_size,
         )
+
+    def step(self, x: Tensor, incremental_state: dict) -> Tensor:
+        """The next frames of a stream.
+
+        Args:
+            x: [T, B, C], the frames behind those of the last call.
+            incremental_state: fairseq's dictionary of states, empty before the first frames.
+
+        Returns:
+            [T, B, C].
+        """
+        # fairseq's forward hands its attention a mask and no state: a view of this layer has one that brings its own.
+        view = copy.copy(self)
+        view.__dict__["self_attn"] = functools.partial(self.self_attn, incremental_state=incremental_state)
+        return view(x, None)
 
 
 class LeapDecoderLayer(TransformerDecoderLayerBase):

@@ -1,0 +1,172 @@
+"""The speech encoder: convolutions that subsample by 4, and transformer layers with a chosen attention.
+
+With full visibility a frame sees the whole utterance. With segment visibility it sees the segments up to its own and
+nothing of later ones: the same frames then come out of a stream, segment by segment, each computed once. All that a
+stream carries on is the last inputs of the convolutions and, for each layer, the state of its attention.
+
+Shape legend: B batch, T feature frames, S encoder frames (ceil(T / 4) of an utterance), M mel bins, C model dimension.
+"""
+
+import copy
+import functools
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from fairseq.models.speech_to_text.convtransformer import ConvTransformerEncoder
+from fairseq.models.transformer import TransformerConfig
+from torch import Tensor, nn
+
+from leap_fairseq.attention import full_visibility, segment_visibility
+from leap_fairseq.models.options import attention_spec
+from leap_fairseq.modules import CausalConvSubsampler, ConvSubsampler, LeapEncoderLayer, position_rows
+from leap_fairseq.modules.subsampler import Carry
+
+SUBSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class EncoderState:
+    """What a stream carries from one segment to the next. Immutable: a call returns a new one.
+
+    Attributes:
+        carry: of the convolutions.
+        waiting: [B, W, features], subsampled frames whose segment is not complete.
+        attention: the states of the layers, in fairseq's form.
+        frames: encoder frames that have been computed.
+    """
+
+    carry: Optional[Carry] = None
+    waiting: Optional[Tensor] = None
+    attention: Dict[str, Any] = field(default_factory=dict)
+    frames: int = 0
+
+
+class LeapConvTransformerEncoder(ConvTransformerEncoder):
+    """fairseq's convolutional transformer encoder, with a chosen attention and an utterance independent of its batch.
+
+    Args:
+        args: the model's options.
+
+    Raises:
+        ValueError: segment visibility without a segment of at least 1 frame.
+    """
+
+    def __init__(self, args):
+        # fairseq builds everything but the layers, which are ours.
+        without_layers = copy.copy(args)
+        without_layers.encoder_layers = 0
+        super().__init__(without_layers)
+        # fairseq makes a norm for the output of pre-norm layers and never applies it; its gradient would be missing.
+        self.layer_norm = None
+        self.segment = args.encoder_segment if args.encoder_visibility == "segment" else None
+        schedule, subsampler = full_visibility, ConvSubsampler
+        if args.encoder_visibility == "segment":
+            check_segment(args)
+            schedule, subsampler = functools.partial(segment_visibility, segment=self.segment), CausalConvSubsampler
+        self.conv = subsampler(args.conv_out_channels)
+        spec = attention_spec(args, args.encoder_self_attention, schedule, max_encoder_frames(args))
+        cfg = TransformerConfig.from_namespace(args)
+        self.transformer_layers = nn.ModuleList(LeapEncoderLayer(cfg, spec) for _ in range(args.encoder_layers))
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """Leaves the unused norm of a checkpoint of fairseq's own encoder out."""
+        for parameter in ("weight", "bias"):
+            state_dict.pop(f"{name}.layer_norm.{parameter}", None)
+        return super().upgrade_state_dict_named(state_dict, name)
+
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor) -> Dict[str, List[Tensor]]:
+        """Encodes utterances.
+
+        Args:
+            src_tokens: [B, T, M], features; anything may lie beyond the lengths.
+            src_lengths: int64 [B], frames of each utterance.
+
+        Returns:
+            fairseq's dictionary: "encoder_out" holds [S, B, C]; "encoder_padding_mask" bool [B, S], True = padding,
+            or nothing where there is none.
+        """
+        x, lengths = self.conv(src_tokens, src_lengths)
+        padding = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(1)
+        x = self._embed(x, self.embed_positions(padding))
+        mask = padding if bool(padding.any()) else None
+        for layer in self.transformer_layers:
+            x = layer(x, mask)
+        return {
+            "encoder_out": [x],
+            "encoder_padding_mask": [] if mask is None else [mask],
+            "encoder_embedding": [],
+            "encoder_states": [],
+            "src_tokens": [],
+            "src_lengths": [],
+        }
+
+    def encode_segment(
+        self, features: Tensor, state: Optional[EncoderState] = None, last: bool = False
+    ) -> Tuple[Tensor, EncoderState]:
+        """Encodes the next features of a stream, however they are cut: the frames of all calls are those of forward.
+
+        Args:
+            features: [B, T, M], T >= 0; B streams that have been going on equally long.
+            state: what the last call returned, None at the start.
+            last: the stream ends here, so that its last segment may be shorter.
+
+        Returns:
+            The frames whose segment is now complete, [S, B, C], and the state behind them.
+
+        Raises:
+            ValueError: an encoder with full visibility, whose frames are never final.
+        """
+        if self.segment is None:
+            raise ValueError(
+                "this encoder sees whole utterances, so that no frame is final before the end: train with "
+                "--encoder-visibility segment"
+            )
+        state = state or EncoderState()
+        x, carry = self.conv.step(features, state.carry)
+        if state.waiting is not None:
+            x = torch.cat((state.waiting, x), dim=1)
+        count = x.shape[1] if last else x.shape[1] - x.shape[1] % self.segment
+        waiting, x = x[:, count:], x[:, :count]
+        if not count:
+            empty = features.new_zeros(0, features.shape[0], self.out.out_features)
+            return empty, EncoderState(carry, waiting, state.attention, state.frames)
+        numbers = torch.arange(count, device=x.device) + (state.frames + 1 + self.padding_idx)
+        x = self._embed(x, position_rows(self.embed_positions, numbers.expand(x.shape[0], -1)))
+        # fairseq's softmax attention writes into the dictionaries it is given.
+        attention = {key: dict(held) if isinstance(held, dict) else held for key, held in state.attention.items()}
+        for layer in self.transformer_layers:
+            x = layer.step(x, attention)
+        return x, EncoderState(carry, waiting, attention, state.frames + count)
+
+    def _embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Subsampled frames [B, S, features] as input of the layers, [S, B, C]."""
+        x = self.embed_scale * self.out(x) + positions
+        return nn.functional.dropout(x, p=self.dropout, training=self.training).transpose(0, 1)
+
+
+def max_encoder_frames(args) -> int:
+    """The longest utterance in encoder frames, from ``--max-source-positions``."""
+    return -(-args.max_source_positions // SUBSAMPLING)
+
+
+def check_segment(args) -> None:
+    """Refuses segments that the model's options do not allow.
+
+    Args:
+        args: the model's options.
+
+    Raises:
+        ValueError: no segment, one below 1 frame, or one that does not divide the pre-decision of wait-k.
+    """
+    segment, ratio = args.encoder_segment, getattr(args, "fixed_pre_decision_ratio", None)
+    if segment is None or segment < 1:
+        raise ValueError(
+            f"--encoder-visibility segment needs --encoder-segment of at least 1 encoder frame, not {segment}: give "
+            "the --fixed-pre-decision-ratio of the translator"
+        )
+    if ratio is not None and ratio % segment:
+        raise ValueError(
+            f"--encoder-segment {segment} does not divide --fixed-pre-decision-ratio {ratio}: a pre-decision must be "
+            "whole segments, or its last frames would not be final"
+        )
