@@ -14,13 +14,18 @@ from typing import Optional, Union
 
 import _checkout  # noqa: F401
 from _command import command_parser, run_command
+from joined_segments import join_segments
 from prepared_data import Options, add_options, prepare
 
 from leap_fairseq.speech.mustc import pair_folder, read_corpus
 
 
 def prep_mustc(
-    root: Union[str, Path], tgt_lang: str = "de", out: Optional[Union[str, Path]] = None, **options: Union[int, str]
+    root: Union[str, Path],
+    tgt_lang: str = "de",
+    out: Optional[Union[str, Path]] = None,
+    join: Optional[int] = None,
+    **options: Union[int, str],
 ) -> Path:
     """Prepares one language pair.
 
@@ -28,6 +33,7 @@ def prep_mustc(
         root: Folder that holds `en-de/data/SPLIT`, or `en-de` itself; train and dev must be there.
         tgt_lang: Language of the translations, for example de.
         out: Folder for the data; None is `root/en-de`.
+        join: Train also on stretches of up to so many sentences, with their pauses; see `joined_segments`.
         **options: Those of `prepared_data.Options`.
 
     Returns:
@@ -39,6 +45,8 @@ def prep_mustc(
     chosen = Options(**options)
     chosen.check()
     corpus = read_corpus(root, tgt_lang)
+    if join is not None:
+        corpus["train"] = corpus["train"] + join_segments(corpus["train"], join)
     return prepare(pair_folder(root, tgt_lang) if out is None else out, "prep_mustc", corpus, chosen)
 
 
@@ -48,6 +56,10 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("root", metavar="ROOT", help=text)
     parser.add_argument("--tgt-lang", default="de", help="language of the translations")
     parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help="data folder (default: ROOT/en-TGT)")
+    text = "train also on stretches of 1 to N consecutive sentences with their pauses, for speech without end"
+    parser.add_argument(
+        "--join-segments", type=int, dest="join", metavar="N", default=argparse.SUPPRESS, help=text + " (for example 4)"
+    )
     add_options(parser)
     return parser.parse_args()
 

@@ -18,7 +18,14 @@ from clip_features import CMVN, ZIP, extract_features
 from recipe_stages import LAST, RecipeStages, add_stages, check_stages
 
 from leap_fairseq.files import digest
-from leap_fairseq.speech import DataError, ManifestRow, train_vocabulary, write_data_config, write_manifest
+from leap_fairseq.speech import (
+    NEXT_SENTENCE,
+    DataError,
+    ManifestRow,
+    train_vocabulary,
+    write_data_config,
+    write_manifest,
+)
 from leap_fairseq.speech.corpus import Corpus, Segment
 from leap_fairseq.speech.data_config import SPECAUGMENT_POLICIES
 from leap_fairseq.speech.vocabulary import VOCAB_TYPES, vocabulary_name
@@ -180,7 +187,10 @@ def _write_vocabulary(stages: RecipeStages, texts: List[str], task: str, options
     size, kind = options.vocab_size, options.vocab_type
     name = vocabulary_name(kind, size, task)
     facts = {"size": size, "type": kind, "texts": digest(texts)}
-    make = functools.partial(train_vocabulary, texts, stages.folder / name, size, kind)
+    # The sentences of joined segments are there alone as well.
+    single = [text for text in texts if NEXT_SENTENCE not in text]
+    symbols = [NEXT_SENTENCE] if len(single) < len(texts) else []
+    make = functools.partial(train_vocabulary, single, stages.folder / name, size, kind, symbols)
     stages.run(f"vocabulary_{task}", facts, [f"{name}.model", f"{name}.txt"], make)
 
 

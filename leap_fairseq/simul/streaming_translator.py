@@ -2,10 +2,13 @@
 
 The policy is that of training: target i is written from the first ``(i + k) * r`` encoder frames, or from all of them
 once the source has ended. A frame stands for 40 ms of audio, and the encoder sees exactly the features of that audio,
-so that words do not depend on how the stream was cut. The encoder runs anew on the whole prefix at each step, as in
-the paper; the decoder keeps a state.
+so that words do not depend on how the stream was cut. With ``--encoder-visibility full`` the encoder runs anew on the
+whole prefix at each step, as in the paper; with ``segment`` each frame is computed once. The decoder keeps a state.
 
-Shape legend: N samples, T feature frames, S encoder frames.
+In long form the stream is speech without a known segmentation: when the decoder ends a sentence, the next one begins
+where the speech of the last one ended, with an empty state, so that memory and time stay constant.
+
+Shape legend: N samples, T feature frames.
 """
 
 import logging
@@ -16,19 +19,16 @@ from typing import List, Optional
 import numpy as np
 import torch
 
-from leap_fairseq.attention import waitk_requirement
 from leap_fairseq.simul.detokenizer import StreamingDetokenizer
-from leap_fairseq.speech import SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResampler
+from leap_fairseq.simul.sentence import Sentence
+from leap_fairseq.speech import NEXT_SENTENCE, SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResampler
 
 logger = logging.getLogger(__name__)
 
-FEATURES_PER_FRAME = 4
 FRAME_MS = 40
 """Speech that an encoder frame stands for."""
 
 SAMPLES_PER_FRAME = SAMPLE_RATE * FRAME_MS // 1000
-# The window of 25 ms reaches 15 ms beyond its shift of 10 ms, so the last two features of a prefix are not there yet.
-FEATURES_MISSING = 2
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,12 @@ class Word:
     Attributes:
         text: what was written.
         delay: audio that had been received when the word was written, in ms.
+        sentence: number of its sentence from 0, in long form.
     """
 
     text: str
     delay: float
+    sentence: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Step:
 
     Attributes:
         token: its index in the dictionary.
-        frames: encoder frames that had been read.
+        frames: encoder frames of its sentence that had been read.
         delay: audio that had been received, in ms.
     """
 
@@ -60,7 +62,7 @@ class Step:
 
 
 class StreamingTranslator:
-    """Translates one utterance at a time while it is being spoken.
+    """Translates an utterance, or in long form a speech of any length, while it is being spoken.
 
     Args:
         model: a ``leap_convtransformer_simul_trans``, in evaluation mode.
@@ -68,13 +70,16 @@ class StreamingTranslator:
         detokenizer: turns its symbols into words.
         cmvn: global normalisation of the features, or None.
         lagging: k of wait-k (default: the highest of the checkpoint).
-        max_len_a, max_len_b: a hypothesis has at most ``a * T + b`` tokens.
+        max_len_a, max_len_b: a hypothesis has at most ``a * T + b`` tokens; in long form, each sentence.
+        long_form: the stream holds any number of sentences.
 
     Attributes:
-        steps: the tokens written so far; kept for inspection.
+        steps: the tokens of the sentence so far; kept for inspection.
+        sentences: how many have been ended.
+        decoder_steps: tokens computed since the last reset.
 
     Raises:
-        ValueError: lagging is below 1, or the model has no wait-k schedule.
+        ValueError: lagging is below 1, the model has no wait-k schedule, or it was not trained for the long form.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class StreamingTranslator:
         lagging: Optional[int] = None,
         max_len_a: float = 0.0,
         max_len_b: int = 200,
+        long_form: bool = False,
     ):
         schedule = getattr(model.decoder, "waitk", None)
         if schedule is None:
@@ -95,7 +101,11 @@ class StreamingTranslator:
         schedule.set(schedule.high if lagging is None else lagging)
         self.model, self.dictionary, self.detokenizer, self.cmvn = model, dictionary, detokenizer, cmvn
         self.lagging, self.ratio = schedule.lagging, schedule.ratio
-        self.max_len_a, self.max_len_b = max_len_a, max_len_b
+        self.max_len_a, self.max_len_b, self.long_form = max_len_a, max_len_b, long_form
+        self._stops = [dictionary.eos()]
+        if long_form:
+            check_long_form(model, dictionary)
+            self._stops.append(dictionary.index(NEXT_SENTENCE))
         self.reset()
 
     @classmethod
@@ -111,7 +121,7 @@ class StreamingTranslator:
 
         Args:
             folder: of the model.
-            options: as for the constructor: lagging, max_len_a, max_len_b; and unit: word, char or spm.
+            options: as for the constructor: lagging, max_len_a, max_len_b, long_form; and unit: word, char or spm.
 
         Raises:
             FileNotFoundError: it is not such a folder.
@@ -153,19 +163,22 @@ class StreamingTranslator:
         """Whether the translation is complete: no push will bring another word."""
         return self._finished
 
+    @property
+    def encoder_frames(self) -> int:
+        """Encoder frames computed since the last reset, repeats included."""
+        return self._frames_before + self._sentence.source.computed
+
     def reset(self) -> None:
         """Forgets the utterance."""
         self.detokenizer.flush()
         self.steps: List[Step] = []
+        self.sentences = self.decoder_steps = self._frames_before = 0
         self._resampler: Optional[OnlineResampler] = None
         self._fbank = OnlineFbank(SAMPLE_RATE)
-        self._features: List[np.ndarray] = []
         self._received_ms = 0.0
         self._samples = 0
         self._source_ended = self._finished = False
-        self._tokens = [self.dictionary.eos()]
-        self._incremental_state: dict = {}
-        self._encoded, self._encoder_out = 0, None
+        self._sentence = self._begin(0)
 
     def push(self, samples, sample_rate: int = SAMPLE_RATE) -> List[Word]:
         """Takes the next samples.
@@ -206,75 +219,91 @@ class StreamingTranslator:
                 self._listen(self._resampler.push(np.zeros(0, np.float32), last=True))
         words = self._write()
         self._finished = True
+        logger.info(
+            "%.2f s of speech: %d encoder frames computed, %d decoder steps, %d sentences ended",
+            *(self._received_ms / 1000, self.encoder_frames, self.decoder_steps, self.sentences),
+        )
         return words
+
+    def _begin(self, first_frame: int) -> Sentence:
+        return Sentence(self.model, self.dictionary, first_frame, self._stops, keep=self.long_form)
 
     def _listen(self, samples: np.ndarray) -> None:
         self._samples += samples.shape[0]
-        frames = self._fbank.push(samples)
-        if frames.shape[0]:
-            self._features.append(frames if self.cmvn is None else self.cmvn(frames))
+        features = self._fbank.push(samples)
+        if not self._finished:
+            self._sentence.source.push(features if self.cmvn is None else self.cmvn(features))
 
     def _write(self) -> List[Word]:
         """Writes all tokens that the policy allows by now."""
-        words: List[str] = []
+        words: List[Word] = []
         while not self._finished and self._ready():
-            token = self._next_token()
-            if token == self.dictionary.eos():
-                self._finished = True
-                words += self.detokenizer.flush()
-            elif token not in (self.dictionary.bos(), self.dictionary.pad()):
-                words += self.detokenizer.push(self.dictionary[token])
-        return [Word(text, self._received_ms) for text in words]
+            sentence = self._sentence
+            everything = not self._heard(sentence.required_frames)
+            token = sentence.write(None if everything else sentence.required_frames, self._max_len())
+            self.decoder_steps += 1
+            self.steps.append(Step(token, sentence.source.frames, self._received_ms))
+            texts = self.detokenizer.flush() if sentence.ended else self._detokenize(token)
+            words += [Word(text, self._received_ms, self.sentences) for text in texts]
+            if sentence.ended:
+                self._end_sentence(everything and token == self.dictionary.eos())
+        return words
+
+    def _detokenize(self, token: int) -> List[str]:
+        piece = self.dictionary[token]
+        silent = token in (self.dictionary.bos(), self.dictionary.pad()) or piece == NEXT_SENTENCE
+        return [] if silent else self.detokenizer.push(piece)
+
+    def _end_sentence(self, of_all: bool) -> None:
+        """Goes on to the next sentence, if there can be one.
+
+        Args:
+            of_all: the source had ended and all of it was seen, so that nothing is left to translate.
+        """
+        self.sentences += 1
+        if not self.long_form or of_all:
+            self._finished = True
+            return
+        last = self._sentence
+        length = last.end_of_speech()
+        self._frames_before += last.source.computed
+        self._sentence, self.steps = self._begin(last.first_frame + length), []
+        self._sentence.source.push(last.source.from_frame(length))
+        # Less than one pre-decision behind the last sentence is no further one.
+        self._finished = self._source_ended and not self._heard(self.ratio)
+        logger.debug("sentence %d ends at %.2f s", self.sentences, self._sentence.first_frame * FRAME_MS / 1000)
+
+    def _heard(self, frames: int) -> bool:
+        """Whether so many frames of the sentence have been heard."""
+        return (self._sentence.first_frame + frames) * SAMPLES_PER_FRAME <= self._samples
 
     def _ready(self) -> bool:
         if self._source_ended:
             # Audio shorter than one window has no features and no translation.
-            return bool(self._features)
-        return self._required_frames() * SAMPLES_PER_FRAME <= self._samples
-
-    def _required_frames(self) -> int:
-        return waitk_requirement(len(self._tokens) - 1, self.lagging, self.ratio)
-
-    @torch.no_grad()
-    def _next_token(self) -> int:
-        """Encodes what has been read and decodes one token greedily, as fairseq's generator would with beam 1."""
-        self._encode()
-        tokens = torch.tensor([self._tokens], device=self._device)
-        out = self.model.decoder(tokens, encoder_out=self._encoder_out, incremental_state=self._incremental_state)
-        scores = out[0][0, -1].float()
-        eos, written = self.dictionary.eos(), len(self._tokens) - 1
-        scores[self.dictionary.pad()] = -torch.inf
-        if written == 0:
-            scores[eos] = -torch.inf
-        token = int(scores.argmax())
-        if written >= self._max_len() and token != eos:
-            logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", written)
-            token = eos
-        self._tokens.append(token)
-        frames = self._encoder_out["encoder_out"][0].shape[0]
-        self.steps.append(Step(token, frames, self._received_ms))
-        return token
-
-    def _encode(self) -> None:
-        """Encodes the features of the audio that the next token waits for: all of them if it lies beyond the end."""
-        available = sum(len(frames) for frames in self._features)
-        needed = self._required_frames()
-        if needed * SAMPLES_PER_FRAME <= self._samples:
-            available = needed * FEATURES_PER_FRAME - FEATURES_MISSING
-        if available == self._encoded:
-            return
-        features = np.concatenate(self._features)[:available]
-        parameter = next(self.model.parameters())
-        source = torch.from_numpy(features).to(parameter)[None]
-        lengths = torch.tensor([available], device=parameter.device)
-        self._encoder_out = self.model.encoder(src_tokens=source, src_lengths=lengths)
-        self._encoded = available
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
+            return self._sentence.source.heard > 0
+        return self._heard(self._sentence.required_frames)
 
     def _max_len(self) -> int:
-        features = sum(len(frames) for frames in self._features)
-        limit = int(self.max_len_a * features + self.max_len_b)
+        limit = int(self.max_len_a * self._sentence.source.heard + self.max_len_b)
         return min(limit, self.model.max_decoder_positions() - 1)
+
+
+def check_long_form(model, dictionary) -> None:
+    """Refuses a model that cannot translate a stream without end.
+
+    Args:
+        model: a wait-k translator.
+        dictionary: of the target.
+
+    Raises:
+        ValueError: its encoder sees whole utterances, or it never saw the end of a sentence within a stretch of speech.
+    """
+    if model.encoder.segment is None:
+        raise ValueError(
+            "the long form needs an encoder whose frames are final: train with --encoder-visibility segment"
+        )
+    if NEXT_SENTENCE not in dictionary:
+        raise ValueError(
+            f"the dictionary has no {NEXT_SENTENCE}: the model was trained on single sentences and cannot tell where "
+            "one ends; prepare the data with --join-segments 4 and train on that"
+        )

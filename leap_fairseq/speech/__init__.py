@@ -18,9 +18,10 @@ from leap_fairseq.speech.audio import (
 from leap_fairseq.speech.data_config import write_data_config
 from leap_fairseq.speech.dataset import FeatureZip, ManifestRow, write_manifest
 from leap_fairseq.speech.features import NUM_MEL_BINS, CmvnAccumulator, GlobalCmvn, OnlineFbank, fbank
-from leap_fairseq.speech.vocabulary import train_vocabulary
+from leap_fairseq.speech.vocabulary import NEXT_SENTENCE, train_vocabulary
 
 __all__ = [
+    "NEXT_SENTENCE",
     "NUM_MEL_BINS",
     "SAMPLE_RATE",
     "AudioError",

@@ -7,13 +7,16 @@ dictionary. Threads and order are fixed: the same texts give the same model, byt
 import io
 import logging
 from pathlib import Path
-from typing import Iterable, Union
+from typing import Iterable, Sequence, Union
 
 import sentencepiece
 
 from leap_fairseq.files import DataError, whole_file
 
 logger = logging.getLogger(__name__)
+
+NEXT_SENTENCE = "<next>"
+"""The token between two sentences of one stretch of speech: the one before it is over, and another follows."""
 
 VOCAB_TYPES = ("unigram", "char")
 NUM_SPECIAL = 4
@@ -27,7 +30,11 @@ def vocabulary_name(vocab_type: str, vocab_size: int, task: str) -> str:
 
 
 def train_vocabulary(
-    texts: Iterable[str], prefix: Union[str, Path], vocab_size: int, vocab_type: str = "unigram"
+    texts: Iterable[str],
+    prefix: Union[str, Path],
+    vocab_size: int,
+    vocab_type: str = "unigram",
+    symbols: Sequence[str] = (),
 ) -> int:
     """Trains a SentencePiece model and writes PREFIX.model and PREFIX.txt (fairseq's dictionary).
 
@@ -38,6 +45,7 @@ def train_vocabulary(
         prefix: Path without ending.
         vocab_size: Number of pieces, the four special ones included.
         vocab_type: unigram or char.
+        symbols: Pieces that are there whatever the texts, such as `NEXT_SENTENCE`; a text is cut around them.
 
     Returns:
         The number of pieces of the model, the special ones included.
@@ -51,7 +59,7 @@ def train_vocabulary(
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise DataError("cannot train a vocabulary from no text: check the train split's text files")
-    model = _train(texts, vocab_size, vocab_type)
+    model = _train(texts, vocab_size, vocab_type, symbols)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     size = processor.get_piece_size()
     # A character vocabulary has its natural size; there the number is only an upper limit.
@@ -65,7 +73,7 @@ def train_vocabulary(
     return size
 
 
-def _train(texts: Iterable[str], vocab_size: int, vocab_type: str) -> bytes:
+def _train(texts: Iterable[str], vocab_size: int, vocab_type: str, symbols: Sequence[str]) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -81,6 +89,7 @@ def _train(texts: Iterable[str], vocab_size: int, vocab_type: str) -> bytes:
             pad_id=1,
             eos_id=2,
             unk_id=3,
+            user_defined_symbols=list(symbols),
             minloglevel=2,
         )
     except RuntimeError as error:

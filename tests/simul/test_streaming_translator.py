@@ -7,18 +7,11 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
-from tiny_models import make_speech_model, spread_proportions
+from random_translator import RATE, TEXTS, noise, translate, translator
+from tiny_models import make_speech_model
 
 from leap_fairseq.simul import StreamingDetokenizer, StreamingTranslator
-from leap_fairseq.speech import GlobalCmvn, fbank, train_vocabulary
-
-RATE = 16000
-TEXTS = [
-    "Ich möchte am Montag nach Köln fahren.",
-    "Der Zug fährt um fünf Uhr ab.",
-    "Wir müssen heute ein Zimmer buchen.",
-    "Können Sie mir bitte sagen, wann der Bus kommt?",
-] * 5
+from leap_fairseq.speech import fbank, train_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -28,43 +21,14 @@ def vocabulary(tmp_path_factory):
     return Dictionary.load(f"{prefix}.txt"), f"{prefix}.model"
 
 
-def translator(vocabulary, lagging=3, ratio=7, max_len_b=30, seed=0, endless=False, **options):
-    """A translator with random weights; an endless one never writes </s> before its maximum length."""
-    dictionary, model_file = vocabulary
-    model = spread_proportions(
-        make_speech_model(
-            dictionary=dictionary, seed=seed, waitk_lagging=str(lagging), fixed_pre_decision_ratio=ratio, dropout=0.0
-        )
-    )
-    if endless:
-        model.decoder.output_projection.weight.data[dictionary.eos()] = 0
-    cmvn = GlobalCmvn(np.full(80, 10.0, np.float32), np.full(80, 3.0, np.float32))
-    return StreamingTranslator(
-        model, dictionary, StreamingDetokenizer(model_file), cmvn, max_len_b=max_len_b, **options
-    )
+VISIBILITIES = pytest.mark.parametrize("visibility", ["full", "segment"])
 
 
-def noise(ms, seed=0, rate=RATE):
-    """Noise whose loudness changes, so that different moments sound different."""
-    generator = np.random.default_rng(seed)
-    samples = generator.standard_normal(ms * rate // 1000) * 0.1
-    return (samples * (1.2 + np.sin(np.arange(samples.size) / rate * 5))).astype(np.float32)
-
-
-def translate(stream, samples, segment_ms=None, rate=RATE):
-    """All words, in the segments of a recording."""
-    stream.reset()
-    size = len(samples) if segment_ms is None else segment_ms * rate // 1000
-    words = []
-    for first in range(0, len(samples), max(size, 1)):
-        words += stream.push(samples[first : first + size], rate)
-    return words + stream.finish()
-
-
+@VISIBILITIES
 @pytest.mark.parametrize("ratio", [2, 7, 9])
 @pytest.mark.parametrize("lagging", [1, 3])
-def test_frames_read_are_those_of_training(vocabulary, ratio, lagging):
-    stream = translator(vocabulary, lagging, ratio, endless=True)
+def test_frames_read_are_those_of_training(vocabulary, ratio, lagging, visibility):
+    stream = translator(vocabulary, lagging, ratio, endless=True, visibility=visibility)
     samples = noise(2500)
     translate(stream, samples, 40)
     features = fbank(samples)
@@ -76,9 +40,10 @@ def test_frames_read_are_those_of_training(vocabulary, ratio, lagging):
         assert step.delay == min(2500, (i + lagging) * ratio * 40)
 
 
+@VISIBILITIES
 @pytest.mark.parametrize("lagging", [1, 3])
-def test_words_do_not_depend_on_the_segments(vocabulary, lagging):
-    stream = translator(vocabulary, lagging, endless=True)
+def test_words_do_not_depend_on_the_segments(vocabulary, lagging, visibility):
+    stream = translator(vocabulary, lagging, endless=True, visibility=visibility)
     samples = noise(3210)
     expected = translate(stream, samples, 280)
     tokens = [step.token for step in stream.steps]
@@ -96,13 +61,15 @@ def test_features_are_those_of_training(vocabulary):
     samples = noise(1234)
     for segment in (10, 25, 33, 40, 280, 333, None):
         translate(stream, samples, segment)
-        assert np.array_equal(np.concatenate(stream._features), stream.cmvn(fbank(samples))), segment
+        heard = np.concatenate(stream._sentence.source._features)
+        assert np.array_equal(heard, stream.cmvn(fbank(samples))), segment
 
 
-def test_waiting_for_everything_equals_offline_greedy(vocabulary):
+@VISIBILITIES
+def test_waiting_for_everything_equals_offline_greedy(vocabulary, visibility):
     dictionary = vocabulary[0]
     for seed in range(4):
-        stream = translator(vocabulary, lagging=100, seed=seed)
+        stream = translator(vocabulary, lagging=100, seed=seed, visibility=visibility)
         samples = noise(1500, seed)
         translate(stream, samples, 280)
         assert {step.delay for step in stream.steps} == {1500.0}
@@ -116,8 +83,9 @@ def test_waiting_for_everything_equals_offline_greedy(vocabulary):
 @pytest.mark.parametrize("lagging", [3, 100])
 @pytest.mark.parametrize("ms", [0, 10, 24, 30, 200, 1000])
 @pytest.mark.parametrize("silent", [True, False])
-def test_short_audio_and_silence_finish(vocabulary, lagging, ms, silent):
-    stream = translator(vocabulary, lagging)
+@VISIBILITIES
+def test_short_audio_and_silence_finish(vocabulary, lagging, ms, silent, visibility):
+    stream = translator(vocabulary, lagging, visibility=visibility)
     samples = np.zeros(ms * 16, np.float32) if silent else noise(ms)
     words = translate(stream, samples, 280)
     assert stream.finished
@@ -179,6 +147,39 @@ def test_maximum_length_warns(vocabulary, caplog):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_streams(vocabulary, dtype):
-    stream = translator(vocabulary).to("cpu", dtype)
+@VISIBILITIES
+def test_half_precision_streams(vocabulary, dtype, visibility):
+    stream = translator(vocabulary, visibility=visibility).to("cpu", dtype)
     assert translate(stream, noise(1500), 280) and stream.finished
+
+
+def test_each_frame_is_encoded_once(vocabulary, caplog):
+    """The counter; the control is the encoder that starts anew, (n + 1) / 2 times a frame for n pre-decisions."""
+    samples, ratio = noise(8400), 7
+    counts = {}
+    for visibility in ("full", "segment"):
+        stream = translator(vocabulary, 1, ratio, endless=True, visibility=visibility)
+        with caplog.at_level(logging.INFO):
+            translate(stream, samples, 280)
+        counts[visibility] = stream.encoder_frames
+        assert stream.decoder_steps == len(stream.steps) == 31
+    frames = 8400 // 40
+    assert counts == {"segment": frames, "full": sum(ratio * (i + 1) for i in range(frames // ratio))}
+    assert counts["full"] / frames == (frames / ratio + 1) / 2
+    assert "8.40 s of speech: 210 encoder frames computed, 31 decoder steps, 1 sentences ended" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu", "softmax"])
+def test_every_attention_streams_what_offline_decoding_sees(vocabulary, kind):
+    blocks = ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention")
+    changes = dict.fromkeys(blocks, kind)
+    stream = translator(vocabulary, 2, 5, visibility="segment", changes=changes, endless=True, max_len_b=20)
+    samples = noise(3000)
+    translate(stream, samples, 160)
+    features = torch.from_numpy(stream.cmvn(fbank(samples)))[None]
+    tokens = torch.tensor([[2, *(step.token for step in stream.steps[:-1])]])
+    with torch.no_grad():
+        logits = stream.model(features, torch.tensor([features.shape[1]]), tokens)[0][0]
+    logits[:, stream.dictionary.pad()] = -torch.inf
+    logits[0, stream.dictionary.eos()] = -torch.inf
+    assert logits.argmax(-1)[:20].tolist() == [step.token for step in stream.steps[:20]]
