@@ -4,6 +4,7 @@
     arecord -t raw -f S16_LE -r 16000 | python -m leap_fairseq.translate - --model my_translator
 
 Each word is a line, written as soon as it is known: the time of speech that had been heard, in seconds, and the word.
+With --long-form a sentence is a line: the time of its first word, and its words as they become known.
 The model is a folder of scripts/simulst/export.py, or a checkpoint with --data.
 """
 
@@ -30,6 +31,8 @@ def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
     parser.add_argument("--waitk-lagging", type=int, metavar="K", help="k of wait-k (default: the highest of training)")
     parser.add_argument("--unit", choices=UNITS, default="word", help="char for zh, ja (default: word)")
+    text = "the speech holds any number of sentences: end one and begin the next"
+    parser.add_argument("--long-form", action="store_true", help=text)
     parser.add_argument("--segment-ms", type=int, default=160, metavar="MS", help="length of a segment (default: 160)")
     parser.add_argument("--rate", type=int, default=SAMPLE_RATE, metavar="HZ", help="of the PCM (default: 16000)")
     parser.add_argument("--channels", type=int, default=1, metavar="N", help="of the PCM (default: 1)")
@@ -45,16 +48,45 @@ def load(options: argparse.Namespace) -> StreamingTranslator:
         FileNotFoundError, ValueError: see :func:`leap_fairseq.simul.checkpoint.load_translator`.
     """
     translator = StreamingTranslator.from_path(
-        *(options.model, options.data, options.config_yaml), lagging=options.waitk_lagging, unit=options.unit
+        *(options.model, options.data, options.config_yaml),
+        lagging=options.waitk_lagging,
+        unit=options.unit,
+        long_form=options.long_form,
     )
     return translator.to(options.device, DTYPES[options.dtype])
 
 
-def write(words: Iterable[Word]) -> None:
-    """Writes words at once, also into a pipe."""
-    for word in words:
-        sys.stdout.write(f"{word.delay / 1000:8.2f}  {word.text}\n")
-    sys.stdout.flush()
+class Lines:
+    """Writes words at once, also into a pipe.
+
+    Args:
+        by_sentence: a line is a sentence, not a word.
+        separator: between the words of a line.
+    """
+
+    def __init__(self, by_sentence: bool, separator: str = " "):
+        self.by_sentence, self.separator = by_sentence, separator
+        self._open: Optional[int] = None
+
+    def write(self, words: Iterable[Word]) -> None:
+        """Writes on."""
+        for word in words:
+            if self.by_sentence and word.sentence == self._open:
+                sys.stdout.write(f"{self.separator}{word.text}")
+                continue
+            self.end()
+            sys.stdout.write(f"{word.delay / 1000:8.2f}  {word.text}")
+            self._open = word.sentence
+            if not self.by_sentence:
+                self.end()
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Ends the open line, if there is one."""
+        if self._open is not None:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        self._open = None
 
 
 def main() -> int:
@@ -67,9 +99,11 @@ def main() -> int:
             speech = stream_pcm(sys.stdin.buffer, options.segment_ms, options.rate, options.channels)
         else:
             speech = stream_file(options.file, options.segment_ms)
+        lines = Lines(options.long_form, separator="" if options.unit == "char" else " ")
         for samples, rate in speech:
-            write(translator.push(samples, rate))
-        write(translator.finish())
+            lines.write(translator.push(samples, rate))
+        lines.write(translator.finish())
+        lines.end()
     except (OSError, ValueError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -45,6 +45,7 @@ class WaitkAgent(SpeechToTextAgent):
             lagging=args.test_waitk_lagging,
             max_len_a=args.max_len_a,
             max_len_b=args.max_len_b,
+            long_form=args.long_form,
         )
         super().__init__(args)
 
@@ -69,7 +70,9 @@ class WaitkAgent(SpeechToTextAgent):
         )
         parser.add_argument("--beam", type=only_one, default=1, help="1: what has been written stays")
         parser.add_argument("--max-len-a", type=float, default=0.0, help="at most a * features + b tokens")
-        parser.add_argument("--max-len-b", type=int, default=200, help="at most a * features + b tokens")
+        parser.add_argument("--max-len-b", type=int, default=200, help="at most a * features + b tokens a sentence")
+        text = "a recording holds any number of sentences: end one and begin the next"
+        parser.add_argument("--long-form", action="store_true", help=text)
         # SimulEval reads its own --dtype before it knows of agents, with fp16 and fp32 as the only choices.
         parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
 

@@ -66,9 +66,9 @@ def collect_proportions(
 ) -> SentenceProportions:
     """Translates a recording and collects the proportions that were used.
 
-    A frame is encoded anew at each step, and only its last encoding is kept. A query is answered once, with the
+    Where a frame is encoded anew at each step, only its last encoding is kept. A query is answered once, with the
     encoding of its time: in the upper layers, its proportion is not that of the whole sentence given at once, unless
-    all of it had been read before the first token.
+    all of it had been read before the first token. With ``--encoder-visibility segment`` there is one encoding.
 
     Args:
         translator: in evaluation mode; it is reset, and its numbers stay as they are.
@@ -94,16 +94,24 @@ def collect_proportions(
             f"the attentions of this model are {', '.join(sorted(set(kinds)))}, which have no proportions: take a "
             "model with --decoder-cross-attention leap (learned proportions) or cosformer (static ones)"
         )
-    with _noted(groups[0], last=1) as heard, _noted(groups[1] + groups[2]) as written, _outputs(encoder, 1) as encoded:
+    once = encoder.segment is not None
+    with ExitStack() as stack:
+        heard = stack.enter_context(_noted(groups[0], last=None if once else 1))
+        written = stack.enter_context(_noted(groups[1] + groups[2]))
+        encoded = stack.enter_context(_outputs(encoder, 1))
         length = _translate(translator, speech)
     if not translator.steps:
         raise ValueError(f"the recording of {length:.0f} ms is too short: nothing was written; take a longer one")
-    with _noted(groups[2], last=1) as seen:
-        _force(translator, encoded[-1])
-    frames, tokens = encoded[-1]["encoder_out"][0].shape[0], len(translator.steps)
-    layers = len(groups[1])
-    # The frames of a cross-attention are those of the last encoding; its queries are those of each step.
-    cross = [_Notes(notes.query, last.key) for notes, last in zip(written[layers:], seen)]
+    tokens, layers = len(translator.steps), len(groups[1])
+    cross = written[layers:]
+    if once:
+        frames = translator.encoder_frames
+    else:
+        frames = encoded[-1]["encoder_out"][0].shape[0]
+        with _noted(groups[2], last=1) as seen:
+            _force(translator, encoded[-1])
+        # The frames of a cross-attention are those of the last encoding; its queries are those of each step.
+        cross = [_Notes(notes.query, last.key) for notes, last in zip(cross, seen)]
     return SentenceProportions(
         encoder=_all(groups[0], heard, frames, frames),
         decoder=_all(groups[1], written[:layers], tokens, tokens),

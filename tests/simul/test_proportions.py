@@ -15,7 +15,7 @@ from tiny_models import SMALL_SPEECH, make_speech_model, spread_proportions
 from leap_fairseq.modules import MultiheadLinearAttention
 from leap_fairseq.simul import StreamingDetokenizer, StreamingTranslator
 from leap_fairseq.simul.proportions import collect_proportions
-from leap_fairseq.speech import GlobalCmvn, train_vocabulary, write_data_config
+from leap_fairseq.speech import GlobalCmvn, fbank, train_vocabulary, write_data_config
 
 RATE = 16000
 RATIO = 4
@@ -30,11 +30,11 @@ def vocabulary(tmp_path_factory):
     return Dictionary.load(f"{prefix}.txt"), f"{prefix}.model"
 
 
-def translator(vocabulary, kinds=("leap",) * 3, lagging=3, max_len_b=12):
+def translator(vocabulary, kinds=("leap",) * 3, lagging=3, max_len_b=12, **changes):
     """A translator with random weights that writes no </s> before its maximum length."""
     dictionary, model_file = vocabulary
     options = dict(zip(BLOCKS, kinds), waitk_lagging=str(lagging), fixed_pre_decision_ratio=RATIO, dropout=0.0)
-    model = spread_proportions(make_speech_model(dictionary=dictionary, **options))
+    model = spread_proportions(make_speech_model(dictionary=dictionary, **options, **changes))
     model.decoder.output_projection.weight.data[dictionary.eos()] = 0
     cmvn = GlobalCmvn(np.full(80, 10.0, np.float32), np.full(80, 3.0, np.float32))
     return StreamingTranslator(model, dictionary, StreamingDetokenizer(model_file), cmvn, max_len_b=max_len_b)
@@ -93,6 +93,26 @@ def test_step_by_step_equals_all_at_once_where_all_had_been_heard(vocabulary, us
         close = [torch.allclose(a.query, b, atol=1e-5) for a, b in zip(found.cross, at_once)]
         # The bottommost queries come before any cross-attention; those above have read encodings that were renewed.
         assert close == [True, same]
+
+
+def test_frames_encoded_once_have_the_proportions_of_training(vocabulary, used):
+    stream = translator(vocabulary, lagging=1, encoder_visibility="segment")
+    found = collect_proportions(stream, speech())
+    tokens, model = len(stream.steps), stream.model
+    used.clear()
+    samples = np.concatenate([samples for samples, _ in speech()])
+    features = torch.from_numpy(stream.cmvn(fbank(samples)))[None]
+    previous = torch.tensor([[2, *(step.token for step in stream.steps[:-1])]])
+    with torch.no_grad():
+        model(features, torch.tensor([features.shape[1]]), previous)
+    groups = ([layer.self_attn for layer in model.encoder.transformer_layers], found.encoder)
+    groups = [groups, ([layer.self_attn for layer in model.decoder.layers], found.decoder)]
+    groups += [([layer.encoder_attn for layer in model.decoder.layers], found.cross)]
+    for attentions, proportions in groups:
+        for attention, (query, key) in zip(attentions, proportions):
+            at_once = used[attention][0]
+            assert torch.allclose(query, at_once[0][0], atol=1e-5) and torch.allclose(key, at_once[1][0], atol=1e-5)
+    assert found.encoder[0].key.shape[0] == found.cross[0].key.shape[0] == 37 and tokens == 13
 
 
 def test_static_proportions_are_positions(vocabulary):
