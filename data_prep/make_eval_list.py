@@ -2,13 +2,14 @@
 
     python data_prep/make_eval_list.py ROOT --split tst-COMMON --out eval
     python data_prep/make_eval_list.py ROOT --corpus covost --src-lang fr --tgt-lang en --out eval
+    python data_prep/make_eval_list.py ROOT --split tst-COMMON --out eval --whole-talks
     simuleval --source eval/tst-COMMON.wav_list --target eval/tst-COMMON.target ...
 
-The sentences become 16 kHz mono 16-bit wavs of their own; the lists are parallel, line by line.
+The sentences become 16 kHz mono 16-bit wavs of their own; the lists are parallel, line by line. With --whole-talks the
+talks do, and a table says where their sentences are: eval/tst-COMMON.talks.*, for scripts/simulst/score_long.py.
 """
 
 import argparse
-import itertools
 import logging
 import re
 import sys
@@ -16,21 +17,23 @@ from pathlib import Path
 from typing import Dict, List, Optional, Union
 
 import _checkout  # noqa: F401
-import numpy as np
 import soundfile
 from _command import command_parser, run_command
+from eval_wavs import Talk, write_sentences, write_talks
 
 from leap_fairseq.files import whole_file, whole_folder
-from leap_fairseq.speech import SAMPLE_RATE, AudioError, DataError, covost, load_segments, mustc
+from leap_fairseq.simul.long_references import COLUMNS
+from leap_fairseq.speech import SAMPLE_RATE, DataError, covost, mustc
 from leap_fairseq.speech.corpus import Segment
-from leap_fairseq.speech.features import FRAME_LENGTH_MS, INT16_SCALE
 
 logger = logging.getLogger("make_eval_list")
 
 CORPORA = ("mustc", "covost")
 LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
-MIN_SAMPLES = int(FRAME_LENGTH_MS * SAMPLE_RATE / 1000)
-"""Less than one feature window is no audio, for the data preparation neither: both keep the same sentences."""
+COLUMN_BREAKS = re.compile(r"\s*[\t\r\n]+\s*")
+
+Lists = Dict[str, List[str]]
+"""The lines of each file, by its ending."""
 
 
 def make_eval_list(
@@ -41,17 +44,22 @@ def make_eval_list(
     limit: Optional[int] = None,
     corpus: str = "mustc",
     src_lang: Optional[str] = None,
+    whole_talks: bool = False,
 ) -> Path:
-    """Cuts one split into sentences and lists them.
+    """Cuts one split into sentences and lists them, or lists its talks as they are.
 
     Args:
         root: Of the corpus, as `prep_mustc` or `prep_covost` takes it.
         split: For example dev; None is tst-COMMON of MuST-C and test of CoVoST.
-        out: Folder that gets SPLIT.wav_list, SPLIT.target, SPLIT.source_text and SPLIT_wavs/.
+        out: Folder that gets SPLIT.wav_list, SPLIT.target, SPLIT.source_text and SPLIT_wavs/; with whole talks
+            SPLIT.talks.wav_list, SPLIT.talks.target, SPLIT.talks.tsv and SPLIT_talks/.
         tgt_lang: Language of the references; None is de for MuST-C and en for CoVoST.
-        limit: Only the first so many sentences that have audio; None takes all.
+        limit: Only the first so many sentences, or whole talks, that have audio; None takes all.
         corpus: mustc or covost.
         src_lang: Language of the speech; for CoVoST alone, where it must be given.
+        whole_talks: List the recordings of the split, not its sentences. A line of the targets then holds all
+            references of a talk; which sentence is where in which talk stands in SPLIT.talks.tsv, with the columns of
+            `leap_fairseq.simul.long_references`. CoVoST has no talks.
 
     Returns:
         The wav list. Its paths are absolute, for SimulEval resolves others against the folder it is started in.
@@ -63,23 +71,23 @@ def make_eval_list(
         raise DataError(f"limit is {limit}, but must be 1 or more (--limit)")
     out = Path(out).resolve()
     split = split or ("test" if corpus == "covost" else "tst-COMMON")
+    if whole_talks and corpus == "covost":
+        raise DataError("--whole-talks with --corpus covost, whose recordings are sentences: leave --whole-talks out")
     segments = _read_split(root, split, corpus, src_lang, tgt_lang)
-    with whole_folder(out / f"{split}_wavs") as folder:
-        kept = _write_wavs(segments, folder, limit)
+    name, folder = (f"{split}.talks", out / f"{split}_talks") if whole_talks else (split, out / f"{split}_wavs")
+    with whole_folder(folder) as partial:
+        kept = write_talks(segments, partial, limit) if whole_talks else write_sentences(segments, partial, limit)
         if not kept:
             raise DataError(f"no sentence of {split} has audio: check the audio files of {root} (ROOT)")
-    lists = {
-        "wav_list": [str(out / f"{split}_wavs" / f"{segment.id}.wav") for segment in kept],
-        "target": [segment.tgt_text for segment in kept],
-        "source_text": [segment.src_text for segment in kept],
-    }
-    lists = {name: [LINE_BREAKS.sub(" ", line) for line in lines] for name, lines in lists.items()}
-    for name, lines in lists.items():
-        with whole_file(out / f"{split}.{name}", text=True) as file:
+    lists = _talk_lists(kept, folder) if whole_talks else _sentence_lists(kept, folder)
+    lists = {ending: [LINE_BREAKS.sub(" ", line) for line in lines] for ending, lines in lists.items()}
+    for ending, lines in lists.items():
+        with whole_file(out / f"{name}.{ending}", text=True) as file:
             file.writelines(line + "\n" for line in lines)
-    _check(out, split, lists)
-    logger.info("%s: %d sentences listed in %s", split, len(kept), out / f"{split}.wav_list")
-    return out / f"{split}.wav_list"
+    _check(out, name, lists)
+    wav_list = out / f"{name}.wav_list"
+    logger.info("%s: %d %s listed in %s", split, len(kept), "talks" if whole_talks else "sentences", wav_list)
+    return wav_list
 
 
 def _read_split(
@@ -100,35 +108,37 @@ def _read_split(
     return covost.read_corpus(root, src_lang, tgt_lang or "en", splits=[split], required=[split])[split]
 
 
-def _write_wavs(segments: List[Segment], folder: Path, limit: Optional[int]) -> List[Segment]:
-    """Writes the wavs of the first `limit` sentences that have audio; returns these sentences."""
-    kept: List[Segment] = []
-    # The sentences of a talk follow each other in the text files: each talk is opened once.
-    for audio, group in itertools.groupby(segments, lambda segment: segment.audio):
-        talk = list(group)
-        times = [(segment.offset, segment.duration) for segment in talk]
-        for segment, samples in zip(talk, load_segments(audio, times, cut_at_end=True)):
-            if isinstance(samples, AudioError) or len(samples) < MIN_SAMPLES:
-                reason = samples if isinstance(samples, AudioError) else "shorter than one window of 25 ms"
-                logger.warning("left out %s: %s", segment.id, reason)
-                continue
-            integers = np.clip(np.rint(samples * INT16_SCALE), -32768, 32767).astype(np.int16)
-            soundfile.write(folder / f"{segment.id}.wav", integers, SAMPLE_RATE, subtype="PCM_16")
-            kept.append(segment)
-            if len(kept) == limit:
-                return kept
-    return kept
+def _sentence_lists(sentences: List[Segment], folder: Path) -> Lists:
+    return {
+        "wav_list": [str(folder / f"{segment.id}.wav") for segment in sentences],
+        "target": [segment.tgt_text for segment in sentences],
+        "source_text": [segment.src_text for segment in sentences],
+    }
 
 
-def _check(out: Path, split: str, lists: Dict[str, List[str]]) -> None:
+def _talk_lists(talks: List[Talk], folder: Path) -> Lists:
+    table = ["\t".join(COLUMNS)]
+    for talk in talks:
+        for segment, duration in talk.sentences:
+            times = (str(round(1000 * seconds, 3)) for seconds in (segment.offset, duration))
+            texts = (COLUMN_BREAKS.sub(" ", text) for text in (segment.src_text, segment.tgt_text))
+            table.append("\t".join((talk.wav, *times, *texts)))
+    return {
+        "wav_list": [str(folder / talk.wav) for talk in talks],
+        "target": [" ".join(segment.tgt_text.strip() for segment, _ in talk.sentences).strip() for talk in talks],
+        "tsv": table,
+    }
+
+
+def _check(out: Path, name: str, lists: Lists) -> None:
     """Reads everything again as SimulEval does, line by line.
 
     Raises:
         DataError: A line that differs from the sentence it was made from, or a wav that is not 16 kHz, mono, with
             samples.
     """
-    for name, wanted in lists.items():
-        path = out / f"{split}.{name}"
+    for ending, wanted in lists.items():
+        path = out / f"{name}.{ending}"
         with open(path, encoding="utf-8") as file:  # universal newlines, as SimulEval's reader
             found = [line.strip() for line in file]
         if len(found) != len(wanted):
@@ -152,7 +162,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--src-lang", default=argparse.SUPPRESS, help="language of the speech, for covost alone")
     text = "language of the references (default: de; covost: en)"
     parser.add_argument("--tgt-lang", default=argparse.SUPPRESS, help=text)
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N sentences", default=argparse.SUPPRESS)
+    text = "only the first N sentences, or talks"
+    parser.add_argument("--limit", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
+    parser.add_argument("--whole-talks", action="store_true", help="list the recordings, not their sentences")
     return parser.parse_args()
 
 

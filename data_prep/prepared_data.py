@@ -48,7 +48,7 @@ class Options(NamedTuple):
         processes: Worker processes; the bytes do not depend on it.
         min_frames: Shorter training clips are left out (10 ms frames); dev and test keep everything that has audio.
         max_frames: Longer training clips are left out.
-        specaugment: none, lb or ld; see `write_data_config`.
+        specaugment: none, lb, ld or lb-frequency; see `write_data_config`.
         stage: Number of the stage to start with; those before must be complete.
         stop_stage: Number of the last stage.
     """

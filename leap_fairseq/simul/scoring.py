@@ -158,11 +158,7 @@ def mean_latency(
     Raises:
         ValueError: an unknown unit, or no model for "spm".
     """
-    pieces = None
-    if spm_model is not None:
-        import sentencepiece
-
-        pieces = sentencepiece.SentencePieceProcessor(model_file=str(spm_model))
+    pieces = None if spm_model is None else piece_model(spm_model)
     scorable = [instance for instance in instances if instance.is_scorable]
     means: Dict[str, float] = {}
     for suffix, computation_aware in (("", False), ("_CA", True)):
@@ -171,6 +167,13 @@ def mean_latency(
             values = [score[name] for score in scores]
             means[name + suffix] = sum(values) / len(values) if values else math.nan
     return means
+
+
+def piece_model(path: Union[str, Path]) -> Any:
+    """The SentencePieceProcessor that counts references in pieces."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
 
 def share_after_source(instances: Sequence[Instance]) -> float:

@@ -12,21 +12,21 @@ from leap_fairseq.files import DataError, whole_file
 from leap_fairseq.speech.audio import SAMPLE_RATE
 from leap_fairseq.speech.features import NUM_MEL_BINS
 
-SPECAUGMENT_POLICIES = ("none", "lb", "ld")
+SPECAUGMENT_POLICIES = ("none", "lb", "ld", "lb-frequency")
 
 _SPECAUGMENT = {
     name: {
         "time_warp_W": 0,
         "freq_mask_N": masks,
         "freq_mask_F": 27,
-        "time_mask_N": masks,
+        "time_mask_N": time_masks,
         "time_mask_T": 100,
         "time_mask_p": 1.0,
     }
-    for name, masks in (("lb", 1), ("ld", 2))
+    for name, masks, time_masks in (("lb", 1, 1), ("ld", 2, 2), ("lb-frequency", 1, 0))
 }
 """LibriSpeech basic and double. Source: Park et al. 2019 (arXiv 1904.08779), table 1, without time warping, as in
-fairseq's S2TDataConfigWriter."""
+fairseq's S2TDataConfigWriter. The third leaves time whole: a mask of a second would hide words of a short utterance."""
 
 
 def write_data_config(
@@ -45,7 +45,8 @@ def write_data_config(
         cmvn: Statistics .npz, relative to the YAML's folder.
         num_mel_bins: Of the features.
         sample_rate: Hz of the audio that the features come from.
-        specaugment: none, lb or ld (SpecAugment's LibriSpeech basic and double policy); applies to training only.
+        specaugment: none; lb or ld, SpecAugment's LibriSpeech basic and double policy; lb-frequency, the former's
+            frequency mask alone. Applies to training only.
 
     Returns:
         What was written.

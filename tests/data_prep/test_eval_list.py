@@ -10,6 +10,7 @@ from make_eval_list import main, make_eval_list
 from prep_covost import prep_covost
 from prep_mustc import prep_mustc
 
+from leap_fairseq.simul.long_references import read_references
 from leap_fairseq.speech import DataError, load_audio
 from leap_fairseq.speech.corpus import by_file
 from leap_fairseq.speech.mustc import read_split
@@ -80,6 +81,70 @@ def test_split_without_audio_is_refused(travel_corpus, tmp_path):
     assert not list((tmp_path / "eval").iterdir())
 
 
+class TestWholeTalks:
+    def test_lists_and_table(self, tmp_path):
+        root = write_mustc(tmp_path / "mustc", splits=("dev",))
+        wav_list = make_eval_list(root, "dev", tmp_path / "eval", whole_talks=True)
+        assert wav_list == tmp_path / "eval" / "dev.talks.wav_list"
+        assert lines(wav_list) == [str(tmp_path / "eval" / "dev_talks" / f"ted_{talk}.wav") for talk in (1, 2)]
+        assert lines(tmp_path / "eval" / "dev.talks.target") == [
+            'Er sagte: "nein" \\ ja. Ein \\\\ und ein \\t ""',
+            "Guten Morgen. Eins zwei „drei“.",
+        ]
+        talks = read_references(tmp_path / "eval" / "dev.talks.tsv")
+        assert [(s.audio, s.offset, s.duration) for s in talks[1]] == [
+            ("ted_2.wav", 200.0, 350.0),
+            ("ted_2.wav", 600.0, 350.0),
+        ]
+        assert [(s.source, s.target) for talk in talks for s in talk] == list(SENTENCES)
+        assert not (tmp_path / "eval" / "dev_wavs").exists() and not (tmp_path / "eval" / "dev.target").exists()
+
+    def test_the_wavs_are_the_talks_from_beginning_to_end(self, tmp_path):
+        root = write_mustc(tmp_path / "mustc", splits=("dev",))
+        audio = root / "en-de" / "data" / "dev" / "wav" / "ted_2.wav"
+        samples, rate = soundfile.read(audio)
+        soundfile.write(audio, np.stack([np.repeat(samples, 3)] * 2, 1), 3 * rate)
+        for wav in lines(make_eval_list(root, "dev", tmp_path / "eval", whole_talks=True)):
+            info, name = soundfile.info(wav), wav.rsplit("/", 1)[1]
+            assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+            np.testing.assert_allclose(load_audio(wav), load_audio(audio.with_name(name)), atol=2**-15)
+
+    def test_limit_counts_talks(self, tmp_path):
+        root = write_mustc(tmp_path / "mustc", splits=("dev",))
+        make_eval_list(root, "dev", tmp_path / "eval", whole_talks=True)
+        wav_list = make_eval_list(root, "dev", tmp_path / "eval", whole_talks=True, limit=1)
+        assert len(lines(wav_list)) == 1 and len(lines(wav_list.with_suffix(".tsv"))) == 1 + 3
+        assert [wav.name for wav in (tmp_path / "eval" / "dev_talks").iterdir()] == ["ted_1.wav"]
+
+    def test_same_sentences_as_without_whole_talks(self, tmp_path, caplog):
+        root = write_mustc(tmp_path / "mustc", splits=("dev",))
+        text = root / "en-de" / "data" / "dev" / "txt" / "dev.yaml"
+        entries = text.read_text().splitlines()
+        entries[0] = entries[0].replace("offset: ", "offset: 9")  # behind the end of the talk
+        entries[4] = entries[4].replace("duration: 0.35", "duration: 3.5")  # over its end
+        text.write_text("\n".join(entries) + "\n")
+        texts = text.with_suffix(".de")
+        texts.write_text(texts.read_text().replace("Ein ", "Ein\t").replace("Eins ", "Eins\u2028"))
+        make_eval_list(root, "dev", tmp_path / "eval")
+        make_eval_list(root, "dev", tmp_path / "eval", whole_talks=True)
+        sentences = [s for talk in read_references(tmp_path / "eval" / "dev.talks.tsv") for s in talk]
+        single = [line.replace("\t", " ") for line in lines(tmp_path / "eval" / "dev.target")]
+        assert [s.target for s in sentences] == single and len(single) == 4
+        assert (sentences[-1].offset, sentences[-1].duration) == (600.0, 500.0)
+        assert caplog.text.count("left out") == 2
+
+    def test_talk_without_audio_is_left_out(self, tmp_path, caplog):
+        root = write_mustc(tmp_path / "mustc", splits=("dev",))
+        wavs = root / "en-de" / "data" / "dev" / "wav"
+        (wavs / "ted_1.wav").unlink()
+        assert len(lines(make_eval_list(root, "dev", tmp_path / "eval", whole_talks=True))) == 1
+        assert "left out ted_1" in caplog.text
+        (wavs / "ted_2.wav").unlink()
+        with pytest.raises(DataError, match="no sentence of dev has audio"):
+            make_eval_list(root, "dev", tmp_path / "other", whole_talks=True)
+        assert not list((tmp_path / "other").iterdir())
+
+
 @pytest.mark.parametrize("published", [False, True])
 def test_covost(tmp_path, published):
     root = write_covost(tmp_path / "cv", "fr", "en", published=published)
@@ -130,6 +195,7 @@ def test_control_a_changed_line_is_noticed(tmp_path, monkeypatch):
         (dict(corpus="covost", src_lang="en", split="tst-COMMON"), "--split is 'tst-COMMON'.* train, dev, test"),
         (dict(corpus="librispeech"), "--corpus is 'librispeech'"),
         (dict(src_lang="fr"), "give --corpus covost"),
+        (dict(corpus="covost", src_lang="fr", whole_talks=True), "leave --whole-talks out"),
     ],
 )
 def test_wrong_corpus_options(tmp_path, options, rule):
@@ -144,7 +210,9 @@ def test_command_lines(tmp_path, monkeypatch):
         f"{mustc} --split tst-HE --out {out} --tgt-lang de --limit 3",
         f"{mustc} --out {out}",
         f"{cv} --corpus covost --src-lang en --tgt-lang de --split dev --out {out}",
+        f"{mustc} --split tst-HE --out {out} --whole-talks --limit 1",
     ):
         monkeypatch.setattr("sys.argv", ["make_eval_list.py", *line.split()])
         main()
     assert [len(lines(out / f"{split}.wav_list")) for split in ("tst-HE", "tst-COMMON", "dev")] == [3, 5, 5]
+    assert len(lines(out / "tst-HE.talks.wav_list")) == 1

@@ -1,0 +1,100 @@
+"""The references of long recordings: a table with a line per sentence, in the order of time, recording after recording.
+
+    audio        offset_ms  duration_ms  source         target
+    ted_1.wav    1200.0     3450.0       Good morning.  Guten Morgen.
+
+A header line, tabs between the columns, no quoting, UTF-8. ``data_prep/make_eval_list.py --whole-talks`` writes it.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Union
+
+COLUMNS = ("audio", "offset_ms", "duration_ms", "source", "target")
+
+
+@dataclass(frozen=True)
+class ReferenceSentence:
+    """One sentence of a recording.
+
+    Attributes:
+        audio: what the recording is called; the same for all of its sentences.
+        offset: where the sentence begins in the recording, ms, at least 0.
+        duration: ms, at least 0.
+        source: transcript.
+        target: translation.
+    """
+
+    audio: str
+    offset: float
+    duration: float
+    source: str
+    target: str
+
+
+def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
+    """Reads the sentences of each recording; further columns are left out.
+
+    Args:
+        path: the table.
+
+    Returns:
+        A list for each recording, in the order of their first lines.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: not UTF-8, no sentence, a column is missing, a line has another number of columns than the header,
+            a time is no number of 0 or more, or the lines are not in the order of recordings and times.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be UTF-8: convert it ({error})") from error
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    names = lines[0].split("\t") if lines else []
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise ValueError(
+            f"{path}: the first line lacks {', '.join(missing)}: it must name the columns {', '.join(COLUMNS)}, "
+            "with tabs between them"
+        )
+    recordings: Dict[str, List[ReferenceSentence]] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        sentence = _sentence(line.split("\t"), names, f"{path}: line {number}")
+        _check_order(recordings, sentence, f"{path}: line {number}")
+        recordings.setdefault(sentence.audio, []).append(sentence)
+    if not recordings:
+        raise ValueError(f"{path}: holds no sentence below its header line")
+    return list(recordings.values())
+
+
+def _sentence(values: List[str], names: List[str], where: str) -> ReferenceSentence:
+    if len(values) != len(names):
+        raise ValueError(f"{where} has {len(values)} columns, the header {len(names)}")
+    row = dict(zip(names, values))
+    times = []
+    for name in ("offset_ms", "duration_ms"):
+        try:
+            time = float(row[name])
+        except ValueError:
+            time = math.nan
+        if not 0 <= time < math.inf:
+            raise ValueError(f"{where}: {name} is {row[name]!r}, but must be a number of milliseconds, 0 or more")
+        times.append(time)
+    return ReferenceSentence(row["audio"], *times, row["source"], row["target"])
+
+
+def _check_order(recordings: Dict[str, List[ReferenceSentence]], sentence: ReferenceSentence, where: str) -> None:
+    """A sentence must belong to the last recording or a new one, and not begin before the one before it."""
+    if sentence.audio not in recordings:
+        return
+    if sentence.audio != next(reversed(recordings)):
+        raise ValueError(f"{where}: {sentence.audio} occurs again behind other recordings: put its lines together")
+    last = recordings[sentence.audio][-1].offset
+    if sentence.offset < last:
+        raise ValueError(
+            f"{where}: begins at {sentence.offset} ms, but the line before at {last} ms: sort by offset_ms"
+        )
