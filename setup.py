@@ -25,6 +25,7 @@ REQUIREMENTS = [
 EXTRAS = {
     "plots": ["matplotlib"],
     "data": ["py-nanotts"],
+    "serve": ["aiohttp>=3.11"],
     # simuleval brings pytest-flake8, which stops every run of pytest 9.
     "dev": ["pytest<9", "hypothesis", "ruff"],
     "gpu": ["flash-linear-attention"],
@@ -40,7 +41,7 @@ setup(
     license="MIT",
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["leap_fairseq", "leap_fairseq.*"]),
-    package_data={"leap_fairseq": ["**/*.yaml", "*.yaml"]},
+    package_data={"leap_fairseq": ["**/*.yaml", "*.yaml"], "leap_fairseq.serve": ["page/*"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     classifiers=[

@@ -5,7 +5,7 @@
 RECORDINGS holds the files of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA
 4.0), DIGIT_SPEAKER_INDEX.wav, in a folder, a checkout or a tar. A string is 2 to 12 digits of one speaker with varied
 pauses. The speakers of the test are not heard in training; dev has the training speakers, but the recordings of
-the dataset's own test split (index 0 to 4). Training strings vary in speed, level and noise.
+the dataset's own test split (index 0 to 4). Training strings vary in speed, level, noise and colour.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from made_corpus import GRID, MadeCorpus, Pair, VoicedSegment, add_counts, check
 from leap_fairseq.files import digest
 from leap_fairseq.speech import SAMPLE_RATE, DataError
 
-CORPUS, VERSION = "digits", 1
+CORPUS, VERSION = "digits", 2
 """Raise VERSION with every change that changes the bytes."""
 
 ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -49,27 +49,36 @@ PAUSE = (0.1, 0.4)
 GAP = (0.5, 1.0)
 """Seconds between two strings."""
 
-SPEED = (0.8, 1.25)
-LEVEL = (-30.0, -18.0)
-"""RMS of a string, dB of full scale. The speakers' own levels are 20 dB apart."""
-
-NOISE = (-45.0, -25.0)
-"""White noise under a string, dB of its RMS: between recordings there would be silence that no microphone has."""
+BANDS = (0.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)
+"""Hz, where the colour of a room or microphone is drawn; between them it is interpolated, above the last it stays."""
 
 Voice = Dict[int, List[np.ndarray]]
 """The recordings of each digit by one speaker, floats [N]."""
 
 
 class Variation(NamedTuple):
-    """Ranges of speed, level and noise."""
+    """From what to what the strings of a talk differ, beside their digits and pauses.
+
+    Attributes:
+        speed: Of resampling, so that pitch and formants move with it: further voices.
+        level: RMS of a string, dB of full scale. The speakers' own levels are 20 dB apart.
+        noise: White noise under a string, dB of its RMS: else there would be silence that no microphone has.
+        colour: Gain at each of BANDS, dB.
+    """
 
     speed: Tuple[float, float]
     level: Tuple[float, float]
     noise: Tuple[float, float]
+    colour: Tuple[float, float]
 
 
-VARIED = Variation(SPEED, LEVEL, NOISE)
-PLAIN = Variation((1.0, 1.0), (-24.0, -24.0), (-35.0, -35.0))
+PLAIN = Variation((1.0, 1.0), (-24.0, -24.0), (-35.0, -35.0), (0.0, 0.0))
+TRAINING = (
+    Variation((0.8, 1.25), (-30.0, -18.0), (-45.0, -25.0), (0.0, 0.0)),
+    Variation((0.7, 1.45), (-36.0, -16.0), (-50.0, -12.0), (-8.0, 8.0)),
+)
+"""In turn from talk to talk of a speaker: a model finds the digits in the first, and in the second what voices of
+others need."""
 
 
 class Talk(NamedTuple):
@@ -87,7 +96,7 @@ class Talk(NamedTuple):
 def make_digits_corpus(
     recordings: Union[str, Path],
     out: Union[str, Path],
-    sentences_train: int = 6000,
+    sentences_train: int = 12000,
     sentences_dev: int = 100,
     sentences_test: int = 200,
     test_speakers: Sequence[str] = TEST_SPEAKERS,
@@ -122,8 +131,8 @@ def make_digits_corpus(
     options["recordings"] = digest({str(key): float(np.abs(samples).sum()) for key, samples in sorted(found.items())})
     corpus = MadeCorpus(out, options)
     for number, (split, count) in enumerate(counts.items()):
-        variation = VARIED if split == "train" else PLAIN
-        talks, pairs = _plan(split, count, voices[split], seed * 10 + number, rate, variation)
+        variations = TRAINING if split == "train" else (PLAIN,)
+        talks, pairs = _plan(split, count, voices[split], seed * 10 + number, rate, variations)
         corpus.add_split(split, pairs, functools.partial(_join_talks, talks, processes))
     return corpus.out
 
@@ -197,7 +206,7 @@ def _files_of_tar(path: Path) -> Iterator[Tuple[str, bytes]]:
 
 
 def _plan(
-    split: str, count: int, voices: Dict[str, Voice], seed: int, rate: int, variation: Variation
+    split: str, count: int, voices: Dict[str, Voice], seed: int, rate: int, variations: Sequence[Variation]
 ) -> Tuple[List[Talk], List[Pair]]:
     """Draws the strings: the talks of the speakers in turn, and what is said in them."""
     choices, talks, pairs = Choices(seed), [], []
@@ -213,6 +222,7 @@ def _plan(
             strings.append([choices.pick(voices[speaker][digit]) for digit in digits])
             pairs.append(tuple(" ".join(words[digit] for digit in digits) for words in (ENGLISH, GERMAN)))
         name = f"{CORPUS}_{split}_{number}"
+        variation = variations[number // len(speakers) % len(variations)]
         talks.append(Talk(name, speaker, seed * 100_000 + number, strings, rate, variation, Path()))
     return talks, pairs
 
@@ -243,23 +253,33 @@ def _join_string(
     """One string, float32 [N] with N on the grid."""
     speed, level = choices.between(*variation.speed), choices.between(*variation.level)
     below = choices.between(*variation.noise)
+    gains = [choices.between(*variation.colour) for _ in BANDS]
     pieces = []
     for samples in digits:
         pieces.append(np.zeros(int(choices.between(*PAUSE) * SAMPLE_RATE), np.float32))
         pieces.append(soxr.resample(samples, rate * speed, SAMPLE_RATE))
     joined = np.concatenate(pieces[1:])  # no pause before the first
-    joined = np.pad(joined, (0, len(joined) % GRID))
+    joined = _coloured(np.pad(joined, (0, len(joined) % GRID)), gains)
     rms = np.sqrt(np.mean(np.square(joined), dtype=np.float64)) or 1.0
     gain = 10 ** (level / 20)
     result = joined * (gain / rms) + noise.standard_normal(len(joined)) * gain * 10 ** (below / 20)
     return np.clip(result, -1.0, 1.0).astype(np.float32)
 
 
+def _coloured(samples: np.ndarray, gains: List[float]) -> np.ndarray:
+    """The samples [N] with these gains, dB, at BANDS."""
+    if not any(gains):
+        return samples
+    spectrum = np.fft.rfft(samples.astype(np.float64))
+    frequencies = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+    return np.fft.irfft(spectrum * 10 ** (np.interp(frequencies, BANDS, gains) / 20), len(samples))
+
+
 def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__)
     parser.add_argument("recordings", metavar="RECORDINGS", help="folder or tar of the recordings")
     parser.add_argument("out", metavar="OUT", help="folder for the corpus")
-    add_counts(parser, 6000, 100, 200)
+    add_counts(parser, 12000, 100, 200)
     text = "speakers that only the test has"
     parser.add_argument("--test-speakers", nargs="+", default=TEST_SPEAKERS, metavar="NAME", help=text)
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other strings")

@@ -88,7 +88,7 @@ choose_torch
 say "installing $TORCH, leap-fairseq and what they need: 1 to 2 GB, a minute or two on a fast line"
 # torch in the same command as everything else: alone, a later requirement could make pip replace it.
 "$PYTHON" -m pip install --disable-pip-version-check --progress-bar off \
-    "$TORCH" ${COMPANIONS[@]+"${COMPANIONS[@]}"} --editable '.[plots,data,dev]'
+    "$TORCH" ${COMPANIONS[@]+"${COMPANIONS[@]}"} --editable '.[plots,data,serve,dev]'
 "$PYTHON" -c 'import torch, fairseq, simuleval' >/dev/null 2>&1 ||
     fail "the packages are installed but cannot be imported; see: $PYTHON -c 'import torch, fairseq, simuleval'"
 fingerprint >"$STAMP.part"

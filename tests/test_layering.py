@@ -16,6 +16,7 @@ RULES = {
     "models": ({"fairseq_cli", "simuleval"}, {"attention", "modules", "models"}),
     "tasks": ({"fairseq_cli", "simuleval"}, {"tasks"}),
     "simul": ({"fairseq_cli", "simuleval"}, {"attention", "speech", "simul", "files"}),
+    "serve": ({"fairseq", "fairseq_cli", "simuleval"}, {"simul", "serve", "translate"}),
     "agents": ({"fairseq", "fairseq_cli"}, {"simul", "agents"}),
     "repairs": ({"fairseq_cli", "simuleval"}, {"repairs", "speech", "files"}),
 }

@@ -53,12 +53,13 @@ class Evaluation:
         self.facts = {**facts, "lists": digest([self.sources, self.references]), "sentences": len(sources)}
         self._claim()
 
-    def run(self, command: Sequence[str], jobs: int) -> int:
+    def run(self, command: Sequence[str], jobs: int, most: int = SENTENCES_PER_JOB) -> int:
         """Translates what is not translated yet.
 
         Args:
             command: `simuleval` with all options but --source, --target and --output.
             jobs: processes at a time, at least 1.
+            most: recordings that a process takes.
 
         Returns:
             How many sentences were translated now; the others had been before.
@@ -69,7 +70,7 @@ class Evaluation:
         if jobs < 1:
             raise DataError(f"number of processes is {jobs}, but must be 1 or more (--jobs)")
         with self._locked():
-            return self._complete(command, jobs)
+            return self._complete(command, jobs, most)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -82,14 +83,14 @@ class Evaluation:
                 raise DataError(message) from error
             yield
 
-    def _complete(self, command: Sequence[str], jobs: int) -> int:
+    def _complete(self, command: Sequence[str], jobs: int, most: int) -> int:
         self._collect()
         missing = sorted(set(range(len(self.sources))) - self._done().keys())
         if not missing:
             logger.info("%s: all %d sentences are there", self.out, len(self.sources))
             return 0
         logger.info("%s: %d of %d sentences to translate", self.out, len(missing), len(self.sources))
-        rounds = -(-len(missing) // (jobs * SENTENCES_PER_JOB))
+        rounds = -(-len(missing) // (jobs * most))
         parts = [missing[start :: jobs * rounds] for start in range(jobs * rounds)]
         folders = [self._prepare(number, part) for number, part in enumerate(parts) if part]
         try:

@@ -9,6 +9,9 @@ its ending (eval/tst-COMMON). The list is divided among the jobs. What is comple
 goes on where an interrupted one stopped. With several values of k, each has its own folder OUT/kK, and OUT gets a table
 and a curve.
 
+With --long-form the recordings of LISTS are whole talks (make_eval_list.py --whole-talks), whose sentences are in
+LISTS.tsv; scored is what belongs to each sentence, its latency is StreamLAAL.
+
 Computation-aware latencies (_CA) mean something only where no other job shares the cores: --jobs 1.
 """
 
@@ -25,6 +28,8 @@ from leap_fairseq.files import file_digest
 from leap_fairseq.simul.checkpoint import read_checkpoint
 from leap_fairseq.simul.evaluation import Evaluation, simuleval_command
 from leap_fairseq.simul.export import CHECKPOINT
+from leap_fairseq.simul.long_form_scoring import score_long_run
+from leap_fairseq.simul.long_references import read_references
 from leap_fairseq.simul.scoring import (
     add_scoring_options,
     format_table,
@@ -34,6 +39,8 @@ from leap_fairseq.simul.scoring import (
     write_tsv,
 )
 from leap_fairseq.simul.streaming_translator import FRAME_MS
+
+TALKS_PER_JOB = 5
 
 DTYPES = {"fp32": [], "fp16": ["--dtype", "fp16"], "bf16": ["--bf16"]}
 
@@ -47,6 +54,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("out", metavar="OUT", help="folder for logs and scores")
     text = "k; several give a table and a curve (default: the highest of training)"
     parser.add_argument("--waitk-lagging", type=int, nargs="+", metavar="K", help=text)
+    text = "LISTS holds recordings of any number of sentences"
+    parser.add_argument("--long-form", action="store_true", help=text)
     parser.add_argument("--label", help="name of the line in table and curve (default: the attention)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time (default: 1)")
     text = "speech between two decisions (default: the model's pre-decision)"
@@ -73,7 +82,7 @@ def evaluate(
     options: argparse.Namespace, model: Any, digest: str, lists: List[List[str]], lagging: int, out: Path
 ) -> Dict[str, Any]:
     """Runs and scores one k; returns its row."""
-    unit, tokenizer, spm_model = ways_to_score(options)
+    ways = unit, _, spm_model = ways_to_score(options)
     segment = options.segment_ms or model.fixed_pre_decision_ratio * FRAME_MS
     settings = {
         "--test-waitk-lagging": lagging,
@@ -83,16 +92,20 @@ def evaluate(
         "--max-len-b": options.max_len_b,
     }
     facts = {**settings, "--dtype": options.dtype, "model": digest}
+    if options.long_form:
+        facts["--long-form"] = True
     command = [*simuleval_command(), "--agent-class", "leap_fairseq.agents.WaitkAgent", "--no-scoring"]
     command += ["--no-progress-bar", "--model-path", options.model, "--device", options.device]
+    command += ["--long-form"] if options.long_form else []
     command += [*DTYPES[options.dtype], *(str(word) for pair in settings.items() for word in pair)]
     for name, value in (("--data-bin", options.data_bin), ("--config-yaml", options.config_yaml)):
         command += [name, value] if value else []
     if unit == "spm":
         command += ["--eval-latency-spm-model", spm_model]
-    Evaluation(out, *lists, facts).run(command, options.jobs)
-    label = options.label or model.decoder_cross_attention
-    return {"model": str(label), "waitk": lagging, **score_run(out, unit, tokenizer, spm_model)}
+    evaluation = Evaluation(out, *lists, facts)
+    evaluation.run(command, options.jobs, *([TALKS_PER_JOB] if options.long_form else []))
+    scores = score_long_run(out, f"{options.lists}.tsv", *ways) if options.long_form else score_run(out, *ways)
+    return {"model": str(options.label or model.decoder_cross_attention), "waitk": lagging, **scores}
 
 
 def main() -> int:
@@ -108,6 +121,8 @@ def main() -> int:
         given = options.waitk_lagging or [int(str(model.waitk_lagging).split("-")[-1])]
         out = Path(options.out)
         folders = {lagging: out if len(given) == 1 else out / f"k{lagging}" for lagging in given}
+        if options.long_form:
+            read_references(f"{options.lists}.tsv")
         lists = [read_list(Path(f"{options.lists}.{name}")) for name in ("wav_list", "target")]
         digest = file_digest(checkpoint)
         rows = [evaluate(options, model, digest, lists, lagging, folder) for lagging, folder in folders.items()]
@@ -117,7 +132,8 @@ def main() -> int:
         if len(rows) > 1:
             from leap_fairseq.simul.plots import plot_quality_latency
 
-            plot_quality_latency(rows, out / "quality_latency.png", group="model")
+            latency = "StreamLAAL" if options.long_form else "LAAL"
+            plot_quality_latency(rows, out / "quality_latency.png", latency=latency, group="model")
     except (OSError, ValueError, ImportError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -1,0 +1,54 @@
+// The websocket to the server; leap_fairseq/serve/server.py describes the protocol.
+
+export class Connection {
+  /** Opens a session; resolves when it is open, rejects when there is none. */
+  static open({ sampleRate, channels }, onWords) {
+    const address = new URL("stream", location.href);
+    address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    const connection = new Connection(new WebSocket(address), sampleRate * channels, onWords);
+    return new Promise((resolve, reject) => {
+      connection.ended.then((error) => reject(new Error(error)));
+      connection.socket.onopen = () => {
+        connection.socket.send(JSON.stringify({ sample_rate: sampleRate, channels }));
+        resolve(connection);
+      };
+    });
+  }
+
+  /** Its `ended` resolves to the error that ended the session, or to null. */
+  constructor(socket, samplesPerSecond, onWords) {
+    Object.assign(this, { socket, samplesPerSecond, samples: 0 });
+    this.ended = new Promise((resolve) => {
+      socket.onmessage = ({ data }) => {
+        const reply = JSON.parse(data);
+        if (reply.words) onWords(reply.words, reply.heard_ms);
+        else resolve(reply.error ?? null);
+      };
+      socket.onclose = () => resolve("the server cannot be reached");
+    });
+  }
+
+  /** Speech sent, in seconds. */
+  get seconds() {
+    return this.samples / this.samplesPerSecond;
+  }
+
+  /** Bytes that the network has not taken yet. */
+  get waitingBytes() {
+    return this.socket.bufferedAmount;
+  }
+
+  send(pcm) {
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    this.socket.send(pcm);
+    this.samples += pcm.length;
+  }
+
+  finish() {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ end: true }));
+  }
+
+  close() {
+    this.socket.close();
+  }
+}

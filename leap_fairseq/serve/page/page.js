@@ -1,0 +1,112 @@
+// Ties the parts of the page together: a source of speech, the connection, the words and the picture.
+
+import { Connection } from "./connection.js";
+import { FileSource, MicrophoneSource } from "./sources.js";
+import { Staircase } from "./staircase.js";
+
+const LEVELS_PER_SECOND = 50;
+
+const find = (id) => document.getElementById(id);
+const staircase = new Staircase(find("staircase"));
+let unit = "word";
+let sentence = null;
+
+/** Enters a state (idle, starting, listening, finishing, finished or error) and tells it in a line. */
+function show(state, text) {
+  const running = ["starting", "listening", "finishing"].includes(state);
+  document.body.dataset.state = state;
+  document.body.classList.toggle("running", running);
+  find("state").textContent = text;
+  find("microphone").disabled = find("file").disabled = running;
+  find("stop").disabled = state !== "listening";
+}
+
+const inState = (state) => document.body.dataset.state === state;
+
+function clear() {
+  find("words").replaceChildren();
+  sentence = null;
+  staircase.clear();
+}
+
+function write(words) {
+  const box = find("words");
+  for (const word of words) {
+    if (!box.lastChild || (word.sentence ?? null) !== sentence) box.append(document.createElement("p"));
+    sentence = word.sentence ?? null;
+    const span = document.createElement("span");
+    span.textContent = unit === "spm" ? word.text.replaceAll("\u2581", " ") : word.text;
+    span.title = `${(word.delay / 1000).toFixed(2)} s`;
+    box.lastChild.append(span, unit === "word" ? " " : "");
+  }
+  box.scrollTop = box.scrollHeight;
+}
+
+function summary() {
+  const count = staircase.words.length;
+  return `${staircase.heard.toFixed(1)} s heard, ${count} ${unit === "word" ? "word" : "unit"}${count === 1 ? "" : "s"}`;
+}
+
+/** Tells the picture how loud a piece is. */
+function measure(pcm, { sampleRate, channels }) {
+  const size = Math.round(sampleRate / LEVELS_PER_SECOND) * channels;
+  for (let first = 0; first < pcm.length; first += size) {
+    const part = pcm.subarray(first, first + size);
+    const squares = part.reduce((sum, sample) => sum + sample * sample, 0);
+    staircase.level(Math.sqrt(squares / part.length) / 32768, part.length / channels / sampleRate);
+  }
+}
+
+/** Sends a source to the server and shows what comes; resolves to the error that ended it, or to null. */
+async function listen(source) {
+  const connection = await Connection.open(source, (words, heard) => {
+    write(words);
+    staircase.add(words, heard);
+    const behind = connection.seconds - heard / 1000;
+    const late = behind > 0.5 ? `, ${behind.toFixed(1)} s behind` : "";
+    show(document.body.dataset.state, `Listening: ${summary()}${late}`);
+  });
+  find("stop").onclick = () => source.stop();
+  show("listening", "Listening ...");
+  const send = (pcm) => {
+    connection.send(pcm);
+    measure(pcm, source);
+  };
+  source.run(send, () => connection.waitingBytes).then(() => {
+    if (inState("listening")) show("finishing", find("state").textContent);
+    connection.finish();
+  });
+  const error = await connection.ended;
+  connection.close();
+  return error;
+}
+
+/** Runs a session, from the opening of its source to its end. */
+async function run(open) {
+  clear();
+  show("starting", "Starting ...");
+  let source;
+  try {
+    source = await open();
+    const error = await listen(source);
+    if (error) throw new Error(error);
+    show("finished", `Finished: ${summary()}`);
+  } catch (error) {
+    show("error", `Ended: ${error.message}`);
+  }
+  source?.stop();
+  staircase.finish();
+}
+
+find("microphone").onclick = () => run(() => MicrophoneSource.open());
+find("file").onchange = () => {
+  const [file] = find("file").files;
+  const options = { fast: find("fast").checked, audible: find("audible").checked };
+  if (file) run(() => FileSource.open(file, options));
+};
+// The same file again is a change too.
+find("file").onclick = () => (find("file").value = "");
+
+const status = await (await fetch("status")).json();
+unit = status.unit;
+find("policy").textContent = `wait-${status.waitk_lagging}, a decision every ${status.decision_ms} ms of speech`;

@@ -1,0 +1,195 @@
+"""The live page in a real browser: a recording is sent at the speed of speech, and words are shown before it ends.
+
+The browser is driven over its DevTools protocol. Skipped where there is no Chromium or no aiohttp.
+"""
+
+import asyncio
+import base64
+import itertools
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+
+aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+FLAGS = (
+    "--headless=new --remote-debugging-port=0 --no-sandbox --disable-gpu --no-first-run --disable-dev-shm-usage "
+    "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream --window-size=1000,900"
+)
+PATIENCE = 60
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=f"none of {', '.join(NAMES)} is installed")
+
+
+class Browser:
+    """A headless Chromium with one page, as a context.
+
+    Args:
+        folder: of its profile.
+        flags: further ones.
+    """
+
+    def __init__(self, folder, *flags):
+        self.folder, self.flags, self.numbers = folder, flags, itertools.count()
+        self.errors = []
+
+    async def __aenter__(self):
+        command = [CHROMIUM, *FLAGS.split(), *self.flags, f"--user-data-dir={self.folder}", "about:blank"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ready = Path(self.folder, "DevToolsActivePort")
+        await wait_for(lambda: ready.is_file() and ready.read_text().count("\n"))
+        port = ready.read_text().split()[0]
+        self.session = aiohttp.ClientSession()
+        async with self.session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+            (page,) = [target for target in await answer.json() if target["type"] == "page"]
+        self.socket = await self.session.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
+        for domain in ("Page", "DOM", "Runtime", "Log"):
+            await self.call(f"{domain}.enable")
+        return self
+
+    async def __aexit__(self, *_):
+        await self.session.close()
+        self.process.terminate()
+        self.process.wait()
+
+    async def call(self, method, **parameters):
+        """The result of a method; what the page reports meanwhile as an error is kept."""
+        number = next(self.numbers)
+        await self.socket.send_json({"id": number, "method": method, "params": parameters})
+        while True:
+            answer = await self.socket.receive_json(timeout=PATIENCE)
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            if answer["method"] == "Runtime.exceptionThrown":
+                self.errors.append(answer["params"]["exceptionDetails"])
+            if answer["method"] == "Log.entryAdded" and answer["params"]["entry"]["level"] == "error":
+                self.errors.append(answer["params"]["entry"])
+
+    async def evaluate(self, expression):
+        """The value of an expression, as if a user had caused it."""
+        options = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
+        return (await self.call("Runtime.evaluate", expression=expression, **options))["result"].get("value")
+
+    async def choose_file(self, selector, path):
+        """Gives a file to an input."""
+        root = (await self.call("DOM.getDocument"))["root"]["nodeId"]
+        node = (await self.call("DOM.querySelector", nodeId=root, selector=selector))["nodeId"]
+        await self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+    async def picture(self):
+        """PNG of the page."""
+        return base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
+
+
+async def wait_for(condition, seconds=PATIENCE):
+    """Returns what a function, plain or not, returns once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"it did not come true in {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def address(simul_checkpoint, environment, elsewhere):
+    """Of a server over the trained model, ended as by Ctrl-C."""
+    command = [sys.executable, "-m", "leap_fairseq.serve", "--model", simul_checkpoint, "--waitk-lagging", "1"]
+    process = subprocess.Popen(
+        [*map(str, command), "--port", "0"],
+        cwd=elsewhere,
+        env={**environment, "PYTHONWARNINGS": "ignore"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert line.startswith("http://127.0.0.1:"), line
+    yield line.split()[0]
+    process.send_signal(2)
+    assert process.wait(PATIENCE) == 0
+
+
+async def follow(browser):
+    """Watches a session to its end; returns (seconds since now, state, words shown) at each change."""
+    begin, seen = time.monotonic(), []
+    words = '[...document.querySelectorAll("#words span")].map((word) => word.textContent)'
+
+    async def over():
+        state, shown = await browser.evaluate(f"[document.body.dataset.state, {words}]")
+        if not seen or seen[-1][1:] != (state, shown):
+            seen.append((time.monotonic() - begin, state, shown))
+        return state in ("finished", "error")
+
+    await wait_for(over)
+    return seen
+
+
+async def open_page(browser, address):
+    await browser.call("Page.navigate", url=address)
+    policy = 'document.getElementById("policy")?.textContent'
+    assert "wait-1" in await wait_for(lambda: browser.evaluate(policy))
+
+
+def test_a_recording_is_translated_while_it_is_heard(address, wavs, tmp_path):
+    path = wavs[0][0]
+    duration = soundfile.info(path).duration
+
+    async def drive():
+        async with Browser(tmp_path / "profile") as browser:
+            await open_page(browser, address)
+            await browser.choose_file("#file", path)
+            seen = await follow(browser)
+            (tmp_path / "page.png").write_bytes(await browser.picture())
+            return seen, await browser.evaluate('document.getElementById("state").textContent'), browser.errors
+
+    seen, text, errors = asyncio.run(drive())
+    assert not errors
+    assert seen[-1][1] == "finished" and text.startswith("Finished: ")
+    # The browser has to decode the file first, so the sound ends later than this.
+    first = next(when for when, _, shown in seen if shown)
+    assert first < duration
+    assert any(state == "listening" and shown for _, state, shown in seen)
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_as_fast_as_possible_gives_the_same_words(address, wavs, tmp_path):
+    async def drive():
+        async with Browser(tmp_path / "profile") as browser:
+            shown = []
+            for fast in (False, True):
+                await open_page(browser, address)
+                await browser.evaluate(f'document.getElementById("fast").checked = {str(fast).lower()}')
+                begin = time.monotonic()
+                await browser.choose_file("#file", wavs[1][0])
+                shown.append(((await follow(browser))[-1], time.monotonic() - begin))
+            return shown
+
+    (slow, slow_seconds), (fast, fast_seconds) = asyncio.run(drive())
+    assert slow[1:] == fast[1:] and fast[2]
+    assert fast_seconds < slow_seconds
+
+
+def test_the_microphone_is_heard_until_stop(address, wavs, tmp_path):
+    async def drive():
+        flag = f"--use-file-for-fake-audio-capture={wavs[0][0]}"
+        async with Browser(tmp_path / "profile", flag) as browser:
+            await open_page(browser, address)
+            await browser.evaluate('document.getElementById("microphone").click()')
+            count = 'document.querySelectorAll("#words span").length'
+            await wait_for(lambda: browser.evaluate(count))
+            await browser.evaluate('document.getElementById("stop").click()')
+            return await follow(browser), browser.errors
+
+    seen, errors = asyncio.run(drive())
+    assert not errors and seen[-1][1] == "finished"

@@ -1,0 +1,92 @@
+"""The page that is served, and the command that serves it."""
+
+import asyncio
+import re
+import signal
+import sys
+
+import pytest
+
+aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
+
+from live_client import HEADER, Client, give, replies, served  # noqa: E402
+
+from leap_fairseq.serve import __main__ as command  # noqa: E402
+from leap_fairseq.serve.listener import Limits  # noqa: E402
+from leap_fairseq.serve.server import PAGE, Server  # noqa: E402
+
+
+def test_the_page_has_all_it_needs(translator):
+    async def scenario(client):
+        found = {}
+        for name in ("/", "/stream", "/page/../server.py", *(f"/page/{path.name}" for path in PAGE.iterdir())):
+            async with client.http.get(client.address + name) as answer:
+                found[name] = answer.status, answer.headers, await answer.text()
+        return found
+
+    found = served(translator, scenario)
+    wanted = {f"/{name}" for name in re.findall(r'(?:href|src)="(.*?)"', found["/"][2])}
+    for name, (_, _, text) in found.items():
+        folder = name.rpartition("/")[0]
+        wanted |= {f"{folder}/{module}" for module in re.findall(r'from "\./(.*?)"', text)}
+        wanted |= {f"/{module}" for module in re.findall(r'addModule\("(.*?)"', text)}
+        assert not re.search(r"(https?:)?//\w+\.\w", text.replace("http://www.w3.org/2000/svg", "")), name
+    assert len(wanted) == 7 and wanted | {"/", "/page/index.html"} == {n for n in found if found[n][0] == 200}
+    assert found["/stream"][0] == 400 and found["/page/../server.py"][0] == 404
+    assert found["/"][1]["Content-Security-Policy"].startswith("default-src 'self'")
+    assert found["/page/page.js"][1]["Content-Type"].startswith(("application/javascript", "text/javascript"))
+
+
+def test_it_listens_on_this_machine_alone_until_ctrl_c(translator, capsys):
+    options = command.parse_arguments(["--model", "x", "--port", "0"])
+    assert (options.host, command.parse_arguments(["--model", "x"]).port) == ("127.0.0.1", 8642)
+
+    async def scenario():
+        server = Server(translator, Limits(), 1)
+        running = asyncio.create_task(command.serve(server, options.host, options.port))
+        line = ""
+        while not line:
+            await asyncio.sleep(0.01)
+            line = capsys.readouterr().out
+        async with aiohttp.ClientSession() as http:
+            client = Client(http, line.split("/  ")[0], server)
+            async with client.open() as connection:
+                await give(connection, HEADER)
+                signal.raise_signal(signal.SIGINT)
+                received = await replies(connection)
+            await running
+        return line, received
+
+    line, received = asyncio.run(scenario())
+    assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d+/  \(Ctrl-C ends\)\n", line)
+    assert received == [{"error": "the server is stopping: open another session later"}]
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        (["--model", "missing"], "no checkpoint at missing"),
+        (["--model", "missing", "--max-sessions", "0"], "max_sessions is 0, but must be above 0 (--max-sessions)"),
+    ],
+)
+def test_errors_of_the_command_are_one_line(monkeypatch, capsys, options, reason):
+    monkeypatch.setattr(sys, "argv", ["serve", *options])
+    assert command.main() == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and reason in error
+
+
+def test_errors_of_workers_and_address(monkeypatch, capsys, translator):
+    monkeypatch.setattr(command, "load", lambda options: translator)
+    monkeypatch.setattr(command.torch, "set_num_threads", lambda number: None)
+    for options, reason in (("--workers 0", "workers is 0, but must be at least 1"), ("--port 99999", "port")):
+        monkeypatch.setattr(sys, "argv", ["serve", "--model", "x", *options.split()])
+        assert command.main() == 1 and reason in capsys.readouterr().err
+
+
+def test_a_missing_aiohttp_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "leap_fairseq.serve.listener")
+    monkeypatch.setattr(sys, "argv", ["serve", "--model", "x"])
+    assert command.main() == 1
+    assert "error: serving needs aiohttp: pip install 'leap_fairseq[serve]'" in capsys.readouterr().err
