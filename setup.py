@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 README = Path(__file__).with_name("README.md")
 
@@ -31,6 +31,23 @@ EXTRAS = {
     "gpu": ["flash-linear-attention"],
 }
 
+NATIVE = "leap_fairseq/attention/native"
+
+# No module of Python: a library that leap_fairseq/attention/compiled.py loads. Where it cannot be built, torch computes.
+COMPILED = Extension(
+    "leap_fairseq.attention._native",
+    sources=[f"{NATIVE}/{name}.cpp" for name in ("main", "anywhere", "avx2", "avx512")],
+    depends=[f"{NATIVE}/{name}.h" for name in ("matrix", "prefix_attention")],
+    # Sums may be taken in any order, as in every product of matrices; inf and nan stay what they are.
+    extra_compile_args=[
+        *("-O3", "-std=c++17", "-pthread", "-fno-math-errno", "-fno-trapping-math"),
+        *("-fassociative-math", "-fno-signed-zeros", "-freciprocal-math"),
+    ],
+    extra_link_args=["-pthread"],
+    language="c++",
+    optional=True,
+)
+
 setup(
     name="leap-fairseq",
     version="0.1.0",
@@ -42,6 +59,7 @@ setup(
     python_requires=">=3.9,<3.13",
     packages=find_packages(include=["leap_fairseq", "leap_fairseq.*"]),
     package_data={"leap_fairseq": ["**/*.yaml", "*.yaml"], "leap_fairseq.serve": ["page/*"]},
+    ext_modules=[COMPILED],
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     classifiers=[

@@ -47,7 +47,8 @@ usable() { [ -x "$PYTHON" ] && "$PYTHON" -m pip --version >/dev/null 2>&1 && sui
 fingerprint() {
     "$PYTHON" - "$TORCH" <<'PY'
 import hashlib, os, pathlib, sys
-parts = [pathlib.Path("setup.py").read_text(encoding="utf-8"), sys.argv[1], sys.version, os.getcwd()]
+sources = [pathlib.Path("setup.py"), *sorted(pathlib.Path("leap_fairseq/attention/native").iterdir())]
+parts = [*(path.read_text(encoding="utf-8") for path in sources), sys.argv[1], sys.version, os.getcwd()]
 print(hashlib.sha256("\0".join(parts).encode()).hexdigest())
 PY
 }

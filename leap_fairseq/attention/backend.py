@@ -8,11 +8,12 @@ from typing import Optional
 from torch import Tensor
 
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
+from leap_fairseq.attention.compiled import can_compute, compiled
 from leap_fairseq.attention.inputs import Arguments, check_arguments, without_autocast
 from leap_fairseq.attention.naive import naive
 from leap_fairseq.attention.state import LinearAttentionState, state
 
-ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state}
+ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state, "compiled": compiled}
 
 
 @without_autocast
@@ -44,7 +45,8 @@ def prefix_attention(
         initial_state: keys absorbed before, which every query sees in addition to the visible ones.
         half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
-        algorithm: "naive", "blockwise", "state", or "auto" for the one with the fewest operations.
+        algorithm: "naive", "blockwise", "state", "compiled", or "auto": compiled code where it is there and knows the
+            arguments, else the one with the fewest operations.
 
     Returns:
         [B, T, H, V] in the type of ``v``; zeros for a query without a visible key. Sums are kept in float32 at least.
@@ -70,7 +72,9 @@ def prefix_attention(
     check_arguments(given)
     if algorithm == "auto":
         features = q.shape[-1] if query_proportion is None else 2 * q.shape[-1]
-        algorithm = cheapest_algorithm(visible, q.shape[-1], features, v.shape[-1])
+        algorithm = "compiled"
+        if not can_compute(given):
+            algorithm = cheapest_algorithm(visible, q.shape[-1], features, v.shape[-1])
     if algorithm not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
     return ALGORITHMS[algorithm](given)

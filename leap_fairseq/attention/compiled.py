@@ -1,0 +1,155 @@
+"""Training and inference on the CPU by compiled code, which keeps a block of keys and the state in cache.
+
+The library in ``native/`` is built when the package is installed and a C++ compiler is there; without it, or for what
+it does not know (a half-life, a GPU), the algorithms in torch compute the same. Half types are computed in float32.
+
+Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
+"""
+
+import ctypes
+import functools
+import logging
+import math
+from pathlib import Path
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from leap_fairseq.attention.inputs import Arguments, silence_padding, sum_dtype
+
+logger = logging.getLogger(__name__)
+
+LIBRARY = "_native*.so"
+POINTERS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin")
+GRADIENTS = ("dq", "dk", "dv", "dq_cos", "dq_sin", "dk_cos", "dk_sin")
+
+
+class _Strides(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "time", "head")]
+
+
+class _Problem(ctypes.Structure):
+    """The structure of the same name in ``native/prefix_attention.h``, field by field."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "key_dim", "value_dim")),
+        ("reweighted", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("visible", "padding", "initial")),
+        ("floor", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in POINTERS),
+        *((f"{name}_strides", _Strides) for name in ("q", "k", "v", "q_angle", "k_angle")),
+        *((name, ctypes.c_void_p) for name in ("out", "denominator", "out_gradient", *GRADIENTS)),
+        ("threads", ctypes.c_int64),
+    ]
+
+
+@functools.cache
+def library() -> Optional[ctypes.CDLL]:
+    """The compiled library, or None where there is none; says once which it is."""
+    for path in sorted(Path(__file__).parent.glob(LIBRARY)):
+        try:
+            found = ctypes.CDLL(str(path))
+            size = found.leap_problem_size
+            size.restype, found.leap_family.restype = ctypes.c_int64, ctypes.c_char_p
+            if size() != ctypes.sizeof(_Problem):
+                raise OSError(f"{path} was built from other sources")
+        except (OSError, AttributeError) as error:
+            logger.warning("linear attention on the CPU: cannot load the compiled code, install again (%s)", error)
+            break
+        logger.info("linear attention on the CPU: compiled code for %s", found.leap_family().decode())
+        return found
+    else:
+        logger.info("linear attention on the CPU: torch; a C++ compiler at installation makes it several times faster")
+    return None
+
+
+def can_compute(given: Arguments) -> bool:
+    """Whether the library is there and knows such arguments."""
+    initial = given.initial_state
+    return (
+        given.q.device.type == given.k.device.type == "cpu"
+        and given.half_life is None
+        and (initial is None or not initial.kvz.requires_grad)
+        and library() is not None
+    )
+
+
+def compiled(given: Arguments) -> Tensor:
+    """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S) by the library.
+
+    Raises:
+        ValueError: the library is missing or does not know such arguments.
+    """
+    if not can_compute(given):
+        raise ValueError(
+            "the compiled algorithm is for the CPU, without half-life and without a gradient of the initial state, "
+            'where the package was installed with a C++ compiler: choose "auto"'
+        )
+    dtype = sum_dtype(given.q.dtype)
+    tensors = [x.to(dtype) for x in (given.q, given.k, given.v)]
+    angles = (
+        *_angle(given.query_proportion, None, dtype),
+        *_angle(given.key_proportion, given.key_padding_mask, dtype),
+    )
+    initial = None if given.initial_state is None else given.initial_state.kvz.to(dtype).contiguous()
+    padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
+    visible = given.visible.to("cpu", torch.int64).contiguous()
+    out = _PrefixAttention.apply(*tensors, *angles, visible, padding, initial, given.normalizer_floor)
+    return out.to(given.v.dtype)
+
+
+def _angle(proportion: Optional[Tensor], padding: Optional[Tensor], dtype: torch.dtype) -> Tuple:
+    """Cosine and sine [B, T, H] of the angles, or None twice."""
+    if proportion is None:
+        return None, None
+    angle = silence_padding(proportion, padding).to(dtype) * (math.pi / 2)
+    return angle.cos(), angle.sin()
+
+
+class _PrefixAttention(torch.autograd.Function):
+    """The library as a function with gradients of q, k, v, and the cosines and sines."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, visible, padding, initial, floor):
+        inputs = [x if x is None or x.dim() < 4 or x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
+        inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin)]
+        out = q.new_empty(*q.shape[:3], v.shape[-1])
+        denominator = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
+        ctx.save_for_backward(*inputs, visible, padding, initial, out, denominator)
+        ctx.floor = floor
+        _run(_problem(inputs, visible, padding, initial, out, denominator, floor), q.dtype, backward=False)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, out_gradient):
+        *inputs, visible, padding, initial, out, denominator = ctx.saved_tensors
+        problem = _problem(inputs, visible, padding, initial, out, denominator, ctx.floor)
+        out_gradient = out_gradient.contiguous()
+        problem.out_gradient = out_gradient.data_ptr()
+        # A key that no query sees gets no gradient from the library.
+        gradients = [None if x is None else torch.zeros(x.shape, dtype=x.dtype) for x in inputs]
+        for name, gradient in zip(GRADIENTS, gradients):
+            setattr(problem, name, None if gradient is None else gradient.data_ptr())
+        _run(problem, out.dtype, backward=True)
+        return (*gradients, None, None, None, None)
+
+
+def _problem(inputs, visible, padding, initial, out, denominator, floor) -> _Problem:
+    q, k, v, q_cos, _, k_cos, _ = inputs
+    problem = _Problem(q.shape[0], q.shape[2], q.shape[1], k.shape[1], q.shape[3], v.shape[3], q_cos is not None)
+    for name, x in zip(("visible", "padding", "initial"), (visible, padding, initial)):
+        setattr(problem, name, None if x is None else x.data_ptr())
+    for name, x in zip(POINTERS, inputs):
+        setattr(problem, name, None if x is None else x.data_ptr())
+    for name, x in zip(("q", "k", "v", "q_angle", "k_angle"), (q, k, v, q_cos, k_cos)):
+        if x is not None:
+            setattr(problem, f"{name}_strides", _Strides(*x.stride()[:3]))
+    problem.floor, problem.threads = floor, torch.get_num_threads()
+    problem.out, problem.denominator = out.data_ptr(), denominator.data_ptr()
+    return problem
+
+
+def _run(problem: _Problem, dtype: torch.dtype, backward: bool) -> None:
+    library().leap_prefix_attention(ctypes.byref(problem), int(dtype == torch.float64), int(backward))

@@ -1,0 +1,7 @@
+// For any processor; the only one that knows float64, in which gradients are checked.
+#include "prefix_attention.h"
+
+void work_anywhere(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter) {
+    doubles ? work_through<double>(problem, backward, next, counter)
+            : work_through<float>(problem, backward, next, counter);
+}

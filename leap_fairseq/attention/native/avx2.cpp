@@ -1,0 +1,10 @@
+// For processors with AVX2.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx2,fma")
+#include "prefix_attention.h"
+
+void work_avx2(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter) {
+    doubles ? work_anywhere(problem, doubles, backward, next, counter)
+            : work_through<float>(problem, backward, next, counter);
+}
+#endif

@@ -1,0 +1,44 @@
+// What Python calls, by ctypes: runs a problem on threads of its own, with the code that this processor knows.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "prefix_attention.h"
+
+namespace {
+
+struct Family {
+    const char* name;
+    Work* work;
+};
+
+Family family() {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl"))
+        return {"AVX-512", work_avx512};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {"AVX2", work_avx2};
+#endif
+    return {"any processor", work_anywhere};
+}
+
+int64_t next_item(void* counter) { return (*static_cast<std::atomic<int64_t>*>(counter))++; }
+
+}  // namespace
+
+extern "C" {
+
+// To compare with what Python believes it to be.
+int64_t leap_problem_size() { return sizeof(Problem); }
+
+const char* leap_family() { return family().name; }
+
+void leap_prefix_attention(const Problem* problem, int doubles, int backward) {
+    std::atomic<int64_t> counter{0};
+    auto work = [&] { family().work(*problem, doubles, backward, next_item, &counter); };
+    std::vector<std::thread> threads;
+    for (int64_t n = 1; n < least(problem->threads, problem->batch * problem->heads); n++) threads.emplace_back(work);
+    work();
+    for (auto& thread : threads) thread.join();
+}
+}

@@ -1,0 +1,108 @@
+// Small matrix products in cache, and the transposition they need.
+//
+// All matrices are row-major with rows that begin on a cache line; the number of columns is a multiple of LANES, so that
+// whole vectors are read and written. What lies between a matrix and that multiple is zero.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+// Everything has internal linkage, std's templates are avoided: the same code is compiled for several processors, and the
+// linker must not take a function of one for another.
+namespace {
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <class T>
+inline void fill(T* x, int64_t n, T value) {
+    for (int64_t i = 0; i < n; i++) x[i] = value;
+}
+
+template <class T>
+struct Vector {
+    static constexpr int LANES = 64 / sizeof(T);
+    typedef T type __attribute__((vector_size(64), aligned(64)));
+};
+
+template <class T>
+inline int padded(int n) {
+    return (n + Vector<T>::LANES - 1) / Vector<T>::LANES * Vector<T>::LANES;
+}
+
+// C[ROWS, COLUMNS vectors] (+)= A B over `inner`; A is read transposed where TA.
+template <class T, int ROWS, int COLUMNS, bool TA>
+inline void tile(int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
+    typedef typename Vector<T>::type V;
+    V sums[ROWS][COLUMNS];
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < COLUMNS; j++) {
+            if (add)
+                sums[i][j] = *(const V*)(c + i * ldc + j * Vector<T>::LANES);
+            else
+                sums[i][j] = V{};
+        }
+    for (int k = 0; k < inner; k++) {
+        V right[COLUMNS];
+        for (int j = 0; j < COLUMNS; j++) right[j] = *(const V*)(b + k * ldb + j * Vector<T>::LANES);
+        for (int i = 0; i < ROWS; i++) {
+            const T left = TA ? a[k * lda + i] : a[i * lda + k];
+            for (int j = 0; j < COLUMNS; j++) sums[i][j] += left * right[j];
+        }
+    }
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < COLUMNS; j++) *(V*)(c + i * ldc + j * Vector<T>::LANES) = sums[i][j];
+}
+
+template <class T, int COLUMNS, bool TA>
+inline void panel(int rows, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
+    constexpr int MOST = COLUMNS == 4 ? 6 : 8;
+    const int step = TA ? 1 : lda;
+    int i = 0;
+    for (; i + MOST <= rows; i += MOST)
+        tile<T, MOST, COLUMNS, TA>(inner, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
+    for (; i + 4 <= rows; i += 4) tile<T, 4, COLUMNS, TA>(inner, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
+    for (; i < rows; i++) tile<T, 1, COLUMNS, TA>(inner, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
+}
+
+// C[rows, columns] = A[rows, inner] B[inner, columns], added to C where `add`; A[inner, rows] where TA.
+template <class T, bool TA>
+inline void product(int rows, int columns, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
+    constexpr int LANES = Vector<T>::LANES;
+    const int vectors = (columns + LANES - 1) / LANES;
+    int j = 0;
+    for (; j + 4 <= vectors; j += 4)
+        panel<T, 4, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+    for (; j + 2 <= vectors; j += 2)
+        panel<T, 2, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+    for (; j < vectors; j++) panel<T, 1, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+}
+
+// out[columns, rows] of in[rows, columns].
+template <class T>
+inline void transpose(int rows, int columns, const T* in, int ldi, T* out, int ldo) {
+    constexpr int SIDE = 8;
+    for (int i0 = 0; i0 < rows; i0 += SIDE)
+        for (int j0 = 0; j0 < columns; j0 += SIDE)
+            for (int j = j0; j < j0 + SIDE && j < columns; j++)
+                for (int i = i0; i < i0 + SIDE && i < rows; i++) out[j * ldo + i] = in[i * ldi + j];
+}
+
+template <class T>
+inline T dot(int n, const T* a, const T* b) {
+    typename Vector<T>::type sums{};
+    typedef typename Vector<T>::type V;
+    for (int i = 0; i < n; i += Vector<T>::LANES) sums += *(const V*)(a + i) * *(const V*)(b + i);
+    T total = 0;
+    for (int i = 0; i < Vector<T>::LANES; i++) total += sums[i];
+    return total;
+}
+
+// y += factor * x
+template <class T>
+inline void add_scaled(int n, T factor, const T* x, T* y) {
+    typedef typename Vector<T>::type V;
+    for (int i = 0; i < n; i += Vector<T>::LANES) *(V*)(y + i) += factor * *(const V*)(x + i);
+}
+
+}  // namespace

@@ -1,0 +1,178 @@
+"""The compiled code beside its equality with ``naive`` (test_algorithms.py): gradients, layouts, threads, fallback."""
+
+import logging
+
+import pytest
+import torch
+from tolerances import assert_same
+
+from leap_fairseq.attention import (
+    LinearAttentionState,
+    causal_visibility,
+    full_visibility,
+    prefix_attention,
+    segment_visibility,
+    waitk_visibility,
+)
+from leap_fairseq.attention import compiled as module
+from leap_fairseq.attention.backend import ALGORITHMS
+
+built = pytest.mark.skipif(module.library() is None, reason="installed without a C++ compiler")
+
+
+def make(t, s, heads=2, key_dim=20, value_dim=12, batch=2, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(t + s)
+
+    def rand(*shape):
+        return torch.rand(shape, generator=generator, dtype=dtype).requires_grad_()
+
+    sizes = ((t, key_dim), (s, key_dim), (s, value_dim))
+    q, k, v = (rand(batch, length, heads, dim) for length, dim in sizes)
+    return q, k, v, {"query_proportion": rand(batch, t, heads), "key_proportion": rand(batch, s, heads)}
+
+
+def everything(q, k, v, proportions, visible, algorithm, **options):
+    """Output and gradients."""
+    out = prefix_attention(q, k, v, visible, algorithm=algorithm, **proportions, **options)
+    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(out.dtype)
+    return [out, *torch.autograd.grad(out, [q, k, v, *proportions.values()], cotangent)]
+
+
+def assert_all_same(actual, expected):
+    for name, one, other in zip(("out", "q", "k", "v", "query_proportion", "key_proportion"), actual, expected):
+        assert_same(one, other, what=name)
+
+
+@built
+@pytest.mark.parametrize(
+    "visible, s",
+    [
+        (causal_visibility(70, 70), 70),
+        (segment_visibility(70, 66, segment=9), 66),
+        (waitk_visibility(30, 90, lagging=2, ratio=3), 90),
+        (torch.tensor([0, 0, 3, 65, 65, 128]), 130),
+    ],
+)
+def test_gradients_are_those_of_finite_differences(visible, s):
+    q, k, v, proportions = make(len(visible), s, heads=1, key_dim=3, value_dim=2, batch=1)
+    padding = torch.zeros(1, s, dtype=torch.bool)
+    padding[0, 1] = padding[0, s - 1] = True
+
+    def function(*tensors):
+        named = dict(zip(proportions, tensors[3:]))
+        return prefix_attention(*tensors[:3], visible, algorithm="compiled", key_padding_mask=padding, **named)
+
+    assert torch.autograd.gradcheck(function, (q, k, v, *proportions.values()))
+
+
+@built
+@pytest.mark.parametrize("key_dim, value_dim", [(1, 1), (3, 5), (16, 16), (20, 12), (64, 64), (130, 33)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_size_of_a_head(key_dim, value_dim, dtype):
+    q, k, v, proportions = make(130, 130, 3, key_dim, value_dim, dtype=dtype)
+    state = LinearAttentionState(torch.rand(2, 3, 2 * key_dim, value_dim + 1, dtype=dtype))
+    visible = causal_visibility(130, 130)
+    reference = [x.detach().double().requires_grad_() for x in (q, k, v, *proportions.values())]
+    expected = everything(
+        *reference[:3],
+        dict(zip(proportions, reference[3:])),
+        visible,
+        "naive",
+        initial_state=LinearAttentionState(state.kvz.double()),
+    )
+    actual = everything(q, k, v, proportions, visible, "compiled", initial_state=state)
+    assert_all_same(actual, [x.to(dtype) for x in expected])
+
+
+@built
+def test_layout_of_the_inputs_does_not_matter():
+    q, k, v, proportions = make(70, 90)
+    visible = full_visibility(70, 90)
+    expected = everything(q, k, v, proportions, visible, "compiled")
+    turned = [x.detach().transpose(1, 2).contiguous().transpose(1, 2).requires_grad_() for x in (q, k, v)]
+    spread = [torch.stack((x.detach(), x.detach()), -1)[..., 0].requires_grad_() for x in (q, k, v)]
+    for inputs in (turned, spread):
+        assert not inputs[0].is_contiguous()
+        assert_all_same(everything(*inputs, proportions, visible, "compiled"), expected)
+
+
+@built
+def test_number_of_threads_and_batch_do_not_matter():
+    q, k, v, proportions = make(200, 200, heads=3)
+    visible, threads = causal_visibility(200, 200), torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2, 5, 16):
+            torch.set_num_threads(number)
+            results.append(everything(q, k, v, proportions, visible, "compiled"))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(result, results[0]))
+    alone = [x[1:].detach().requires_grad_() for x in (q, k, v)]
+    out = prefix_attention(*alone, visible, algorithm="compiled", **{n: p[1:] for n, p in proportions.items()})
+    assert torch.equal(out[0], results[0][0][1])
+
+
+@built
+def test_empty_and_one():
+    for t, s in ((0, 5), (1, 1)):
+        q, k, v, proportions = make(t, s)
+        visible = full_visibility(t, s)
+        assert_all_same(
+            everything(q, k, v, proportions, visible, "compiled"), everything(q, k, v, proportions, visible, "naive")
+        )
+
+
+@built
+def test_auto_takes_it_where_it_can(monkeypatch):
+    q, k, v, proportions = make(20, 20)
+    visible, calls = causal_visibility(20, 20), []
+
+    def noted(name):
+        function = ALGORITHMS[name]
+        return lambda given: calls.append(name) or function(given)
+
+    for name in ("compiled", "naive", "blockwise"):
+        monkeypatch.setitem(ALGORITHMS, name, noted(name))
+    prefix_attention(q, k, v, visible, **proportions)
+    prefix_attention(q, k, v, visible, half_life=torch.ones(2), **proportions)
+    state = LinearAttentionState(torch.rand(2, 2, 40, 13, dtype=torch.float64).requires_grad_())
+    prefix_attention(q, k, v, visible, initial_state=state, **proportions)
+    assert calls == ["compiled", "naive", "naive"]
+    with pytest.raises(
+        ValueError, match='without half-life and without a gradient of the initial state.*choose "auto"'
+    ):
+        prefix_attention(q, k, v, visible, half_life=torch.ones(2), algorithm="compiled", **proportions)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A function: makes the package look for its library in another folder."""
+
+    def look(folder):
+        module.library.cache_clear()
+        monkeypatch.setattr(module, "__file__", str(folder / "compiled.py"))
+
+    yield look
+    monkeypatch.undo()
+    module.library.cache_clear()
+
+
+def test_without_the_library_torch_computes_and_says_so_once(elsewhere, tmp_path, caplog):
+    elsewhere(tmp_path)
+    q, k, v, proportions = make(20, 20)
+    visible = causal_visibility(20, 20)
+    with caplog.at_level(logging.INFO):
+        outs = [prefix_attention(q, k, v, visible, **proportions) for _ in range(2)]
+    assert_same(outs[0], prefix_attention(q, k, v, visible, algorithm="naive", **proportions), what="out")
+    assert caplog.text.count("linear attention on the CPU: torch; a C++ compiler at installation") == 1
+    with pytest.raises(ValueError, match="was installed with a C"):
+        prefix_attention(q, k, v, visible, algorithm="compiled", **proportions)
+
+
+def test_a_library_that_cannot_be_loaded_is_named(elsewhere, tmp_path, caplog):
+    (tmp_path / "_native.torn.so").write_bytes(b"\x7fELF torn")
+    elsewhere(tmp_path)
+    assert module.library() is None
+    assert "cannot load the compiled code, install again" in caplog.text
