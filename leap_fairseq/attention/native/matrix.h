@@ -20,9 +20,23 @@ inline void fill(T* x, int64_t n, T value) {
 }
 
 template <class T>
+struct Lane;
+
+template <>
+struct Lane<float> {
+    typedef int32_t index;
+};
+
+template <>
+struct Lane<double> {
+    typedef int64_t index;
+};
+
+template <class T>
 struct Vector {
     static constexpr int LANES = 64 / sizeof(T);
     typedef T type __attribute__((vector_size(64), aligned(64)));
+    typedef typename Lane<T>::index index __attribute__((vector_size(64)));
 };
 
 template <class T>
@@ -78,14 +92,47 @@ inline void product(int rows, int columns, int inner, const T* a, int lda, const
     for (; j < vectors; j++) panel<T, 1, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
 }
 
-// out[columns, rows] of in[rows, columns].
+template <class T, int HALF>
+struct Turn {
+    typedef typename Vector<T>::type V;
+    typedef typename Vector<T>::index I;
+
+    static inline void stage(V* rows) {
+        constexpr int LANES = Vector<T>::LANES;
+        I upper{}, lower{};
+        for (int n = 0; n < LANES; n++) {
+            const bool second = n & HALF;
+            upper[n] = second ? LANES + n - HALF : n;
+            lower[n] = second ? LANES + n : n + HALF;
+        }
+        for (int r = 0; r < LANES; r++) {
+            if (r & HALF) continue;
+            const V above = rows[r], below = rows[r + HALF];
+            rows[r] = __builtin_shuffle(above, below, upper);
+            rows[r + HALF] = __builtin_shuffle(above, below, lower);
+        }
+        Turn<T, HALF / 2>::stage(rows);
+    }
+};
+
+template <class T>
+struct Turn<T, 0> {
+    static inline void stage(typename Vector<T>::type*) {}
+};
+
+// out[columns, rows] of in[rows, columns]; both numbers are multiples of LANES. A square of LANES by LANES is turned in
+// registers: in each stage, halves of half the size change places between two rows.
 template <class T>
 inline void transpose(int rows, int columns, const T* in, int ldi, T* out, int ldo) {
-    constexpr int SIDE = 8;
-    for (int i0 = 0; i0 < rows; i0 += SIDE)
-        for (int j0 = 0; j0 < columns; j0 += SIDE)
-            for (int j = j0; j < j0 + SIDE && j < columns; j++)
-                for (int i = i0; i < i0 + SIDE && i < rows; i++) out[j * ldo + i] = in[i * ldi + j];
+    typedef typename Vector<T>::type V;
+    constexpr int LANES = Vector<T>::LANES;
+    for (int i = 0; i < rows; i += LANES)
+        for (int j = 0; j < columns; j += LANES) {
+            V square[LANES];
+            for (int r = 0; r < LANES; r++) square[r] = *(const V*)(in + (i + r) * ldi + j);
+            Turn<T, LANES / 2>::stage(square);
+            for (int r = 0; r < LANES; r++) *(V*)(out + (j + r) * ldo + i) = square[r];
+        }
 }
 
 template <class T>

@@ -68,39 +68,76 @@ class Worker {
 
     void forward(int64_t b, int64_t h) {
         begin(b, h, false);
+        const int64_t direct = first_direct_block();
         int64_t t = 0;
-        for (int64_t block = 0; t < p.queries; block++) {
+        for (int64_t block = 0; block < direct; block++) {
             load_keys(block);
-            for (int n; (n = load_queries(t, block)); t += n) answer(t, n);
-            if (t < p.queries) absorb(false);
+            for (int n; (n = queries_of(t, block)); t += n) {
+                load_queries(t, n);
+                read_state(n);
+                read_block(t, n, block);
+                finish(t, n);
+            }
+            absorb(false);
+        }
+        for (int n; t < p.queries; t += n) {
+            n = (int)least(BLOCK, p.queries - t);
+            load_queries(t, n);
+            read_state(n);
+            for (int64_t block = direct; block <= block_of(t + n - 1); block++) {
+                load_keys(block);
+                read_block(t, n, block);
+            }
+            finish(t, n);
         }
     }
 
     void backward(int64_t b, int64_t h) {
         // Forwards: the gradients of the queries through the states.
         begin(b, h, true);
-        int64_t t = 0, blocks = 0;
-        for (; t < p.queries; blocks++) {
-            load_keys(blocks);
-            for (int n; (n = load_queries(t, blocks)); t += n) {
-                load_errors(t, n);
-                through_state(t, n);
-            }
-            if (t < p.queries) absorb(true);
+        const int64_t direct = first_direct_block();
+        int64_t t = 0;
+        for (int64_t block = 0; block < direct; block++) {
+            if (!empty)
+                for (int64_t at = t, n; (n = queries_of(at, block)); at += n) through_state(at, (int)n);
+            for (int64_t n; (n = queries_of(t, block)); t += n) continue;
+            load_keys(block);
+            absorb(true);
         }
-        // Backwards: the gradients of the keys and values, and of the queries within their block.
+        const int64_t first_direct = t;
+        if (!empty)
+            for (; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t));
+        // Backwards: the gradients of the keys and values, and of the queries within a block.
         fill<T>(state, FP * VP, 0);
         fill<T>(sums, FP, 0);
-        int64_t end = p.queries;
-        for (int64_t block = blocks - 1; block >= 0; block--) {
+        empty = true;
+        for (int64_t block = block_of(p.queries - 1); block >= direct; block--) {
+            load_keys(block);
+            begin_key_errors();
+            for (t = first_direct; t < p.queries; t += BLOCK) {
+                const int n = (int)least(BLOCK, p.queries - t);
+                if (block_of(t + n - 1) < block) continue;
+                load_both(t, n);
+                within_block(t, n, block);
+            }
+            end_key_errors(block);
+        }
+        if (direct)
+            for (t = first_direct; t < p.queries; t += BLOCK) {
+                load_both(t, (int)least(BLOCK, p.queries - t));
+                collect((int)least(BLOCK, p.queries - t));
+            }
+        int64_t end = first_direct;
+        for (int64_t block = direct - 1; block >= 0; block--) {
             int64_t first = end;
             while (first > 0 && block_of(first - 1) == block) first--;
             load_keys(block);
             begin_key_errors();
-            for (int64_t at = first; at < end; at += BLOCK) {
-                load_queries(at, block);
-                load_errors(at, (int)least(BLOCK, end - at));
-                within_block(at, (int)least(BLOCK, end - at));
+            for (t = first; t < end; t += BLOCK) {
+                const int n = (int)least(BLOCK, end - t);
+                load_both(t, n);
+                within_block(t, n, block);
+                if (block) collect(n);  // the keys of this block have read the state already
             }
             end = first;
             end_key_errors(block);
@@ -120,16 +157,38 @@ class Worker {
     int limits[BLOCK];
     bool hidden[BLOCK];
     int64_t b = 0, h = 0;
-    int count = 0;  // keys of the block
+    int count = 0, rows = 0;  // keys of the block, and whole vectors of them
+    bool empty = true;        // nothing has been added to state and sums
 
     int64_t block_of(int64_t t) const { return p.visible[t] > 0 ? (p.visible[t] - 1) / BLOCK : 0; }
+
+    // From here on, the state is not worth its price: so few queries see more than their own block that each of them
+    // reads the blocks between one by one.
+    int64_t first_direct_block() const {
+        if (!p.queries) return 0;
+        const int64_t last = block_of(p.queries - 1);
+        int64_t t = 0;
+        for (int64_t block = 0; block < last; block++) {
+            while (block_of(t) <= block) t++;
+            if ((p.queries - t) * (K + V) < (int64_t)F * V) return block;
+        }
+        return last;
+    }
+
+    // Queries from t on whose prefix ends in the block, at most BLOCK.
+    int queries_of(int64_t t, int64_t block) const {
+        int n = 0;
+        while (n < BLOCK && t + n < p.queries && block_of(t + n) == block) n++;
+        return n;
+    }
 
     void begin(int64_t batch, int64_t head, bool turned) {
         b = batch, h = head;
         fill<T>(state, FP * VP, 0);
         fill<T>(turned_state, FP * VP, 0);
         fill<T>(sums, FP, 0);
-        if (!p.initial) return;
+        empty = !p.initial;
+        if (empty) return;
         const T* given = (const T*)p.initial + (b * p.heads + h) * F * (V + 1);
         for (int f = 0; f < F; f++) {
             const int to = f < K ? f : KP + f - K;
@@ -145,7 +204,8 @@ class Worker {
     void load_keys(int64_t block) {
         const int64_t first = block * BLOCK;
         count = (int)(p.keys > first ? least(BLOCK, p.keys - first) : 0);
-        for (int j = 0; j < BLOCK; j++) {
+        rows = padded<T>(count);
+        for (int j = 0; j < rows; j++) {
             T *key = keys + j * KP, *value = values + j * VP;
             hidden[j] = j >= count || (p.padding && p.padding[b * p.keys + first + j]);
             if (hidden[j]) {
@@ -161,23 +221,27 @@ class Worker {
                 k_sin[j] = *at(p.k_sin, p.k_angle_strides, b, first + j, h);
             }
         }
-        transpose<T>(BLOCK, KP, keys, KP, turned_keys, BLOCK);
-        featurise(BLOCK, keys, k_cos, k_sin, key_features);
+        transpose<T>(rows, KP, keys, KP, turned_keys, BLOCK);
+        featurise(rows, keys, k_cos, k_sin, key_features);
     }
 
-    // Loads queries from t on whose prefix ends in the block, at most BLOCK; returns how many there are.
-    int load_queries(int64_t t, int64_t block) {
-        int n = 0;
-        for (; n < BLOCK && t + n < p.queries && block_of(t + n) == block; n++) {
-            std::memcpy(queries + n * KP, at(p.q, p.q_strides, b, t + n, h), K * sizeof(T));
-            limits[n] = (int)(p.visible[t + n] - block * BLOCK);
+    void load_queries(int64_t t, int n) {
+        for (int i = 0; i < n; i++) {
+            std::memcpy(queries + i * KP, at(p.q, p.q_strides, b, t + i, h), K * sizeof(T));
             if (p.reweighted) {
-                q_cos[n] = *at(p.q_cos, p.q_angle_strides, b, t + n, h);
-                q_sin[n] = *at(p.q_sin, p.q_angle_strides, b, t + n, h);
+                q_cos[i] = *at(p.q_cos, p.q_angle_strides, b, t + i, h);
+                q_sin[i] = *at(p.q_sin, p.q_angle_strides, b, t + i, h);
             }
         }
         featurise(n, queries, q_cos, q_sin, query_features);
-        return n;
+    }
+
+    // How many keys of the block each query sees.
+    void limit(int64_t t, int n, int64_t block) {
+        for (int i = 0; i < n; i++) {
+            const int64_t seen = p.visible[t + i] - block * BLOCK;
+            limits[i] = seen < 0 ? 0 : (int)least(seen, BLOCK);
+        }
     }
 
     void featurise(int n, const T* x, const T* c, const T* s, T* features) {
@@ -203,17 +267,28 @@ class Worker {
 
     // q_i . k_j for the keys that some of the rows see; beyond them nothing is written.
     void raw_weights(int n, T* out) {
-        by_rows(n, [&](int i, int rows, int seen) {
-            product<T, false>(rows, padded<T>(seen), K, queries + i * KP, KP, turned_keys, BLOCK, out + i * BLOCK, BLOCK, false);
+        by_rows(n, [&](int i, int some, int seen) {
+            product<T, false>(some, padded<T>(seen), K, queries + i * KP, KP, turned_keys, BLOCK, out + i * BLOCK, BLOCK, false);
         });
     }
 
     T angle(int i, int j) const { return p.reweighted ? q_cos[i] * k_cos[j] + q_sin[i] * k_sin[j] : T(1); }
 
-    void answer(int64_t t, int n) {
+    void read_state(int n) {
+        if (empty) {
+            fill<T>(outs, (int64_t)n * VP, 0);
+            fill<T>(denominators, n, 0);
+            return;
+        }
+        product<T, false>(n, VP, FP, query_features, FP, state, VP, outs, VP, false);
+        for (int i = 0; i < n; i++) denominators[i] = dot(FP, query_features + i * FP, sums);
+    }
+
+    void read_block(int64_t t, int n, int64_t block) {
+        limit(t, n, block);
         raw_weights(n, weights);
         for (int i = 0; i < n; i++) {
-            T total = dot(FP, query_features + i * FP, sums);
+            T total = 0;
             T* row = weights + i * BLOCK;
             const int limit = limits[i];
             for (int j = 0; j < limit; j++) {
@@ -221,12 +296,14 @@ class Worker {
                 total += row[j];
             }
             fill<T>(row + limit, BLOCK - limit, 0);
-            denominators[i] = total;
+            denominators[i] += total;
         }
-        product<T, false>(n, VP, FP, query_features, FP, state, VP, outs, VP, false);
-        by_rows(n, [&](int i, int rows, int seen) {
-            product<T, false>(rows, VP, seen, weights + i * BLOCK, BLOCK, values, VP, outs + i * VP, VP, true);
+        by_rows(n, [&](int i, int some, int seen) {
+            product<T, false>(some, VP, seen, weights + i * BLOCK, BLOCK, values, VP, outs + i * VP, VP, true);
         });
+    }
+
+    void finish(int64_t t, int n) {
         T* denominator = (T*)p.denominator + (b * p.heads + h) * p.queries + t;
         for (int i = 0; i < n; i++) {
             T* out = (T*)p.out + ((b * p.queries + t + i) * p.heads + h) * V;
@@ -237,6 +314,7 @@ class Worker {
     }
 
     void absorb(bool turned) {
+        empty = false;
         if (turned)
             product<T, true>(VP, FP, count, values, VP, key_features, FP, turned_state, FP, true);
         else
@@ -261,11 +339,17 @@ class Worker {
         }
     }
 
+    void load_both(int64_t t, int n) {
+        load_queries(t, n);
+        load_errors(t, n);
+    }
+
     T* gradient(void* x, int64_t length, int64_t t, int64_t dim) {
         return (T*)x + ((b * length + t) * p.heads + h) * dim;
     }
 
     void through_state(int64_t t, int n) {
+        load_both(t, n);
         product<T, false>(n, FP, V, out_errors, VP, turned_state, FP, feature_errors, FP, false);
         for (int i = 0; i < n; i++) {
             T *error = feature_errors + i * FP, *dq = gradient(p.dq, p.queries, t + i, K);
@@ -282,11 +366,18 @@ class Worker {
 
     // What the queries behind this block, which read it from the state, give to its keys and values.
     void begin_key_errors() {
+        transpose<T>(rows, VP, values, VP, turned_values, BLOCK);
+        if (empty) {
+            fill<T>(key_errors, (int64_t)rows * KP, 0);
+            fill<T>(value_errors, (int64_t)rows * VP, 0);
+            fill<T>(k_cos_errors, rows, 0);
+            fill<T>(k_sin_errors, rows, 0);
+            return;
+        }
         transpose<T>(FP, VP, state, VP, turned_state, FP);
-        transpose<T>(BLOCK, VP, values, VP, turned_values, BLOCK);
-        product<T, false>(BLOCK, VP, FP, key_features, FP, state, VP, value_errors, VP, false);
-        product<T, false>(BLOCK, FP, V, values, VP, turned_state, FP, feature_errors, FP, false);
-        for (int j = 0; j < BLOCK; j++) {
+        product<T, false>(rows, VP, FP, key_features, FP, state, VP, value_errors, VP, false);
+        product<T, false>(rows, FP, V, values, VP, turned_state, FP, feature_errors, FP, false);
+        for (int j = 0; j < rows; j++) {
             T* error = feature_errors + j * FP;
             add_scaled(FP, T(1), sums, error);
             if (!p.reweighted) {
@@ -299,10 +390,11 @@ class Worker {
         }
     }
 
-    void within_block(int64_t t, int n) {
+    void within_block(int64_t t, int n, int64_t block) {
+        limit(t, n, block);
         raw_weights(n, weights);
-        by_rows(n, [&](int i, int rows, int seen) {
-            product<T, false>(rows, padded<T>(seen), V, out_errors + i * VP, VP, turned_values, BLOCK, errors + i * BLOCK, BLOCK,
+        by_rows(n, [&](int i, int some, int seen) {
+            product<T, false>(some, padded<T>(seen), V, out_errors + i * VP, VP, turned_values, BLOCK, errors + i * BLOCK, BLOCK,
                               false);
         });
         for (int i = 0; i < n; i++) {
@@ -331,14 +423,18 @@ class Worker {
         const int seen = limits[n - 1];
         product<T, true>(seen, VP, n, weights, BLOCK, out_errors, VP, value_errors, VP, true);
         product<T, true>(seen, KP, n, errors, BLOCK, queries, KP, key_errors, KP, true);
-        by_rows(n, [&](int i, int rows, int some) {
-            product<T, false>(rows, KP, some, errors + i * BLOCK, BLOCK, keys, KP, query_errors + i * KP, KP, false);
+        by_rows(n, [&](int i, int some, int seen) {
+            product<T, false>(some, KP, seen, errors + i * BLOCK, BLOCK, keys, KP, query_errors + i * KP, KP, false);
         });
         for (int i = 0; i < n; i++) {
             T* dq = gradient(p.dq, p.queries, t + i, K);
             for (int f = 0; f < K; f++) dq[f] += query_errors[i * KP + f];
         }
-        // From here on the state is that of the queries of this block too; its keys have read it already.
+    }
+
+    // What these queries give to the keys that they read from the state.
+    void collect(int n) {
+        empty = false;
         product<T, true>(FP, VP, n, query_features, FP, out_errors, VP, state, VP, true);
         for (int i = 0; i < n; i++) add_scaled(FP, denominator_errors[i], query_features + i * FP, sums);
     }
