@@ -165,7 +165,6 @@ class Worker {
     // From here on, the state is not worth its price: so few queries see more than their own block that each of them
     // reads the blocks between one by one.
     int64_t first_direct_block() const {
-        if (!p.queries) return 0;
         const int64_t last = block_of(p.queries - 1);
         int64_t t = 0;
         for (int64_t block = 0; block < last; block++) {
@@ -455,6 +454,7 @@ class Worker {
 // The part of one thread: batch rows and heads, as `next` deals them out.
 template <class T>
 inline void work_through(const Problem& problem, bool backward, int64_t (*next)(void*), void* counter) {
+    if (!problem.queries) return;
     Worker<T> worker(problem);
     for (int64_t item; (item = next(counter)) < problem.batch * problem.heads;) {
         const int64_t b = item / problem.heads, h = item % problem.heads;
