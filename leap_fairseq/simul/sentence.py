@@ -6,16 +6,24 @@ Shape legend: S encoder frames, C model dimension, B candidates, T tokens.
 import logging
 from typing import Any, Dict, List, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from leap_fairseq.attention import waitk_requirement
-from leap_fairseq.simul.source import make_source
+from leap_fairseq.simul.pauses import find_pauses, loudness, quiet_below
+from leap_fairseq.simul.source import FEATURES_PER_FRAME, make_source
 
 logger = logging.getLogger(__name__)
 
 CANDIDATES = 64
-"""Places that are considered as the end of a sentence, at most."""
+"""Pauses that are considered as the end of a sentence, at most."""
+
+BEFORE = 1
+"""Encoder frames of silence that are left before a sentence."""
+
+PATIENCE = 75
+"""Encoder frames of speech without a pause, behind what was read, after which the sentence ends where it was read."""
 
 BATCH = 16
 
@@ -34,13 +42,17 @@ class Sentence:
         source: the speech.
         tokens: written so far, without the one that ends the sentence.
         ended: whether that one was written.
+        silence: loudness below which there is none to translate yet; None once its speech has begun.
     """
+
+    silence: Optional[float] = None
 
     def __init__(self, model: Any, dictionary: Any, first_frame: int, stops: List[int], keep: bool = False):
         self.model, self.dictionary, self.first_frame, self.stops = model, dictionary, first_frame, stops
         self.source = make_source(model, keep)
         self.tokens: List[int] = []
         self.ended = False
+        self._end: Optional[int] = None
         self._memory: Dict[str, Any] = {}
 
     @property
@@ -77,21 +89,64 @@ class Sentence:
             self.tokens.append(token)
         return token
 
-    @torch.no_grad()
-    def end_of_speech(self) -> int:
-        """Where the speech of the sentence ended, of which the decoder may have read more.
+    def following(self, length: int) -> "Sentence":
+        """The sentence behind this one, in the silence before its speech.
 
-        It is the segment after which the model gives the most probability to what it has written, and to the end of
-        the sentence, if the source ended there.
+        Args:
+            length: of this one, in encoder frames.
+        """
+        heard = self.source.from_frame(0)
+        sentence = Sentence(self.model, self.dictionary, self.first_frame + length, self.stops, keep=True)
+        sentence.source.push(heard[length * FEATURES_PER_FRAME :])
+        sentence.silence = quiet_below(heard)
+        return sentence
+
+    def has_begun(self) -> bool:
+        """Whether its speech has; silence is forgotten, but for the last moment before."""
+        if self.silence is None or not self.source.heard:
+            return self.silence is None
+        loud = np.flatnonzero(loudness(self.source.from_frame(0)) >= self.silence)
+        begins = loud[0] if len(loud) else self.source.heard
+        silent = max(0, begins // FEATURES_PER_FRAME - BEFORE)
+        self.source.drop(silent)
+        self.first_frame += silent
+        if len(loud):
+            self.silence = None
+        return self.silence is None
+
+    def end_of_speech(self, source_ended: bool) -> Optional[int]:
+        """Where the speech of a sentence ended whose last token was written.
+
+        The decoder may have read on into the next sentence, or not to the end of this one. Of the pauses that it has
+        read, and the first one behind, it is that after which the model gives the most probability to what it has
+        written, and to the end of the sentence, if the source ended there.
+
+        Args:
+            source_ended: nothing more will be heard.
 
         Returns:
-            Encoder frames from the beginning of the sentence, at least one segment.
+            Encoder frames from the beginning of the sentence; None while the pause is still to come.
         """
-        frames, ratio = torch.cat(self.source.kept), self.model.decoder.waitk.ratio
-        step = ratio * -(-len(frames) // (ratio * CANDIDATES))
-        ends = torch.tensor([*range(step, len(frames), step), len(frames)])
-        scores = torch.cat([self._score(frames, some) for some in ends.split(BATCH)])
-        return int(ends[scores.argmax()])
+        begins = [-(-first // FEATURES_PER_FRAME) for first, _ in find_pauses(self.source.from_frame(0)) if first]
+        read = self.source.frames
+        if self._end is None:
+            passed = [frame for frame in begins if 0 < frame < read][-CANDIDATES:]
+            self._end = self._most_probable_end([*passed, read])
+        if self._end < read:
+            return self._end
+        behind = next((frame for frame in begins if frame >= read), None)
+        if behind is None and source_ended:
+            return -(-self.source.heard // FEATURES_PER_FRAME)
+        patient = self.source.heard < (read + PATIENCE) * FEATURES_PER_FRAME
+        return read if behind is None and not patient else behind
+
+    @torch.no_grad()
+    def _most_probable_end(self, frames: List[int]) -> int:
+        if len(frames) == 1:
+            return frames[0]
+        speech, ends = torch.cat(self.source.kept), torch.tensor(frames)
+        scores = torch.cat([self._score(speech, some) for some in ends.split(BATCH)])
+        return frames[int(scores.argmax())]
 
     def _score(self, frames: Tensor, ends: Tensor) -> Tensor:
         """Log-probabilities [B] of the sentence for speech [S, 1, C] that ends at each of these frames [B]."""

@@ -112,6 +112,11 @@ class SegmentSource(Source):
             self.kept.append(new)
             self._past.append(features)
 
+    def drop(self, frames: int) -> None:
+        """Forgets the first frames, none of which has been shown."""
+        rest = np.concatenate(self._features)[frames * FEATURES_PER_FRAME :]
+        self._features, self.heard = [rest], len(rest)
+
     def from_frame(self, frame: int) -> np.ndarray:
         """The features heard from a frame on, [T, M]."""
         return np.concatenate([*self._past, *self._features])[frame * FEATURES_PER_FRAME :]

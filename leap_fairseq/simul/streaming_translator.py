@@ -6,7 +6,7 @@ so that words do not depend on how the stream was cut. With ``--encoder-visibili
 whole prefix at each step, as in the paper; with ``segment`` each frame is computed once. The decoder keeps a state.
 
 In long form the stream is speech without a known segmentation: when the decoder ends a sentence, the next one begins
-where the speech of the last one ended, with an empty state, so that memory and time stay constant.
+behind the pause where the speech of the last one ended, with an empty state: memory and time stay constant.
 
 Shape legend: N samples, T feature frames.
 """
@@ -178,7 +178,7 @@ class StreamingTranslator:
         self._received_ms = 0.0
         self._samples = 0
         self._source_ended = self._finished = False
-        self._sentence = self._begin(0)
+        self._sentence = Sentence(self.model, self.dictionary, 0, self._stops, keep=self.long_form)
 
     def push(self, samples, sample_rate: int = SAMPLE_RATE) -> List[Word]:
         """Takes the next samples.
@@ -225,9 +225,6 @@ class StreamingTranslator:
         )
         return words
 
-    def _begin(self, first_frame: int) -> Sentence:
-        return Sentence(self.model, self.dictionary, first_frame, self._stops, keep=self.long_form)
-
     def _listen(self, samples: np.ndarray) -> None:
         self._samples += samples.shape[0]
         features = self._fbank.push(samples)
@@ -237,7 +234,7 @@ class StreamingTranslator:
     def _write(self) -> List[Word]:
         """Writes all tokens that the policy allows by now."""
         words: List[Word] = []
-        while not self._finished and self._ready():
+        while self._begin_next() and self._ready():
             sentence = self._sentence
             everything = not self._heard(sentence.required_frames)
             token = sentence.write(None if everything else sentence.required_frames, self._max_len())
@@ -246,7 +243,9 @@ class StreamingTranslator:
             texts = self.detokenizer.flush() if sentence.ended else self._detokenize(token)
             words += [Word(text, self._received_ms, self.sentences) for text in texts]
             if sentence.ended:
-                self._end_sentence(everything and token == self.dictionary.eos())
+                self.sentences += 1
+                # Of a single sentence, and where all was seen and nothing announced, nothing is left to translate.
+                self._finished = not self.long_form or (everything and token == self.dictionary.eos())
         return words
 
     def _detokenize(self, token: int) -> List[str]:
@@ -254,30 +253,28 @@ class StreamingTranslator:
         silent = token in (self.dictionary.bos(), self.dictionary.pad()) or piece == NEXT_SENTENCE
         return [] if silent else self.detokenizer.push(piece)
 
-    def _end_sentence(self, of_all: bool) -> None:
-        """Goes on to the next sentence, if there can be one.
-
-        Args:
-            of_all: the source had ended and all of it was seen, so that nothing is left to translate.
-        """
-        self.sentences += 1
-        if not self.long_form or of_all:
-            self._finished = True
-            return
+    def _begin_next(self) -> bool:
+        """Goes on to the next sentence where one has ended; returns whether there is one to write."""
         last = self._sentence
-        length = last.end_of_speech()
+        if self._finished or not last.ended:
+            return not self._finished
+        length = last.end_of_speech(self._source_ended)
+        if length is None:
+            return False
         self._frames_before += last.source.computed
-        self._sentence, self.steps = self._begin(last.first_frame + length), []
-        self._sentence.source.push(last.source.from_frame(length))
+        self._sentence, self.steps = last.following(length), []
+        logger.debug("sentence %d ends at %.2f s", self.sentences, self._sentence.first_frame * FRAME_MS / 1000)
         # Less than one pre-decision behind the last sentence is no further one.
         self._finished = self._source_ended and not self._heard(self.ratio)
-        logger.debug("sentence %d ends at %.2f s", self.sentences, self._sentence.first_frame * FRAME_MS / 1000)
+        return not self._finished
 
     def _heard(self, frames: int) -> bool:
         """Whether so many frames of the sentence have been heard."""
         return (self._sentence.first_frame + frames) * SAMPLES_PER_FRAME <= self._samples
 
     def _ready(self) -> bool:
+        if not self._sentence.has_begun():
+            return False
         if self._source_ended:
             # Audio shorter than one window has no features and no translation.
             return self._sentence.source.heard > 0

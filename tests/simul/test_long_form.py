@@ -8,7 +8,8 @@ import torch
 from fairseq.data import Dictionary
 from random_translator import TEXTS, noise, translate, translator
 
-from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
+from leap_fairseq.simul.pauses import find_pauses
+from leap_fairseq.speech import NEXT_SENTENCE, fbank, train_vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +62,59 @@ def first_frames(stream, samples):
     return begins
 
 
-def test_the_end_of_speech_is_the_most_probable_one(vocabulary):
+def test_the_end_of_speech_is_the_most_probable_pause(vocabulary):
     """The batched scores are those of each candidate alone, in the form of training."""
     stream = long_form(vocabulary, endless=True)
     stream.push(noise(5000))
     sentence = stream._sentence
-    frames, scores = torch.cat(sentence.source.kept), {}
-    for end in [*range(4, len(frames), 4), len(frames)]:
+    frames, scores, ends = torch.cat(sentence.source.kept), {}, [5, 17, 44, 60, 99]
+    for end in [*ends, len(frames)]:
         target = torch.tensor([*sentence.tokens, 2])
         speech = {"encoder_out": [frames[:end]], "encoder_padding_mask": []}
         with torch.no_grad():
             logits = stream.model.decoder(torch.tensor([[2, *sentence.tokens]]), encoder_out=speech)[0][0]
         scores[end] = float(logits.log_softmax(-1).gather(-1, target[:, None]).sum())
-    assert len(scores) > 10 and len(sentence.tokens) > 10
-    found = sentence.end_of_speech()
+    assert len(sentence.tokens) > 10
+    found = sentence._most_probable_end([*ends, len(frames)])
     assert scores[found] == pytest.approx(max(scores.values()), abs=1e-4)
     assert max(scores.values()) > min(scores.values()) + 1e-2
+
+
+def with_pauses(*parts):
+    """Noise and silence in turn, of so many ms each."""
+    quiet = np.random.default_rng(9).standard_normal(sum(parts) * 16).astype(np.float32) * 1e-4
+    at = 0
+    for number, ms in enumerate(parts):
+        if number % 2 == 0:
+            quiet[at * 16 : (at + ms) * 16] += noise(ms, number)
+        at += ms
+    return quiet
+
+
+def test_pauses_are_found():
+    features = fbank(with_pauses(2000, 300, 1000, 150, 800, 500, 700, 400))
+    found = [(first / 100, end / 100) for first, end in find_pauses(features)]
+    assert [pytest.approx(pair, abs=0.04) for pair in ((2.0, 2.3), (4.25, 4.75), (5.45, 5.85))] == found
+    assert find_pauses(features[:10]) == []
+
+
+def test_a_sentence_begins_where_speech_begins(vocabulary):
+    """Whatever the lengths of the pauses, silence is neither part of a sentence nor kept."""
+    stream = long_form(vocabulary, eager=-1.0, endless=True, max_len_b=3)
+    samples = with_pauses(1500, 400, 1500, 30000, 1500, 500)
+    begins = first_frames(stream, samples)
+    speech = [0, 1900, 33400]
+    assert [min(begins, key=lambda frame: abs(frame * 40 - ms)) * 40 for ms in speech] == [
+        pytest.approx(ms, abs=80) for ms in speech
+    ]
+    assert stream.encoder_frames < 6000 / 40
+
+
+def test_silence_before_a_sentence_takes_no_memory(vocabulary):
+    stream = long_form(vocabulary, eager=-1.0, endless=True, max_len_b=3)
+    stream.push(with_pauses(1500, 20000))
+    assert stream._sentence.silence is not None and stream._sentence.source.heard < 20
+    assert stream.finish() == [] and stream.finished
 
 
 def test_memory_does_not_grow(vocabulary):
@@ -87,7 +125,7 @@ def test_memory_does_not_grow(vocabulary):
         if second % 20 == 19:
             gc.collect()
             sizes.append(sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor))
-        assert stream._sentence.source.heard < 100 * (20 * 0.16 + 2 * 0.16 + 2)
+        assert stream._sentence.source.heard < 100 * (20 * 0.16 + 2 * 0.16 + 3 + 2)
     assert stream.sentences > 8 and len(stream.steps) <= 21
     assert max(sizes) - min(sizes) < 100_000
 
