@@ -1,0 +1,9 @@
+"""The data side of Long-Range Arena: classification of long sequences of small integers.
+
+`data_prep/prep_lra.py` writes a folder, this package reads it. It needs numpy alone: neither torch nor fairseq.
+"""
+
+from leap_fairseq.files import DataError
+from leap_fairseq.lra.data import FACTS, PADDING, SPLITS, TASKS, LraFacts, LraSplit, read_facts
+
+__all__ = ["FACTS", "PADDING", "SPLITS", "TASKS", "DataError", "LraFacts", "LraSplit", "read_facts"]
