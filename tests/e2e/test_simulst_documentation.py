@@ -28,7 +28,7 @@ SHORTER = (
 def blocks():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = FENCE.findall(CHAPTER.search(text)[1])
-    assert [kind for kind, _ in found] == ["bash", "bash", "bash", "python"]
+    assert [kind for kind, _ in found] == ["bash", "bash", "bash", "python", "bash"]
     return found
 
 
@@ -58,7 +58,9 @@ def test_the_results_are_there(workplace):
     assert [row["waitk"] for row in rows] == [1, 9] and all(row["sentences"] == 3 for row in rows)
     for name in ("results/table.tsv", "results/quality_latency.png", "staircase.png", "leap.png", "k5.tsv", "k5.json"):
         assert (workplace / name).stat().st_size > 0, name
-    for name in ("asr", "translator"):
+    (row,) = json.loads((workplace / "talks/table.json").read_text(encoding="utf-8"))
+    assert row["recordings"] == 1 and row["sentences"] == 3 and "StreamLAAL" in row
+    for name in ("asr", "translator", "short", "endless"):
         assert (workplace / name / "checkpoint_best.pt").is_file()
     assert (workplace / "my_translator/checkpoint.pt").is_file()
 
