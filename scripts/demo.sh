@@ -85,6 +85,7 @@ train_translator() {
         --train-subset train_st --valid-subset dev_st --max-tokens 5000 --required-batch-size-multiple 1 \
         --arch leap_convtransformer_simul_trans_tiny --encoder-self-attention "$1" --decoder-self-attention "$1" \
         --decoder-cross-attention "$1" --waitk-lagging "$WAITK_RANGE" --fixed-pre-decision-ratio "$RATIO" \
+        --encoder-visibility segment \
         --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --report-accuracy --dropout 0 \
         --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 5 --lr 2e-3 --lr-scheduler polynomial_decay \
         --warmup-updates 100 --total-num-update "$UPDATES" --max-update "$UPDATES"
