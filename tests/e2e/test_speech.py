@@ -9,6 +9,7 @@ import torch
 
 import leap_fairseq  # noqa: F401  (allows the types of fairseq's checkpoints)
 from leap_fairseq.simul import StreamingTranslator
+from leap_fairseq.simul.scoring import score_run
 
 WAITK = "leap_convtransformer_simul_trans_tiny"
 OFFLINE = "leap_convtransformer_tiny"
@@ -82,6 +83,20 @@ def test_test_waitk_lagging_overrides_the_checkpoint(interpret, simul_checkpoint
     later = interpret(simul_checkpoint, wavs[:1], "--test-waitk-lagging", 100)[0]
     assert sooner["delays"][0] < three[0]["delays"][0] < later["delays"][0]
     assert set(later["delays"]) == {later["source_length"]}
+
+
+@pytest.mark.parametrize("lagging, segment, unit", [(1, 160, "word"), (3, 320, "word"), (2, 80, "char")])
+def test_plain_scores_of_real_logs_are_simulevals(
+    run_forked, agent_options, simul_checkpoint, wavs, lagging, segment, unit
+):
+    more = ("--test-waitk-lagging", lagging, "--segment-ms", segment, "--eval-latency-unit", unit)
+    options, out = agent_options(simul_checkpoint, wavs, *more)
+    run_forked("simuleval", *options)
+    names, values = (out / "scores.tsv").read_text(encoding="utf-8").splitlines()
+    theirs, ours = dict(zip(names.split("\t"), map(float, values.split("\t")))), score_run(out, unit)
+    assert {"BLEU", "LAAL", "AL", "AP", "DAL"} <= theirs.keys()
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(value, abs=2e-3), name
 
 
 def test_nothing_of_a_sentence_reaches_the_next(interpret, simul_checkpoint, wavs, three):
