@@ -12,10 +12,13 @@ import dataclasses
 import re
 from pathlib import Path
 
+from leap_fairseq.models.leap_lra import LeapLraConfig
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
 from leap_fairseq.models.options import AttentionOptions, SpeechAttentionOptions, WaitkOptions
 from leap_fairseq.modules import ATTENTION_KINDS
+from leap_fairseq.modules.zoo import ZOO_KINDS
 from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingConfig
+from leap_fairseq.tasks.long_range_arena import LongRangeArenaConfig
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- options: made by scripts/options_table.py -->", "<!-- end of options -->"
@@ -23,15 +26,21 @@ MODELS = {
     "leap_transformer_lm": LeapTransformerLanguageModelConfig,
     "leap_convtransformer": SpeechAttentionOptions,
     "leap_convtransformer_simul_trans": WaitkOptions,
+    "leap_lra": LeapLraConfig,
 }
-FAMILIES = {**MODELS, "--task leap_language_modeling": LeapLanguageModelingConfig}
+FAMILIES = {
+    **MODELS,
+    "--task leap_language_modeling": LeapLanguageModelingConfig,
+    "--task long_range_arena": LongRangeArenaConfig,
+}
+POSITIONAL = {"data"}
 
 
 def own_fields(config):
     """The options that this project adds to fairseq's, in the order of the classes."""
     ours = [cls for cls in reversed(config.__mro__) if cls.__module__.startswith("leap_fairseq")]
     names = {name for cls in ours for name in cls.__dict__.get("__annotations__", {})}
-    return [field for field in dataclasses.fields(config) if field.name in names]
+    return [field for field in dataclasses.fields(config) if field.name in names - POSITIONAL]
 
 
 def options_table():
@@ -39,17 +48,25 @@ def options_table():
     rows = {}
     for family, config in FAMILIES.items():
         for field in own_fields(config):
-            rows.setdefault(field.name, (field, []))[1].append(f"`{family}`")
+            rows.setdefault(field.name, []).append((f"`{family}`", field))
     shared = {field.name for field in dataclasses.fields(AttentionOptions)}
     lines = ["| option | default | of | meaning |", "|---|---|---|---|"]
-    for name, (field, families) in sorted(rows.items(), key=lambda item: item[0] in shared):
+    for name, found in sorted(rows.items(), key=lambda item: item[0] in shared):
         flag = f"`--{name.replace('_', '-')}`"
-        meaning = field.metadata["help"]
-        if name.endswith("_attention"):
-            meaning += ": " + ", ".join(f"`{kind}`" for kind in ATTENTION_KINDS)
-        models = "all models" if len(families) == len(MODELS) else ", ".join(families)
-        lines.append(f"| {flag} | `{field.default}` | {models} | {meaning} |")
+        meaning = found[0][1].metadata["help"]
+        kinds = ZOO_KINDS if name == "attention" else ATTENTION_KINDS if name.endswith("_attention") else ()
+        if kinds:
+            meaning += ": " + ", ".join(f"`{kind}`" for kind in kinds)
+        models = "all models" if len(found) == len(MODELS) else ", ".join(family for family, _ in found)
+        lines.append(f"| {flag} | {defaults(found)} | {models} | {meaning} |")
     return "\n".join(lines)
+
+
+def defaults(found):
+    """The default of an option; where families differ, that of the first and those that differ from it."""
+    first = found[0][1].default
+    others = [f"{family}: `{field.default}`" for family, field in found if field.default != first]
+    return "; ".join([f"`{first}`", *others])
 
 
 def with_table(text):

@@ -46,7 +46,7 @@ def test_the_maximum_length_is_a_part_of_cosformer():
 def test_every_option_of_ours_is_a_part_of_the_model():
     ours = {*LeapTransformerLanguageModelConfig.__annotations__, *AttentionOptions.__annotations__}
     ours |= {*SpeechAttentionOptions.__annotations__, *WaitkOptions.__annotations__}
-    assert len(ours) == 8
+    assert len(ours) == 10
     assert all(differences({name: 1}, {name: 2}) for name in ours)
 
 

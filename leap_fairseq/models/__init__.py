@@ -2,6 +2,12 @@
 
 from leap_fairseq.models.leap_convtransformer import LeapConvTransformerModel
 from leap_fairseq.models.leap_convtransformer_simul_trans import LeapConvTransformerSimulTransModel
+from leap_fairseq.models.leap_lra import LeapLraModel
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModel
 
-__all__ = ["LeapConvTransformerModel", "LeapConvTransformerSimulTransModel", "LeapTransformerLanguageModel"]
+__all__ = [
+    "LeapConvTransformerModel",
+    "LeapConvTransformerSimulTransModel",
+    "LeapLraModel",
+    "LeapTransformerLanguageModel",
+]

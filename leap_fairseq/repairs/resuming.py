@@ -13,7 +13,8 @@ from leap_fairseq.repairs.replacing import replace
 MODEL_OPTION = re.compile(
     r"arch|.*(_attention|_layers|_dim|_heads|_cutoff|_factor|_channels|_kernel_sizes|_visibility|_before|_learned_pos)"
     r"|activation_fn|adaptive_input|attention_half_life|normalizer_floor|no_decoder_final_norm|no_scale_embedding"
-    r"|no_token_positional_embeddings|share_.*|tie_.*|waitk_lagging|fixed_pre_decision_ratio"
+    r"|attention(_features|_block|_hashes|_random_blocks)?|pooling"
+    r"|encoder_segment|no_token_positional_embeddings|share_.*|tie_.*|waitk_lagging|fixed_pre_decision_ratio"
 )
 """Options that decide what the weights compute. A dropout or a learning rate may change on the way."""
 

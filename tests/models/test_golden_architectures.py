@@ -269,7 +269,8 @@ def expected(arch, kind):
 
 def test_every_architecture_is_in_the_table():
     registered = [name for name, model in ARCH_MODEL_REGISTRY.items() if model.__module__.startswith("leap_fairseq.")]
-    assert sorted(registered) == sorted(GOLDEN)
+    # Those of Long-Range Arena mirror none of fairseq's.
+    assert sorted(name for name in registered if not name.startswith("leap_lra")) == sorted(GOLDEN)
 
 
 @ARCHITECTURES

@@ -1,0 +1,231 @@
+"""Attention alone, forward and backward: LeaP's algorithms against softmax at the same sizes.
+
+Every row of the table is a contender at a length:
+
+    forward_ms, backward_ms, ms   medians, and of their sum
+    spread          distance of the quartiles over the median
+    vs_sdpa         how many times as fast as torch's scaled_dot_product_attention (above 1: faster)
+    vs_quadratic    the same against the authors' algorithm, which computes all weights
+    peak_mib        of one forward and backward beyond its inputs, in a process of its own
+    gflops          necessary operations a second (scripts/benchmarks/contenders.py counts them), in 10^9
+    of_matmul       that, over the rate of a product of large matrices in the same rounds
+
+LeaP is measured as it stands in the place of softmax, feature map and networks of the proportions included; with
+--core, without these. The gate compares each attention with its law at every length (one row, one head), and two rows
+with all heads at a short one. The last lines say how time and memory of one sequence grow: e of length ** e, over all
+lengths and between the last two.
+"""
+
+import argparse
+import statistics
+from typing import Any, Dict, List, Optional
+
+import torch
+
+from benchmarks import contenders as them
+from benchmarks.gate import check_attention
+from benchmarks.growth import growth, growth_text, legend
+from benchmarks.measuring import (
+    DTYPES,
+    Contender,
+    add_measuring_options,
+    alternate,
+    apart,
+    check_measuring_options,
+    machine,
+    make_clock,
+    matrix_operations,
+    matrix_product,
+    median_ratio,
+    peak_mib,
+    spread,
+    totals,
+)
+from benchmarks.reporting import Panel, plot, table, write_rows
+
+SHORT = 130
+MATMUL = "matmul"
+
+COSTS = {"time": "ms", "memory": "peak_mib"}
+
+PLAIN = ("schedule", "heads", "dim", "dtype", "us_per_position")
+"""Columns that are in the table file alone."""
+
+PANELS = (
+    Panel("us_per_position", "forward + backward, µs a position"),
+    Panel("vs_sdpa", "times as fast as softmax (SDPA)", one=True),
+    Panel("peak_mib", "peak memory, MiB"),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this sub-command."""
+    parser.add_argument(
+        "--schedule",
+        choices=list(them.SCHEDULES),
+        default="causal",
+        help=f"causal; waitk (k = {them.LAGGING}, r = {them.RATIO}, a query for {them.RATIO} keys); segment (of "
+        f"{them.SEGMENT} frames, against softmax that sees everything); full (default: causal)",
+    )
+    parser.add_argument("--lengths", nargs="+", type=int, metavar="S", help="keys (default: by schedule)")
+    parser.add_argument(
+        "--positions",
+        type=int,
+        default=16384,
+        help="keys of a batch, which has as many rows as fit in, one at least (default: 16384)",
+    )
+    parser.add_argument("--heads", type=int, default=4, help="default: 4")
+    parser.add_argument("--dim", type=int, default=64, help="K of a head (default: 64)")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="default: float32")
+    parser.add_argument("--algorithms", nargs="+", choices=them.ALGORITHMS, default=list(them.ALGORITHMS), help="all")
+    parser.add_argument(
+        "--quadratic-mib",
+        type=float,
+        default=512,
+        metavar="MIB",
+        help="leave the quadratic algorithm out where its weights take more; it needs seven times that (default: 512)",
+    )
+    parser.add_argument("--core", action="store_true", help="without feature map and networks: proportions are given")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
+    parser.add_argument("--matmul", type=int, default=1024, metavar="N", help="size of its matrices (default: 1024)")
+    add_measuring_options(parser, rounds=7)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures, prints and writes.
+
+    Raises:
+        ValueError: options that do not fit, or a red gate.
+    """
+    check_measuring_options(options)
+    cases = them.make_cases(options)
+    for note in dict.fromkeys(note for case in cases for note in left_out(case, options)):
+        print(note)
+    for case in cases:
+        print(f"{case}: {pass_gate(case, options)}", flush=True)
+    rows = [row for case in cases for row in measure(case, options)]
+    print(table(rows, leave_out=PLAIN))
+    growths = growth([row for row in rows if row["algorithm"] != MATMUL], "algorithm", "keys", COSTS)
+    print(growth_text(growths))
+    what = machine(options)
+    print(what)
+    write_rows(rows, what, options.tsv)
+    if options.png:
+        drawn = [row for row in rows if row["algorithm"] != MATMUL]
+        plot(drawn, options.png, ("keys", "keys of a sequence"), PANELS, "algorithm", what, legend(growths))
+
+
+def chosen(case: them.Case, options: argparse.Namespace) -> List[str]:
+    """The contenders of a case."""
+    return [name for name in options.algorithms if them.why_not(name, case, options.quadratic_mib) is None]
+
+
+def left_out(case: them.Case, options: argparse.Namespace) -> List[str]:
+    """Why some contenders are not in a case."""
+    reasons = {name: them.why_not(name, case, options.quadratic_mib) for name in options.algorithms}
+    return [f"{name} is left out: {reason}" for name, reason in reasons.items() if reason]
+
+
+def pass_gate(case: them.Case, options: argparse.Namespace) -> str:
+    """Compares the contenders of a case with their laws.
+
+    Returns:
+        How far each of them is off.
+
+    Raises:
+        GateError: one differs.
+    """
+    short = case._replace(batch=2, queries=min(case.queries, SHORT), keys=min(case.keys, SHORT))
+    names, worst = chosen(case, options), {}
+    for part in (short, case._replace(batch=1, heads=1)):
+        attentions = {name: them.attention_of(name, part) for name in names}
+        shares = check_attention(
+            attentions,
+            {name: "softmax" if name == "sdpa" else "leap" for name in names},
+            {name: part.visible(name) for name in names},
+            part.inputs(mapped=True),
+            case.dtype,
+            str(part),
+        )
+        worst = {name: max(share, worst.get(name, 0.0)) for name, share in shares.items()}
+    return f"equal to the law, by so much of the tolerance: {', '.join(f'{n} {s:.1%}' for n, s in worst.items())}"
+
+
+def make_step(name: str, case: them.Case, core: bool, clock) -> Contender:
+    """One forward and backward pass, timed; softmax gets its inputs as it likes them, heads first in memory."""
+    attend = them.attention_of(name, case)
+    weights: List[torch.Tensor] = []
+    if name != "sdpa" and not core:
+        attend = them.Leap(attend, case)
+        weights = list(attend.parameters())
+    x = case.inputs(mapped=core and name != "sdpa")
+    if name == "sdpa":
+        x = {key: tensor.transpose(1, 2).contiguous().transpose(1, 2) for key, tensor in x.items()}
+    leaves = {key: tensor.requires_grad_() for key, tensor in x.items()}
+    wanted, visible = [*leaves.values(), *weights], case.visible(name)
+    cotangent = torch.ones_like(leaves["q"]).normal_(generator=_generator(case.device))
+
+    def step():
+        start = clock()
+        out = attend(leaves, visible)
+        middle = clock()
+        torch.autograd.grad(out, wanted, cotangent)
+        return middle - start, clock() - middle
+
+    return step
+
+
+def _generator(device: str) -> torch.Generator:
+    return torch.Generator(device).manual_seed(1)
+
+
+def peak(name: str, case: them.Case, core: bool) -> float:
+    """MiB of one forward and backward pass, in a process that has done a tiny one before."""
+    clock = make_clock("wall", case.device)
+    make_step(name, case._replace(batch=1, queries=min(case.queries, 8), keys=min(case.keys, 16)), core, clock)()
+    return peak_mib(make_step(name, case, core, clock), case.device)
+
+
+def measure(case: them.Case, options: argparse.Namespace) -> List[Dict[str, Any]]:
+    """The rows of a case."""
+    clock = make_clock(options.clock, case.device)
+    names = chosen(case, options)
+    steps = {name: make_step(name, case, options.core, clock) for name in names}
+    product = matrix_product(options.matmul, case.dtype, case.device, clock)
+    times = alternate({**steps, MATMUL: product}, options.rounds)
+    seconds = {name: totals(parts) for name, parts in times.items()}
+    counts = {name: them.operations(name, case, not options.core) for name in names}
+    counts[MATMUL] = matrix_operations(options.matmul)
+    rows = []
+    for name in [*names, MATMUL]:
+        memory = None
+        if name != MATMUL and not options.no_memory:
+            memory = apart(peak, name, case, options.core, threads=torch.get_num_threads())
+        rows.append({**_identity(name, case, options), **_figures(name, times, seconds, counts, memory, case)})
+    return rows
+
+
+def _identity(name: str, case: them.Case, options: argparse.Namespace) -> Dict[str, Any]:
+    row = {"schedule": case.schedule, "algorithm": name, "batch": case.batch, "queries": case.queries}
+    return {**row, "keys": case.keys, "heads": case.heads, "dim": case.dim, "dtype": options.dtype}
+
+
+def _figures(name, times, seconds, operations, memory: Optional[float], case: them.Case) -> Dict[str, Any]:
+    """The measured columns of a contender; those of the product of matrices are its rate alone."""
+    middle = statistics.median(seconds[name])
+    parts = [statistics.median(part) for part in zip(*times[name])] if name != MATMUL else [None, None]
+    faster = {
+        f"vs_{other}": median_ratio(seconds[other], seconds[name]) if other in seconds and name != MATMUL else None
+        for other in ("sdpa", "quadratic")
+    }
+    return {
+        "forward_ms": parts[0] and 1000 * parts[0],
+        "backward_ms": parts[1] and 1000 * parts[1],
+        "ms": 1000 * middle,
+        "us_per_position": None if name == MATMUL else 1e6 * middle / (case.batch * case.keys),
+        "spread": spread(seconds[name]),
+        **faster,
+        "peak_mib": memory,
+        "gflops": operations[name] / middle / 1e9,
+        "of_matmul": median_ratio(seconds[MATMUL], seconds[name]) * operations[name] / operations[MATMUL],
+    }

@@ -1,0 +1,200 @@
+"""What a stream costs: the encoder that encodes each frame once against the one that encodes the prefix anew.
+
+Both translators have the same sizes and random weights, write one token per pre-decision and never end. Compared are
+(a) the total time on one recording, the two alternating pre-decision by pre-decision in one process, and the encoder
+frames computed; (b) for the former alone, the time per segment in the last quarter of a long stream, alternating with
+the first quarter of another, and the resident memory. Ratios are what counts: the machine may be busy.
+
+The gate: frames that are encoded segment by segment equal those of the whole recording.
+"""
+
+import argparse
+import statistics
+import time
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import torch
+
+# isort: split
+# Before fairseq, which else lets every library log its details.
+from leap_fairseq.simul import StreamingTranslator
+from leap_fairseq.simul.streaming_translator import FRAME_MS
+from leap_fairseq.speech import SAMPLE_RATE
+
+# isort: split
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from memory import resident_mib
+
+from benchmarks.gate import largest_share
+from benchmarks.measuring import machine
+from benchmarks.reporting import Panel, plot, write_rows
+
+ARCH = "leap_convtransformer_simul_trans"
+PANELS = (Panel("ms", "ms a pre-decision"),)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this sub-command."""
+    parser.add_argument("--arch", default=f"{ARCH}_espnet", choices=[ARCH, f"{ARCH}_espnet", f"{ARCH}_tiny"])
+    parser.add_argument("--ratio", type=int, default=9, help="encoder frames of a pre-decision (default: 9)")
+    parser.add_argument("--waitk-lagging", type=int, default=3, metavar="K", help="k (default: 3)")
+    parser.add_argument("--seconds", type=int, default=60, help="of the comparison (default: 60)")
+    parser.add_argument("--minutes", type=int, default=10, help="of the long stream; 0 for none (default: 10)")
+    parser.add_argument("--vocab-size", type=int, default=8000, help="default: 8000")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures, prints and writes the comparison.
+
+    Raises:
+        ValueError: options that do not fit, or a red gate.
+    """
+    for name in ("ratio", "waitk_lagging", "seconds"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} must be at least 1")
+    print(pass_gate(options), flush=True)
+    rows, points = compare(options)
+    for row in rows if options.minutes < 1 else [*rows, endure(options)]:
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    what = f"{machine(options)}; {options.arch}"
+    print(what)
+    write_rows(rows, what, options.tsv)
+    if options.png:
+        x = ("speech_s", "speech heard, s")
+        plot(points, options.png, x, PANELS, "encoder", what, logarithmic=False)
+
+
+class NoText:
+    """A detokenizer that writes nothing: text is not what is measured."""
+
+    def push(self, piece: str) -> List[str]:
+        """Takes a piece."""
+        return []
+
+    def flush(self) -> List[str]:
+        """Ends a sentence."""
+        return []
+
+
+def make_model(options: argparse.Namespace, visibility: str) -> Tuple[Any, Dictionary]:
+    """A model with random weights, and its dictionary."""
+    args = argparse.Namespace(
+        encoder_visibility=visibility,
+        waitk_lagging=str(options.waitk_lagging),
+        fixed_pre_decision_ratio=options.ratio,
+        max_source_positions=6000,
+        max_target_positions=1 + max(1, options.minutes) * 60_000 // (options.ratio * FRAME_MS),
+        input_feat_per_channel=80,
+    )
+    ARCH_CONFIG_REGISTRY[options.arch](args)
+    dictionary = Dictionary()
+    for number in range(options.vocab_size - len(dictionary)):
+        dictionary.add_symbol(f"word{number}")
+    torch.manual_seed(1)
+    task = argparse.Namespace(target_dictionary=dictionary, source_dictionary=None)
+    return ARCH_MODEL_REGISTRY[options.arch].build_model(args, task).eval(), dictionary
+
+
+def make_translator(options: argparse.Namespace, visibility: str) -> StreamingTranslator:
+    """A translator that never ends."""
+    model, dictionary = make_model(options, visibility)
+    with torch.no_grad():
+        model.decoder.output_projection.weight[dictionary.eos()] = 0  # never the best of many
+    return StreamingTranslator(model, dictionary, NoText(), max_len_b=10**9)
+
+
+@torch.no_grad()
+def pass_gate(options: argparse.Namespace) -> str:
+    """Compares frames by segments with frames at once.
+
+    Raises:
+        GateError: they differ.
+    """
+    model, _ = make_model(options, "segment")
+    each = 4 * options.ratio
+    features = torch.randn(1, 3 * each + 5, 80, generator=torch.Generator().manual_seed(0))
+    at_once = model.encoder(features, torch.tensor([features.shape[1]]))["encoder_out"][0]
+    state, frames, pieces = None, [], features.split(each, dim=1)
+    for number, piece in enumerate(pieces):
+        new, state = model.encode_segment(piece, state, last=number == len(pieces) - 1)
+        frames.append(new)
+    results = ({"frames": x} for x in (torch.cat(frames), at_once))
+    share = largest_share(*results, torch.float32, "the encoder by segments")
+    return f"frames by segments equal frames at once, by so much of the tolerance: {share:.1%}"
+
+
+def noise(segments: int, samples: int) -> List[np.ndarray]:
+    """Segments of sound."""
+    generator = np.random.default_rng(1)
+    return [(generator.standard_normal(samples) * 0.1).astype(np.float32) for _ in range(segments)]
+
+
+def timed(translator: StreamingTranslator, samples: np.ndarray) -> float:
+    """Seconds that a segment takes."""
+    start = time.perf_counter()
+    translator.push(samples)
+    return time.perf_counter() - start
+
+
+def compare(options: argparse.Namespace) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
+    """Both translators on the same speech, segment by segment in turn: the table, and the time of each segment."""
+    size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
+    speech = noise(options.seconds * SAMPLE_RATE // size, size)
+    translators = {name: make_translator(options, name) for name in ("full", "segment")}
+    for translator in translators.values():
+        for samples in speech[:5]:
+            translator.push(samples)
+        translator.reset()
+    times: Dict[str, List[float]] = {name: [] for name in translators}
+    for samples in speech:
+        for name, translator in translators.items():
+            times[name].append(timed(translator, samples))
+    heard, seconds = len(speech) * options.ratio, {name: sum(parts) for name, parts in times.items()}
+    rows = [
+        {
+            "encoder": name,
+            "speech_s": len(speech) * size / SAMPLE_RATE,
+            "compute_s": round(seconds[name], 3),
+            "share_of_time": round(seconds[name] * SAMPLE_RATE / (len(speech) * size), 4),
+            "times_segment": round(seconds[name] / seconds["segment"], 2),
+            "encoded_per_frame": round(translator.encoder_frames / heard, 2),
+            "decoder_steps": translator.decoder_steps,
+        }
+        for name, translator in translators.items()
+    ]
+    points = [
+        {"encoder": name, "speech_s": (number + 1) * size / SAMPLE_RATE, "ms": 1000 * part}
+        for name, parts in times.items()
+        for number, part in enumerate(parts)
+    ]
+    return rows, points
+
+
+def endure(options: argparse.Namespace) -> Dict[str, Any]:
+    """The translator that encodes once, on a long stream: its last quarter in turn with the first one of another."""
+    size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
+    count = options.minutes * 60 * SAMPLE_RATE // size
+    quarter, speech = count // 4, noise(50, size)
+    old, young = make_translator(options, "segment"), make_translator(options, "segment")
+    for number in range(count - quarter):
+        old.push(speech[number % len(speech)])
+        if number == quarter:
+            early = resident_mib("VmRSS")
+    late, times = resident_mib("VmRSS"), {"first": [], "last": []}
+    for number in range(quarter):
+        samples = speech[number % len(speech)]
+        times["last"].append(timed(old, samples))
+        times["first"].append(timed(young, samples))
+    first, last = (statistics.median(times[name][5:]) for name in ("first", "last"))
+    return {
+        "minutes": options.minutes,
+        "segments": count,
+        "first_quarter_ms": round(1000 * first, 2),
+        "last_quarter_ms": round(1000 * last, 2),
+        "last_over_first": round(last / first, 3),
+        "resident_mib_after_one_quarter": round(early, 1),
+        "resident_mib_after_three": round(late, 1),
+        "decoder_steps": old.decoder_steps,
+    }

@@ -1,0 +1,114 @@
+#!/usr/bin/env python
+"""Accuracy of a checkpoint of Long-Range Arena, every sample counted once, and how fast it was.
+
+    python scripts/lra/evaluate.py DATA CHECKPOINT [--split test valid] [--batch-size 32] [--json FILE]
+
+On valid it gives the accuracy that the training logged for this checkpoint. Seconds are those of the model alone.
+"""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Union
+
+import torch
+
+# isort: split
+# Before fairseq, which else lets every library log its details.
+import leap_fairseq  # noqa: F401  (registers the task)
+from leap_fairseq.files import whole_file
+
+# isort: split
+from fairseq import checkpoint_utils, utils
+
+
+def evaluate(
+    data: Union[str, Path],
+    checkpoint: Union[str, Path],
+    split: str,
+    batch_size: int = 32,
+    device: str = "cpu",
+    whole: bool = False,
+) -> Dict[str, Any]:
+    """Runs a model over a split.
+
+    Args:
+        data: folder of prep_lra.py.
+        checkpoint: of a training with ``--task long_range_arena``.
+        split: train, valid or test.
+        batch_size: samples of a batch; without effect on the accuracy.
+        device: "cpu" or "cuda".
+        whole: read all samples, also where the training was told to validate on some (--lra-eval-samples).
+
+    Returns:
+        accuracy in per cent, loss in nats, right, samples, seconds and samples_per_s.
+
+    Raises:
+        DataError: the folder is not one of prep_lra.py, or has no such split.
+        OSError: the checkpoint cannot be read.
+    """
+    overrides = {"data": str(data), **({"lra_eval_samples": None} if whole else {})}
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], overrides)
+    model, criterion = models[0].to(device).eval(), task.build_criterion(cfg.criterion)
+    task.load_dataset(split)
+    batches = task.get_batch_iterator(task.dataset(split), max_sentences=batch_size, max_positions=task.max_positions())
+    found = {"loss": 0.0, "right": 0, "samples": 0, "seconds": 0.0}
+    for sample in batches.next_epoch_itr(shuffle=False):
+        if device == "cuda":
+            sample = utils.move_to_cuda(sample)
+        start = time.perf_counter()
+        loss, count, logged = task.valid_step(sample, model, criterion)
+        # Waits for the device.
+        found["loss"] += float(loss)
+        found["seconds"] += time.perf_counter() - start
+        found["right"] += int(logged["right"])
+        found["samples"] += count
+    samples = found["samples"]
+    return {
+        **found,
+        "loss": found["loss"] / samples,
+        "accuracy": 100 * found["right"] / samples,
+        "samples_per_s": samples / found["seconds"],
+    }
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("data", type=Path, help="folder of data_prep/prep_lra.py")
+    parser.add_argument("checkpoint", type=Path, help="of scripts/lra/train.sh")
+    parser.add_argument("--split", nargs="+", default=["test"], help="train, valid or test (default: test)")
+    parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
+    parser.add_argument("--whole", action="store_true", help="all samples, whatever --lra-eval-samples was")
+    parser.add_argument("--cuda", action="store_true", help="on the GPU (default: on the CPU)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    # hydra's, of what fairseq still uses.
+    warnings.simplefilter("ignore")
+    if options.batch_size < 1:
+        parser.error(f"--batch-size {options.batch_size} must be at least 1")
+    if options.cuda and not torch.cuda.is_available():
+        parser.error("--cuda: torch finds no CUDA device; leave the option out")
+    device, figures = "cuda" if options.cuda else "cpu", {}
+    try:
+        for split in options.split:
+            found = evaluate(options.data, options.checkpoint, split, options.batch_size, device, options.whole)
+            figures[split] = found
+            print(
+                f"{split}: accuracy {found['accuracy']:.2f} % ({found['right']} of {found['samples']}), "
+                f"loss {found['loss']:.4f}, {found['samples_per_s']:.1f} samples/s"
+            )
+        if options.json:
+            with whole_file(options.json, text=True) as file:
+                json.dump(figures, file, indent=1)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+#!/usr/bin/env python
+"""The table and the plot of scripts/lra/sweep.sh.
+
+    python scripts/lra/report.py OUT
+
+reads the runs in OUT (DATA/ATTENTION-SEED) and writes OUT/lra.tsv, OUT/lra.json and OUT/lra.png. A row is an attention
+on a task with one budget: accuracy of the test and of the validation in per cent, mean and standard deviation over the
+seeds; samples a second of training (of the updates alone) and of inference; peak memory of the training process in MiB
+(that of a GPU: see scripts/lra/throughput.py); and the budget that all of this is for.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from leap_fairseq.files import whole_file
+from leap_fairseq.simul.plots import MARKERS, PALETTE, STYLE
+from leap_fairseq.simul.scoring import format_table, write_tsv
+
+
+def read_log(log: Path) -> Dict[str, Any]:
+    """What a training says of itself.
+
+    Args:
+        log: of fairseq-train with --log-format json.
+
+    Returns:
+        parameters, max_length, samples_per_s, and best, the highest validation accuracy.
+
+    Raises:
+        ValueError: it holds no update or no validation.
+    """
+    parameters, length, samples, seconds, speeds, best = 0, 0, 0.0, 0.0, [], []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        if "num. shared model params:" in line:
+            parameters = int(line.split("num. shared model params: ")[1].split()[0].replace(",", ""))
+        if "tasks.long_range_arena" in line and "up to" in line:
+            length = int(line.split("up to ")[1].split()[0])
+        kind, brace, text = line.partition("{")
+        if "| train_inner |" in kind and text.endswith("}"):
+            values = json.loads(brace + text)
+            samples, seconds = samples + float(values["samples"]), seconds + float(values["train_wall"])
+            speeds.append(float(values["ups"]) * float(values["bsz"]))
+        elif "| valid |" in kind and text.endswith("}"):
+            best.append(float(json.loads(brace + text)["valid_accuracy"]))
+    if not speeds or not best:
+        raise ValueError(
+            f"{log} holds no update or no validation: remove its folder and run scripts/lra/sweep.sh again"
+        )
+    # fairseq rounds its seconds: too short a training has only the speeds of its log.
+    speed = samples / seconds if seconds >= 10 else statistics.median(speeds)
+    return {"parameters": parameters, "max_length": length, "samples_per_s": speed, "best": max(best)}
+
+
+def read_run(folder: Path) -> Dict[str, Any]:
+    """A complete run.
+
+    Raises:
+        ValueError: its log is empty, or its evaluation is not of the checkpoint that the log calls the best.
+    """
+    budget, used, found = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("budget", "train", "evaluation")
+    )
+    logged = read_log(folder / "train.log")
+    # A near tie may fall otherwise in a batch of another size.
+    if abs(logged["best"] - found["valid"]["accuracy"]) > 100.5 / found["valid"]["samples"]:
+        raise ValueError(
+            f"{folder}: the log's best validation accuracy is {logged['best']}, the evaluation's "
+            f"{found['valid']['accuracy']}: remove {folder / 'evaluation.json'} and run scripts/lra/sweep.sh again"
+        )
+    return {**budget, **logged, "peak_mib": used["peak_mib"], "valid": found["valid"], "test": found["test"]}
+
+
+def budget_of(run: Dict[str, Any]) -> Tuple[Any, ...]:
+    """What makes runs comparable."""
+    return run["updates"], run["batch_size"], run["eval_samples"], run["max_length"]
+
+
+def table(out: Path) -> List[Dict[str, Any]]:
+    """The rows: tasks by name, their attentions by test accuracy.
+
+    Raises:
+        ValueError: no run is complete.
+    """
+    groups: Dict[Tuple[Any, ...], List[Dict[str, Any]]] = {}
+    for path in sorted(out.glob("*/*-*/evaluation.json")):
+        run = read_run(path.parent)
+        groups.setdefault((path.parents[1].name, run["attention"], budget_of(run)), []).append(run)
+    if not groups:
+        raise ValueError(f"{out} holds no complete run: run scripts/lra/sweep.sh")
+    rows = [(data, budget, _row(data, attention, runs)) for (data, attention, budget), runs in groups.items()]
+    return [row for *_, row in sorted(rows, key=lambda found: (found[0], str(found[1]), -found[2]["test"]))]
+
+
+def _row(data: str, attention: str, runs: List[Dict[str, Any]]) -> Dict[str, Any]:
+    row: Dict[str, Any] = {"data": data, "attention": attention}
+    for split in ("test", "valid"):
+        values = [run[split]["accuracy"] for run in runs]
+        row[split] = statistics.mean(values)
+        row[f"{split}_sd"] = statistics.stdev(values) if len(values) > 1 else 0.0
+    first, seeds = runs[0], sorted(run["seed"] for run in runs)
+    return {
+        **row,
+        "train_per_s": statistics.median(run["samples_per_s"] for run in runs),
+        "infer_per_s": statistics.median(run["test"]["samples_per_s"] for run in runs),
+        "peak_mib": max(run["peak_mib"] for run in runs),
+        "parameters": first["parameters"],
+        "budget": f"{first['updates']} updates of {first['batch_size']}, up to {first['max_length']} tokens, "
+        f"{first['valid']['samples']} + {first['test']['samples']} evaluated, seeds {' '.join(map(str, seeds))}",
+    }
+
+
+def plot(rows: List[Dict[str, Any]], path: Path) -> None:
+    """Draws accuracy over throughput, a panel a task, a point an attention."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    tasks = sorted({row["data"] for row in rows})
+    names = sorted({row["attention"] for row in rows})
+    with pyplot.rc_context(STYLE):
+        size = (2.6 + 4.2 * len(tasks), 4.2)
+        figure, panels = pyplot.subplots(1, len(tasks), figsize=size, layout="constrained", squeeze=False)
+        drawn = {}
+        for axes, task in zip(panels[0], tasks):
+            for row in (row for row in rows if row["data"] == task):
+                number, name = names.index(row["attention"]), row["attention"]
+                colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number // len(PALETTE) % len(MARKERS)]
+                point = (row["train_per_s"], row["test"])
+                drawn[name] = axes.errorbar(
+                    *point, yerr=row["test_sd"], fmt=marker, color=colour, capsize=3, label=name
+                )
+            axes.set_xscale("log")
+            axes.margins(x=0.15)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("{x:g}")
+            axes.set_xlabel("training, samples a second")
+            budgets = {row["budget"].split(" tokens")[0] + " tokens" for row in rows if row["data"] == task}
+            axes.set_title("\n".join([task, *sorted(budgets)]), fontsize=9)
+        panels[0][0].set_ylabel("test accuracy (%)")
+        figure.legend(handles=[drawn[name] for name in names], loc="outside right upper")
+        figure.savefig(path)
+        pyplot.close(figure)
+
+
+def report(out: Path) -> str:
+    """Writes the tables and the plot.
+
+    Args:
+        out: folder of the runs.
+
+    Returns:
+        The table as text.
+
+    Raises:
+        ValueError: no run is complete, or one is damaged.
+    """
+    rows = table(out)
+    write_tsv(rows, out / "lra.tsv")
+    with whole_file(out / "lra.json", text=True) as file:
+        json.dump(rows, file, indent=1)
+    plot(rows, out / "lra.png")
+    return f"{format_table(rows)}\n\nwritten: {out}/lra.{{tsv,json,png}}"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    try:
+        print(report(parser.parse_args().out))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+#!/usr/bin/env python
+"""Trains every attention with every seed on every task, evaluates the best checkpoints, and reports.
+
+    python scripts/lra/sweep.py OUT DATA [DATA ...] [--attention leap softmax] [--seeds 1 2 3] [--updates 1000]
+
+OUT/DATA/ATTENTION-SEED holds a run: checkpoints, train.log, budget.json, evaluation.json. OUT/lra.{tsv,json,png} are
+the report. A run that is complete is reused, one that was interrupted goes on, one with another budget begins anew.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+from report import report
+
+from leap_fairseq.files import Stages, file_digest, whole_file
+from leap_fairseq.lra import read_facts
+from leap_fairseq.modules.zoo import ZOO_KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts/lm"))
+from compare import call, once  # noqa: E402
+
+ATTENTIONS = ("leap", "cosformer", "relu", "elu", "softmax", "performer", "linformer", "nystromformer")
+
+
+def train_command(data: Path, folder: Path, attention: str, seed: int, budget: Dict[str, Any], more: str) -> List[str]:
+    """The command of a training, in a process of its own."""
+    command = ["bash", ROOT / "scripts/lra/train.sh", data, folder, "--attention", attention, "--seed", seed]
+    command += ["--max-update", budget["updates"], "--batch-size", budget["batch_size"], "--log-format", "json"]
+    if budget["eval_samples"]:
+        command += ["--lra-eval-samples", budget["eval_samples"]]
+    return [str(part) for part in command] + shlex.split(more)
+
+
+def begin(folder: Path, budget: Dict[str, Any]) -> Stages:
+    """The folder of a run; what is there of another budget is removed."""
+    path = folder / "budget.json"
+    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != budget:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with whole_file(path, text=True) as file:
+            json.dump(budget, file, indent=1)
+    return Stages(folder, "sweep")
+
+
+def run(data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace) -> None:
+    """Trains and evaluates.
+
+    Args:
+        data: folder of the task.
+        attention, seed: of the run.
+        budget: updates, batch_size, eval_samples and the facts of the data.
+        options: of the command.
+
+    Raises:
+        RuntimeError: a command failed; with the end of its log.
+    """
+    folder = options.out / data.name / f"{attention}-{seed}"
+    train = train_command(data, folder, attention, seed, budget, options.options)
+    stages = begin(folder, {"command": train, **budget, "attention": attention, "seed": seed})
+    environment = ["env", "PROCESSES=1", *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
+    once(stages, "train", [*environment, *train], "a")
+    checkpoint, outputs = folder / "checkpoint_best.pt", ["evaluate.log", "evaluation.json"]
+    evaluate = [sys.executable, ROOT / "scripts/lra/evaluate.py", data, checkpoint, "--split", "valid", "test"]
+    evaluate += ["--batch-size", budget["batch_size"], "--json", folder / outputs[1]]
+    evaluate = [str(part) for part in evaluate] + (["--cuda"] if options.cuda else [])
+    made_from = {"command": evaluate, "checkpoint": file_digest(checkpoint)}
+    stages.run("evaluate", made_from, outputs, lambda: call(evaluate, folder / outputs[0]))
+    print(f"complete: {data.name}/{folder.name}", flush=True)
+
+
+def each(name: str, numbers: List[int], count: int) -> List[int]:
+    """One number for each task.
+
+    Raises:
+        ValueError: neither one number nor as many as tasks, or one below 1.
+    """
+    if len(numbers) not in (1, count) or min(numbers) < 1:
+        raise ValueError(f"--{name} {' '.join(map(str, numbers))}: give one number of at least 1, or {count}")
+    return numbers * count if len(numbers) == 1 else numbers
+
+
+def budgets(options: argparse.Namespace) -> List[Dict[str, Any]]:
+    """Updates, batch size and samples of an evaluation of each task, and what its data are.
+
+    Raises:
+        DataError: a folder is not one of prep_lra.py.
+        ValueError: numbers that do not fit the tasks, or two folders of one name.
+    """
+    facts, count = [read_facts(data)._asdict() for data in options.data], len(options.data)
+    if len({data.name for data in options.data}) < count:
+        raise ValueError("two folders have the same name, which runs go by: rename one")
+    updates = each("updates", options.updates, count)
+    sizes = each("batch-size", options.batch_size, count)
+    samples = each("eval-samples", options.eval_samples, count) if options.eval_samples else [None] * count
+    names = ("updates", "batch_size", "eval_samples", "facts")
+    return [dict(zip(names, values)) for values in zip(updates, sizes, samples, facts)]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("data", type=Path, nargs="+", help="folders of data_prep/prep_lra.py")
+    parser.add_argument("--attention", nargs="+", choices=ZOO_KINDS, default=ATTENTIONS, metavar="KIND")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    parser.add_argument("--updates", type=int, nargs="+", default=[1000], help="of a training (default: 1000)")
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[32], help="samples of an update (default: 32)")
+    parser.add_argument("--eval-samples", type=int, nargs="+", help="of valid and of test (default: all)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core, or one on the GPU)")
+    parser.add_argument("--cuda", action="store_true", help="train on a GPU (default: on the CPU)")
+    parser.add_argument("--options", default="", help="more options of fairseq-train, in one argument")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs all that is not complete, and reports."""
+    options = arguments()
+    options.data = [data.resolve() for data in options.data]
+    options.jobs = options.jobs or (1 if options.cuda else os.cpu_count())
+    try:
+        tasks = list(zip(options.data, budgets(options)))
+        # Seed by seed, so that an interrupted sweep has whole rows.
+        runs = [(data, kind, seed, b) for data, b in tasks for seed in options.seeds for kind in options.attention]
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            waiting = [pool.submit(run, *job, options) for job in runs]
+            for done in concurrent.futures.as_completed(waiting):
+                if done.exception():
+                    # Those that are running end; the rest does not begin.
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise done.exception()
+        print(report(options.out))
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

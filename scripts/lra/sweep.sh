@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Compares attentions on tasks of Long-Range Arena at the same sizes and budget: a table and a plot.
+#
+#   bash scripts/lra/sweep.sh OUT DATA [DATA ...] [--attention leap softmax ...] [--seeds 1 2 3] [--updates 1000]
+#                             [--batch-size 32] [--eval-samples 2000] [--jobs 2] [--cuda] [--options '...']
+#
+# DATA are folders of data_prep/prep_lra.py. --updates, --batch-size and --eval-samples take one number, or one for each
+# DATA; --options go to fairseq-train, such as '--attention-dropout 0 --lr 1e-3'. For example, the two of the README:
+#   bash scripts/lra/sweep.sh runs/lra data/listops data/text --updates 2000 400 --batch-size 32 8 --eval-samples 2000 500
+# Everything goes to OUT; what is complete there is reused, what was interrupted goes on.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
+# Idle threads that spin take the cores from those that work.
+export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec python "$ROOT/scripts/lra/sweep.py" "$@"

@@ -1,0 +1,243 @@
+"""scripts/benchmark.py: no speed behind a red gate, and figures that are what their names say."""
+
+import argparse
+import math
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import tolerances
+import torch
+
+from leap_fairseq.attention import ALGORITHMS, LinearAttentionState
+from leap_fairseq.simul.scoring import read_tsv
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+import benchmark  # noqa: E402
+from benchmarks import contenders, decoding, gate, growth, measuring  # noqa: E402
+
+ATTENTION = "attention --lengths 32 96 --positions 96 --heads 2 --dim 8 --rounds 2 --matmul 32".split()
+SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30".split()
+LM = [*"lm --lengths 300 --tokens 300 --rounds 2 --matmul 32".split(), *SIZES]
+DECODE = [*"decode --positions 5 60 --block 20 --rounds 2".split(), *SIZES]
+SIMULST = "simulst --arch leap_convtransformer_simul_trans_tiny --seconds 3 --minutes 0 --vocab-size 30".split()
+SPEEDS = ("ms", "vs_", "gflops", "compute_s", "words_per_s")
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """A function: runs a command line in this process; returns its output and its errors."""
+    monkeypatch.setattr(measuring, "TURN", 0.001)
+
+    def main(arguments, code=0):
+        assert benchmark.main([*arguments, "--threads", "1"]) == code
+        return capsys.readouterr()
+
+    return main
+
+
+def case(schedule="causal", queries=40, keys=40, **changes):
+    sizes = {"batch": 2, "heads": 2, "dim": 8, "dtype": torch.float32, "device": "cpu", **changes}
+    return contenders.Case(schedule, queries=queries, keys=keys, **sizes)
+
+
+def test_exponents_of_known_growth():
+    lengths = [100, 200, 800, 1600]
+    assert growth.exponent(lengths, [3 * n**1.7 for n in lengths]) == pytest.approx(1.7)
+    assert math.isnan(growth.exponent([100, 100], [1, 2]))
+    # A batch of a constant number of positions, whose time is linear for one and quadratic in the end for the other.
+    rows = [{"of": "a", "n": n, "batch": 1600 // n, "ms": 5.0, "mib": None} for n in lengths]
+    rows += [{"of": "b", "n": n, "batch": 1600 // n, "ms": 5.0 + n / 10, "mib": 16.0} for n in lengths]
+    a, b = growth.growth(rows[::-1], "of", "n", {"time": "ms", "memory": "mib"})[::-1]
+    assert [a["time"], a["time_last_two"]] == pytest.approx([1, 1]) and math.isnan(a["memory"])
+    assert b["time_last_two"] == pytest.approx(1 + math.log2(165 / 85)) and 1 < b["time"] < b["time_last_two"]
+    assert "memory" not in growth.growth_text([a]) and "memory T^1.00" in growth.growth_text([b])
+
+
+def test_contenders_take_turns_and_ratios_are_of_one_round():
+    turns = []
+    work = {name: lambda name=name: turns.append(name) or (len(turns), 0.5) for name in "abc"}
+    times = measuring.alternate(work, rounds=2)
+    assert "".join(turns) == "cba" + "abc" + "cba"
+    assert times["a"] == [(4, 0.5), (9, 0.5)] and measuring.totals(times["a"]) == [4.5, 9.5]
+    # The machine is ten times as slow in the second round and three times in the last.
+    a, b = [1.0, 10.0, 3.3], [2.0, 20.0, 6.0]
+    assert measuring.median_ratio(b, a) == 2
+    assert measuring.spread([1, 2, 3, 4, 5]) == pytest.approx(2 / 3) and measuring.spread([7]) == 0
+
+
+def test_operations_are_those_that_the_document_counts():
+    sizes = case(batch=1, heads=1, dim=64, queries=100, keys=100)
+    assert contenders.operations("compiled", sizes, networks=False) == 3 * 33_280 * 100
+    assert contenders.operations("compiled", sizes, networks=True) == 3 * (33_280 + 4_160) * 100
+    assert contenders.operations("sdpa", sizes, networks=True) == 3 * 256 * 100 * 101 // 2
+    waitk = sizes._replace(schedule="waitk", queries=5)
+    # Queries at 45, 54, ..., 81 keys; the others are never added to the state.
+    assert contenders.operations("quadratic", waitk, networks=False) == 3 * 256 * (45 + 54 + 63 + 72 + 81)
+    assert contenders.operations("blockwise", waitk, networks=False) == 3 * 16_640 * (5 + 81)
+
+
+@pytest.mark.parametrize("schedule", contenders.SCHEDULES)
+def test_laws_by_slices_are_laws_at_once(schedule, monkeypatch):
+    monkeypatch.setattr(gate, "SLICE", 7)
+    sizes = case(schedule, queries=20, keys=33, dtype=torch.float64)
+    x, visible = sizes.inputs(mapped=True), sizes.visible("compiled")
+    cotangent = torch.randn(x["q"].shape, dtype=torch.float64)
+    for law, names in (("leap", x), ("softmax", "qkv")):
+        given = {name: x[name] for name in names}
+        sliced = gate.lawful_results(gate.LAWS[law], given, visible, cotangent)
+        whole = gate.results(gate.LAWS[law], given, visible, cotangent)
+        assert len(whole) == 1 + len(given)
+        gate.largest_share(sliced, whole, torch.float64, law)
+
+
+def test_tolerances_are_those_of_the_tests():
+    assert gate.TOLERANCES == tolerances.ABSOLUTE
+
+
+def test_attention_table(call, tmp_path):
+    out = call([*ATTENTION, "--no-memory", "--tsv", str(tmp_path / "a.tsv"), "--png", str(tmp_path / "a.png")]).out
+    assert "T 96, S 96, H 2, K 8: equal to the law" in out and f"torch {torch.__version__}" in out
+    assert "1 threads" in out and "blockwise grows: time T^" in out and "fla is left out" in out
+    rows = read_tsv(tmp_path / "a.tsv")
+    names = [name for name in ("compiled", "blockwise", "sdpa", "quadratic") if f"{name} is left out" not in out]
+    assert [(r["algorithm"], r["keys"], r["batch"]) for r in rows] == [
+        (name, length, 96 // length) for length in (32, 96) for name in [*names, "matmul"]
+    ]
+    for row in rows:
+        assert all(row[name] > 0 for name in ("ms", "gflops", "of_matmul")) and "threads" in row["machine"]
+        alone = row["algorithm"] == "matmul"
+        assert (row["forward_ms"] == "-") == (row["vs_sdpa"] == "-") == alone
+        assert alone or row["vs_sdpa"] > 0 and row["forward_ms"] + row["backward_ms"] == pytest.approx(row["ms"], rel=2)
+    assert {r["vs_sdpa"] for r in rows if r["algorithm"] == "sdpa"} == {1.0}
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("schedule, more", [("waitk", "--core"), ("segment", "--dtype=bfloat16"), ("full", "--core")])
+def test_other_schedules_and_types(call, schedule, more):
+    out = call([*ATTENTION, "--no-memory", "--schedule", schedule, more]).out
+    assert f"{schedule}, B 1, T {96 // 9 if schedule == 'waitk' else 96}, S 96, H 2, K 8: equal to the law" in out
+
+
+class BrokenGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 1.01
+
+
+def broken_output(given):
+    return ALGORITHMS["naive"](given) * 1.001
+
+
+def broken_gradient(given):
+    return ALGORITHMS["naive"](given._replace(key_proportion=BrokenGradient.apply(given.key_proportion)))
+
+
+def assert_stopped(printed, *reasons):
+    """No speed, and the reason."""
+    assert printed.err.startswith("error: ") and "; no speed is reported" in printed.err
+    assert all(reason in printed.err for reason in reasons)
+    assert not any(speed in printed.out for speed in SPEEDS)
+
+
+@pytest.mark.parametrize(
+    "broken, what", [(broken_output, "the output"), (broken_gradient, "gradient of key_proportion")]
+)
+def test_a_broken_algorithm_stops_the_attention(call, monkeypatch, broken, what):
+    monkeypatch.setitem(ALGORITHMS, "blockwise", broken)
+    assert_stopped(call(ATTENTION, code=1), "blockwise at causal, B 2", "does not equal its law", what)
+
+
+def test_a_softmax_that_sees_the_future_stops_the_attention(call, monkeypatch):
+    softmax = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda *x, is_causal: softmax(*x))
+    assert_stopped(call(ATTENTION, code=1), "sdpa at causal, B 2", "the output")
+
+
+def test_what_is_wrong_at_full_length_alone_stops_the_attention(call, monkeypatch):
+    blockwise = ALGORITHMS["blockwise"]
+    monkeypatch.setitem(ALGORITHMS, "blockwise", lambda g: blockwise(g) * (1.01 if g.q.shape[1] > 130 else 1))
+    assert_stopped(call([*ATTENTION, "--lengths", "96", "140"], code=1), "blockwise at causal, B 1, T 140, S 140, H 1")
+
+
+def test_a_broken_algorithm_stops_the_language_model(call, monkeypatch):
+    for name in ("compiled", "blockwise"):
+        monkeypatch.setitem(ALGORITHMS, name, broken_gradient)
+    assert_stopped(call(LM, code=1), "the language model with leap does not equal its law: the gradient of decoder")
+
+
+def test_a_softmax_that_sees_the_future_stops_the_language_model(call, monkeypatch):
+    softmax = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda q, k, v, *x, **named: softmax(q, k, v)
+    )
+    assert_stopped(call(LM, code=1), "the language model with softmax does not equal its law: the scores")
+
+
+def test_a_broken_state_stops_decoding_and_streaming(call, monkeypatch):
+    read = LinearAttentionState.read
+    monkeypatch.setattr(LinearAttentionState, "read", lambda *x, **named: read(*x, **named) * 1.1)
+    assert_stopped(call(DECODE, code=1), "decoding by leap does not equal its law")
+    monkeypatch.setattr(LinearAttentionState, "absorb", lambda state, *x, **named: state)
+    assert_stopped(call(SIMULST, code=1), "the encoder by segments does not equal its law")
+
+
+def test_flash_linear_attention_is_asked_for_leap(monkeypatch):
+    def causal_sums(q, k, v, scale, normalize):
+        assert scale == 1 and not normalize and q.shape[-1] == 16 and v.shape[-1] == 9
+        weights = torch.einsum("bthk,bshk->bhts", q, k).tril()
+        return torch.einsum("bhts,bshv->bthv", weights, v), None
+
+    module = types.ModuleType("fla.ops.linear_attn")
+    module.chunk_linear_attn = causal_sums
+    for name in ("fla", "fla.ops"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "fla.ops.linear_attn", module)
+    sizes = case()
+    attend, visible = {"fla": contenders.flash_linear_attention}, {"fla": sizes.visible("fla")}
+    x = sizes.inputs(mapped=True)
+    assert gate.check_attention(attend, {"fla": "leap"}, visible, x, torch.float32, "")["fla"] < 1
+    module.chunk_linear_attn = lambda *x, **named: (2 * causal_sums(*x, **named)[0] + 0.1, None)
+    with pytest.raises(gate.GateError, match="fla at here does not equal its law: the output"):
+        gate.check_attention(attend, {"fla": "leap"}, visible, x, torch.float32, "here")
+
+
+def test_state_of_decoding_is_counted_in_bytes():
+    state = LinearAttentionState(torch.zeros(3, 5))
+    assert decoding.size({"a": [state, {"b": torch.zeros(2, dtype=torch.float64)}], "c": (None, 7, "x")}) == 76
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        ([*ATTENTION, "--rounds", "0"], "--rounds 0 must be at least 1"),
+        ([*ATTENTION, "--dim", "6"], "--dim 6 is not divisible by 4"),
+        ([*ATTENTION, "--schedule", "waitk", "--lengths", "8"], "--lengths 8 must be at least 9"),
+        ([*LM, "--lengths", "7"], "--lengths 7 does not divide --tokens 300"),
+        ([*DECODE, "--positions", "0"], "--positions and --block must be at least 1"),
+        ([*SIMULST, "--seconds", "0"], "--seconds 0 must be at least 1"),
+    ],
+)
+def test_wrong_options_are_named(call, arguments, reason):
+    assert reason in call(arguments, code=1).err
+
+
+def test_clocks():
+    options = argparse.Namespace(rounds=1, device="cpu", clock="cpu")
+    measuring.check_measuring_options(options)
+    assert "CPU time" in measuring.machine(options)
+    product = measuring.matrix_product(32, torch.float32, "cpu", measuring.make_clock("cpu", "cpu"))
+    assert 0 < product()[0] < 0.1
+
+
+def test_peak_memory_is_what_the_work_takes():
+    torch.ones(2**20)
+    assert 63 < measuring.peak_mib(lambda: torch.ones(2**24) + 0 * torch.ones(1), "cpu") - 64 < 66
+    assert measuring.peak_mib(lambda: torch.ones(2**10), "cpu") < 1
