@@ -33,7 +33,7 @@ EXTRAS = {
 
 NATIVE = "leap_fairseq/attention/native"
 
-# No module of Python: a library that leap_fairseq/attention/compiled.py loads. Where it cannot be built, torch computes.
+# No module of Python: a library that leap_fairseq/attention/compiled.py loads. Without it, torch computes.
 COMPILED = Extension(
     "leap_fairseq.attention._native",
     sources=[f"{NATIVE}/{name}.cpp" for name in ("main", "anywhere", "avx2", "avx512")],
