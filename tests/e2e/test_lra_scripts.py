@@ -116,7 +116,7 @@ def test_throughput(call, tmp_path):
     table = tmp_path / "throughput.tsv"
     options = "--attention leap local --lengths 32 96 --batch-size 2 --rounds 3 --out".split()
     output = call(SCRIPTS / "throughput.py", *options, table)
-    assert "batches of 2, medians of 3 rounds, 1 thread(s) of the CPU" in output
+    assert "batches of 2, medians of 3 rounds, wall clock, 1 thread(s) of the CPU" in output
     lines = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
     rows = [dict(zip(lines[0], line)) for line in lines[1:]]
     assert [(row["length"], row["attention"]) for row in rows] == [
