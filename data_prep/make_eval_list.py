@@ -6,7 +6,7 @@
     simuleval --source eval/tst-COMMON.wav_list --target eval/tst-COMMON.target ...
 
 The sentences become 16 kHz mono 16-bit wavs of their own; the lists are parallel, line by line. With --whole-talks the
-talks do, and a table says where their sentences are: eval/tst-COMMON.talks.*, for scripts/simulst/score_long.py.
+talks do, and a table says where their sentences are: eval/tst-COMMON.talks.*, for scripts/simulst/score.py.
 """
 
 import argparse

@@ -22,10 +22,8 @@ from leap_fairseq.speech import SAMPLE_RATE, stream_file, stream_pcm
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m leap_fairseq.translate", description=__doc__.split("\n\n")[0])
-    parser.add_argument("file", metavar="FILE", help="wav, flac, mp3 or ogg of any rate; - for PCM on standard input")
+def add_translator_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that :func:`load` reads."""
     parser.add_argument("--model", required=True, metavar="DIR", help="exported folder, or a checkpoint (.pt)")
     parser.add_argument("--data", metavar="DIR", help="data folder of a checkpoint (default: as in training)")
     parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
@@ -33,11 +31,18 @@ def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--unit", choices=UNITS, default="word", help="char for zh, ja (default: word)")
     text = "the speech holds any number of sentences: end one and begin the next"
     parser.add_argument("--long-form", action="store_true", help=text)
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model (default: float32)")
+
+
+def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m leap_fairseq.translate", description=__doc__.split("\n\n")[0])
+    parser.add_argument("file", metavar="FILE", help="wav, flac, mp3 or ogg of any rate; - for PCM on standard input")
+    add_translator_options(parser)
     parser.add_argument("--segment-ms", type=int, default=160, metavar="MS", help="length of a segment (default: 160)")
     parser.add_argument("--rate", type=int, default=SAMPLE_RATE, metavar="HZ", help="of the PCM (default: 16000)")
     parser.add_argument("--channels", type=int, default=1, metavar="N", help="of the PCM (default: 1)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model (default: float32)")
     return parser.parse_args(given)
 
 

@@ -40,7 +40,7 @@ once() {
     mv "$stamp.part" "$stamp"
 }
 
-# train FOLDER ARGUMENTS...: fairseq-train, resumed from FOLDER if the arguments are those it was begun with.
+# train FOLDER COMMAND...: a command that trains into FOLDER, resumed if it is the one that FOLDER was begun with.
 train() {
     local folder=$1
     shift
@@ -53,9 +53,7 @@ train() {
         echo "complete already: ${folder##*/}"
         return
     fi
-    fairseq-train "$@" --user-dir leap_fairseq --save-dir "$folder" --cpu --num-workers 0 --seed 1 \
-        --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints --no-progress-bar \
-        --log-format simple --log-interval 50 2>&1 | tee -a "$folder/train.log" | progress "${folder##*/}"
+    "$@" 2>&1 | tee -a "$folder/train.log" | progress "${folder##*/}"
     touch "$folder/finished"
 }
 
@@ -81,19 +79,17 @@ both() {
 fingerprint() { cksum <"$1" | cut -d' ' -f1; }
 
 train_translator() {
-    train "$RUN/translator-$1" "$RUN/data" --task speech_to_text --config-yaml config_st.yaml \
-        --train-subset train_st --valid-subset dev_st --max-tokens 5000 --required-batch-size-multiple 1 \
-        --arch leap_convtransformer_simul_trans_tiny --encoder-self-attention "$1" --decoder-self-attention "$1" \
-        --decoder-cross-attention "$1" --waitk-lagging "$WAITK_RANGE" --fixed-pre-decision-ratio "$RATIO" \
-        --encoder-visibility segment \
-        --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --report-accuracy --dropout 0 \
-        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 5 --lr 2e-3 --lr-scheduler polynomial_decay \
-        --warmup-updates 100 --total-num-update "$UPDATES" --max-update "$UPDATES"
+    train "$RUN/translator-$1" env CUDA_VISIBLE_DEVICES= bash scripts/simulst/train.sh "$RUN/data" \
+        "$RUN/translator-$1" --recipe small --max-update "$UPDATES" --waitk-lagging "$WAITK_RANGE" \
+        --fixed-pre-decision-ratio "$RATIO" --encoder-visibility segment --encoder-self-attention "$1" \
+        --decoder-self-attention "$1" --decoder-cross-attention "$1" --keep-interval-updates 1
 }
 
 train_lm() {
-    train "$RUN/lm-$1" "$RUN/text/bin" --task language_modeling --tokens-per-sample 128 --batch-size 16 \
-        --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$1" \
+    train "$RUN/lm-$1" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq --save-dir "$RUN/lm-$1" --cpu \
+        --num-workers 0 --seed 1 --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints \
+        --no-progress-bar --log-format simple --log-interval 50 --task language_modeling --tokens-per-sample 128 \
+        --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$1" \
         --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt \
         --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
 }

@@ -30,7 +30,7 @@ class _Strides(ctypes.Structure):
 
 
 class _Problem(ctypes.Structure):
-    """The structure of the same name in ``native/prefix_attention.h``, field by field."""
+    """The structure of the same name in ``native/problem.h``, field by field."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "key_dim", "value_dim")),
@@ -45,7 +45,7 @@ class _Problem(ctypes.Structure):
 
 
 @functools.cache
-def library() -> Optional[ctypes.CDLL]:
+def native_library() -> Optional[ctypes.CDLL]:
     """The compiled library, or None where there is none; says once which it is."""
     for path in sorted(Path(__file__).parent.glob(LIBRARY)):
         try:
@@ -71,7 +71,7 @@ def can_compute(given: Arguments) -> bool:
         given.q.device.type == given.k.device.type == "cpu"
         and given.half_life is None
         and (initial is None or not initial.kvz.requires_grad)
-        and library() is not None
+        and native_library() is not None
     )
 
 
@@ -152,4 +152,4 @@ def _problem(inputs, visible, padding, initial, out, denominator, floor) -> _Pro
 
 
 def _run(problem: _Problem, dtype: torch.dtype, backward: bool) -> None:
-    library().leap_prefix_attention(ctypes.byref(problem), int(dtype == torch.float64), int(backward))
+    native_library().leap_prefix_attention(ctypes.byref(problem), int(dtype == torch.float64), int(backward))

@@ -106,6 +106,19 @@ class AttentionMemory:
         )
 
 
+def check_absorbing(source: Optional[SourceMemory]) -> None:
+    """Refuses to absorb the next frames of a source that was given whole.
+
+    Args:
+        source: of the state so far.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if source is not None:
+        raise ValueError("this state has read a whole source: absorb its pieces from the start, or none")
+
+
 def _padding(padding: Optional[Tensor], key: Tensor, length: int) -> Tensor:
     if padding is None:
         return torch.zeros(key.shape[1], length, dtype=torch.bool, device=key.device)

@@ -27,7 +27,7 @@ from leap_fairseq.attention import (
 from leap_fairseq.attention.inputs import silence_padding
 from leap_fairseq.attention.visibility import Schedule
 from leap_fairseq.modules.attention_heads import Heads, token_positions, visible_prefix
-from leap_fairseq.modules.attention_memory import AttentionMemory, SourceMemory
+from leap_fairseq.modules.attention_memory import AttentionMemory, SourceMemory, check_absorbing
 
 LINEAR_KINDS = ("leap", "cosformer", "relu", "elu")
 
@@ -194,8 +194,7 @@ class MultiheadLinearAttention(nn.Module):
             ValueError: the earlier frames were given to :meth:`forward`.
         """
         memory = self.get_incremental_state(incremental_state, "memory") or self._empty_memory(frames)
-        if memory.source is not None:
-            raise ValueError("this state has read a whole source: absorb its pieces from the start, or none")
+        check_absorbing(memory.source)
         positions = memory.keys + token_positions(frames, None)
         k, v, p_k = self._key_side(frames, frames, None, positions)
         memory = replace(memory, state=memory.state.absorb(k, v, p_k), keys=memory.keys + len(frames), absorbed=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leap_fairseq.attention import full_visibility
 from leap_fairseq.attention.visibility import Schedule
-from leap_fairseq.modules.attention_memory import SourceMemory
+from leap_fairseq.modules.attention_memory import SourceMemory, check_absorbing
 
 
 class MultiheadSoftmaxAttention(MultiheadAttention):
@@ -73,8 +73,7 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
             ValueError: the earlier frames were given to :meth:`forward`.
         """
         progress = self.get_incremental_state(incremental_state, "progress") or {"queries": 0, "source": None}
-        if progress["source"] is not None:
-            raise ValueError("this state has read a whole source: absorb its pieces from the start, or none")
+        check_absorbing(progress["source"])
         buffer = dict(self._get_input_buffer(incremental_state))
         for name, projection in (("prev_key", self.k_proj), ("prev_value", self.v_proj)):
             new = projection(frames).unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)

@@ -8,6 +8,7 @@ unless --host says otherwise; from another machine, browsers give the microphone
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import pickle
@@ -17,21 +18,13 @@ from typing import List, Optional
 
 import torch
 
-from leap_fairseq.simul import UNITS
-from leap_fairseq.translate import DTYPES, load
+from leap_fairseq.translate import add_translator_options, load
 
 
 def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m leap_fairseq.serve", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", required=True, metavar="DIR", help="exported folder, or a checkpoint (.pt)")
-    parser.add_argument("--data", metavar="DIR", help="data folder of a checkpoint (default: as in training)")
-    parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
-    parser.add_argument("--waitk-lagging", type=int, metavar="K", help="k of wait-k (default: the highest of training)")
-    parser.add_argument("--unit", choices=UNITS, default="word", help="char for zh, ja (default: word)")
-    parser.add_argument("--long-form", action="store_true", help="speech of any length, sentence by sentence")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model (default: float32)")
+    add_translator_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8642, help="0 for any that is free (default: 8642)")
     parser.add_argument("--max-sessions", type=int, default=8, metavar="N", help="listeners at once (default: 8)")
@@ -82,10 +75,8 @@ async def serve(server, host: str, port: int) -> None:
 async def _interrupt() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        try:
+        with contextlib.suppress(NotImplementedError):  # Windows raises KeyboardInterrupt instead
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        except NotImplementedError:  # Windows raises KeyboardInterrupt
-            pass
     await stop.wait()
 
 

@@ -5,6 +5,7 @@ error that says so or in a closed connection, and none of them keeps its place.
 """
 
 import asyncio
+import contextlib
 import struct
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Union
@@ -110,18 +111,14 @@ class Listener(web.WebSocketResponse):
 
     async def fail(self, reason: str, code: int = WSCloseCode.POLICY_VIOLATION) -> None:
         """Sends an error and closes; does nothing where nobody listens any more."""
-        try:
+        with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
             await asyncio.wait_for(self.send_json({"error": reason}), CLOSING_SECONDS)
-        except (asyncio.TimeoutError, ConnectionError):
-            pass
         await self.end(code)
 
     async def end(self, code: int = WSCloseCode.OK) -> None:
         """Closes in good order where the listener takes part, and in any case."""
-        try:
+        with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
             await asyncio.wait_for(self.close(code=code), 2 * CLOSING_SECONDS)
-        except (asyncio.TimeoutError, ConnectionError):
-            pass
         if self.request.transport is not None:
             # It closes once all is sent, which never comes where nobody reads.
             asyncio.get_running_loop().call_later(CLOSING_SECONDS, self.request.transport.abort)

@@ -152,7 +152,7 @@ class Server:
         except ProtocolError as error:
             return str(error)
         except ConnectionError:
-            pass
+            return None  # nobody is there to be told
         except Exception as error:
             if self._stopping:
                 return "the server is stopping"

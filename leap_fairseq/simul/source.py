@@ -3,6 +3,7 @@
 Shape legend: T feature frames, S encoder frames, M mel bins, C model dimension.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Dict, List, Optional
 
 import numpy as np
@@ -14,7 +15,7 @@ FEATURES_PER_FRAME = 4
 FEATURES_MISSING = 2
 
 
-class Source:
+class Source(ABC):
     """What has been heard of an utterance.
 
     Args:
@@ -41,6 +42,7 @@ class Source:
             self._features.append(features)
             self.heard += len(features)
 
+    @abstractmethod
     def show(self, frames: Optional[int], memory: Dict[str, Any]) -> Optional[Dict[str, List[Tensor]]]:
         """Lets the decoder see more.
 
@@ -51,7 +53,6 @@ class Source:
         Returns:
             The decoder's ``encoder_out``; None where the frames are in its memory.
         """
-        raise NotImplementedError
 
     def _tensor(self, features: np.ndarray) -> Tensor:
         """Features [T, M] as the model takes them, [1, T, M]."""

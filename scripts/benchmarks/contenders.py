@@ -37,7 +37,7 @@ from leap_fairseq.attention import (
     segment_visibility,
     waitk_visibility,
 )
-from leap_fairseq.attention.compiled import library
+from leap_fairseq.attention.compiled import native_library
 from leap_fairseq.attention.proportions import reweighted_features
 
 LAGGING, RATIO, SEGMENT = 5, 9, 9
@@ -140,7 +140,7 @@ ALGORITHMS = ("compiled", "blockwise", "sdpa", "quadratic", "fla")
 
 def why_not(name: str, case: Case, quadratic_mib: float) -> Optional[str]:
     """Why an attention is left out of a case, or None; the quadratic one where a matrix of its weights has more MiB."""
-    if name == "compiled" and (library() is None or case.device != "cpu"):
+    if name == "compiled" and (native_library() is None or case.device != "cpu"):
         return "it is for the CPU" if case.device != "cpu" else "the package was installed without a C++ compiler"
     if name == "quadratic" and case.batch * case.heads * case.queries * case.keys * 4 > quadratic_mib * 2**20:
         return f"its weights take more than --quadratic-mib {quadratic_mib:g}"

@@ -6,6 +6,7 @@ matrices) is a contender of every comparison: the share of it that is reached is
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import platform
@@ -18,7 +19,7 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-from leap_fairseq.attention.compiled import library
+from leap_fairseq.attention.compiled import native_library
 
 # isort: split
 from memory import resident_mib
@@ -166,12 +167,9 @@ def peak_mib(work: Callable[[], Any], device: str) -> float:
         work()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    try:
-        # Linux: the peak begins anew. Else it is that of the imports, which is hardly more than what is left of them.
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")
-    except OSError:
-        pass
+    # Linux: the peak begins anew. Else it is that of the imports, which is hardly more than what is left of them.
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
     before = resident_mib("VmRSS")
     work()
     return resident_mib("VmHWM") - before
@@ -179,7 +177,7 @@ def peak_mib(work: Callable[[], Any], device: str) -> float:
 
 def machine(options: argparse.Namespace) -> str:
     """Hardware, versions and threads in one line."""
-    native = library()
+    native = native_library()
     parts = [
         torch.cuda.get_device_name() if getattr(options, "device", "cpu") == "cuda" else _processor(),
         f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}",

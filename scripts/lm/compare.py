@@ -9,20 +9,18 @@ OUT/comparison.png the plot. A run that is complete is reused, one that was inte
 """
 
 import argparse
-import concurrent.futures
-import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from compare_report import report
 
-from leap_fairseq.files import Stages, whole_file
+from leap_fairseq.files import Stages
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "data_prep"))
+sys.path[:0] = [str(ROOT / "data_prep"), str(ROOT / "scripts")]
+from training_runs import call, once, run_all  # noqa: E402
 from wikitext_text import find_texts  # noqa: E402
 
 VALID_TOKENS = 20_000
@@ -63,32 +61,6 @@ def schedule(updates: int) -> str:
         f"--warmup-updates {warmup} --warmup-init-lr 1e-6 --lr-period-updates {updates - warmup} --min-lr 3e-5 "
         f"--max-update {updates}"
     )
-
-
-def call(command, log: Path, mode: str = "w") -> dict:
-    """Runs a command into a log; returns its peak memory in MiB and its CPU seconds.
-
-    Raises:
-        RuntimeError: it failed; with the end of the log.
-    """
-    with open(log, mode, encoding="utf-8") as file:
-        process = subprocess.Popen([str(part) for part in command], stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
-        raise RuntimeError(f"{log} ends with\n{tail}")
-    return {"peak_mib": usage.ru_maxrss / 1024, "cpu_seconds": usage.ru_utime + usage.ru_stime}
-
-
-def once(stages: Stages, name: str, command, mode: str = "w") -> None:
-    """Runs a command into name.log and writes what it used to name.json, unless the same one is complete."""
-
-    def make() -> None:
-        used = call(command, stages.folder / f"{name}.log", mode)
-        with whole_file(stages.folder / f"{name}.json", text=True) as file:
-            json.dump(used, file)
-
-    stages.run(name, {"command": [str(part) for part in command]}, [f"{name}.log", f"{name}.json"], make)
 
 
 def run(model: str, seed: int, options: argparse.Namespace) -> None:
@@ -157,13 +129,7 @@ def main() -> None:
         prepare(options)
         # Seed by seed, so that an interrupted comparison has whole rows.
         jobs = [(model, seed, options) for seed in options.seeds for model in options.models]
-        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            runs = [pool.submit(run, *job) for job in jobs]
-            for done in concurrent.futures.as_completed(runs):
-                if done.exception():
-                    # Those that are running end; the rest does not begin.
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise done.exception()
+        run_all(run, jobs, options.jobs)
         print(report(options.out))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")

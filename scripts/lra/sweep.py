@@ -8,7 +8,6 @@ the report. A run that is complete is reused, one that was interrupted goes on, 
 """
 
 import argparse
-import concurrent.futures
 import json
 import os
 import shlex
@@ -24,8 +23,8 @@ from leap_fairseq.lra import read_facts
 from leap_fairseq.modules.zoo import ZOO_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts/lm"))
-from compare import call, once  # noqa: E402
+sys.path.insert(0, str(ROOT / "scripts"))
+from training_runs import call, once, run_all  # noqa: E402
 
 ATTENTIONS = ("leap", "cosformer", "relu", "elu", "softmax", "performer", "linformer", "nystromformer")
 
@@ -128,14 +127,9 @@ def main() -> None:
     try:
         tasks = list(zip(options.data, budgets(options)))
         # Seed by seed, so that an interrupted sweep has whole rows.
-        runs = [(data, kind, seed, b) for data, b in tasks for seed in options.seeds for kind in options.attention]
-        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            waiting = [pool.submit(run, *job, options) for job in runs]
-            for done in concurrent.futures.as_completed(waiting):
-                if done.exception():
-                    # Those that are running end; the rest does not begin.
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise done.exception()
+        kinds = options.attention
+        runs = [(data, kind, seed, b, options) for data, b in tasks for seed in options.seeds for kind in kinds]
+        run_all(run, runs, options.jobs)
         print(report(options.out))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -19,11 +19,13 @@ from leap_fairseq.attention import (
     waitk_visibility,
 )
 from leap_fairseq.attention import blockwise as blockwise_module
-from leap_fairseq.attention.compiled import library
+from leap_fairseq.attention.compiled import native_library
 
 LENGTHS = [1, 2, 63, 64, 65, 100]
 AGING = [name for name in ALGORITHMS if name not in ("naive", "compiled")] + ["auto"]
-COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(library() is None, reason="installed without a compiler"))
+COMPILED = pytest.param(
+    "compiled", marks=pytest.mark.skipif(native_library() is None, reason="installed without a compiler")
+)
 FAST = [*AGING, COMPILED]
 SCHEDULES = {
     "full": full_visibility,

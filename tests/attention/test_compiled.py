@@ -17,7 +17,7 @@ from leap_fairseq.attention import (
 from leap_fairseq.attention import compiled as module
 from leap_fairseq.attention.backend import ALGORITHMS
 
-built = pytest.mark.skipif(module.library() is None, reason="installed without a C++ compiler")
+built = pytest.mark.skipif(module.native_library() is None, reason="installed without a C++ compiler")
 
 
 def make(t, s, heads=2, key_dim=20, value_dim=12, batch=2, dtype=torch.float64):
@@ -151,12 +151,12 @@ def elsewhere(monkeypatch):
     """A function: makes the package look for its library in another folder."""
 
     def look(folder):
-        module.library.cache_clear()
+        module.native_library.cache_clear()
         monkeypatch.setattr(module, "__file__", str(folder / "compiled.py"))
 
     yield look
     monkeypatch.undo()
-    module.library.cache_clear()
+    module.native_library.cache_clear()
 
 
 def test_without_the_library_torch_computes_and_says_so_once(elsewhere, tmp_path, caplog):
@@ -174,5 +174,5 @@ def test_without_the_library_torch_computes_and_says_so_once(elsewhere, tmp_path
 def test_a_library_that_cannot_be_loaded_is_named(elsewhere, tmp_path, caplog):
     (tmp_path / "_native.torn.so").write_bytes(b"\x7fELF torn")
     elsewhere(tmp_path)
-    assert module.library() is None
+    assert module.native_library() is None
     assert "cannot load the compiled code, install again" in caplog.text

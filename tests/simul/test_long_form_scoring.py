@@ -19,7 +19,7 @@ from leap_fairseq.simul.long_form_scoring import (
 from leap_fairseq.simul.long_references import ReferenceSentence
 from leap_fairseq.simul.scoring import read_tsv, score_run
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "simulst" / "score_long.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "simulst" / "score.py"
 HEADER = "audio\toffset_ms\tduration_ms\tsource\ttarget"
 
 SENTENCES = (
@@ -207,7 +207,7 @@ class TestRuns:
         specification.loader.exec_module(script)
 
         def call(*arguments):
-            monkeypatch.setattr("sys.argv", ["score_long.py", *map(str, arguments)])
+            monkeypatch.setattr("sys.argv", ["score.py", *map(str, arguments)])
             return script.main(), capsys.readouterr()
 
         monkeypatch.chdir(tmp_path)

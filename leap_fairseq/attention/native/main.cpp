@@ -1,9 +1,10 @@
 // What Python calls, by ctypes: runs a problem on threads of its own, with the code that this processor knows.
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <vector>
 
-#include "prefix_attention.h"
+#include "problem.h"
 
 namespace {
 
@@ -37,7 +38,7 @@ void leap_prefix_attention(const Problem* problem, int doubles, int backward) {
     std::atomic<int64_t> counter{0};
     auto work = [&] { family().work(*problem, doubles, backward, next_item, &counter); };
     std::vector<std::thread> threads;
-    for (int64_t n = 1; n < least(problem->threads, problem->batch * problem->heads); n++) threads.emplace_back(work);
+    for (int64_t n = 1; n < std::min(problem->threads, problem->batch * problem->heads); n++) threads.emplace_back(work);
     work();
     for (auto& thread : threads) thread.join();
 }

@@ -8,6 +8,7 @@ Shape legend: B batch, T tokens, H heads, K head dimension, C model dimension.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Callable, Optional, Tuple
 
@@ -52,7 +53,7 @@ class ZooSizes:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least {least}: set {flag}")
 
 
-class ZooAttention(nn.Module):
+class ZooAttention(nn.Module, ABC):
     """Multi-head self-attention of an encoder; a subclass gives :meth:`attend`.
 
     Args:
@@ -95,6 +96,7 @@ class ZooAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
+    @abstractmethod
     def attend(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
         """The equations of the method.
 
@@ -105,7 +107,6 @@ class ZooAttention(nn.Module):
         Returns:
             [B, H, T, K], finite; anything where padded, zero for a sequence that is all padding.
         """
-        raise NotImplementedError
 
     def forward(
         self,
