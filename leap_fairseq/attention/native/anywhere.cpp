@@ -1,4 +1,10 @@
 // For any processor; the only one that knows float64, in which gradients are checked.
+#define VECTOR_BYTES 16
+#ifdef __aarch64__
+#define VECTOR_REGISTERS 32
+#else
+#define VECTOR_REGISTERS 16
+#endif
 #include "prefix_attention.h"
 
 void work_anywhere(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter) {

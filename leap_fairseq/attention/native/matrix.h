@@ -1,5 +1,8 @@
 // Small matrix products in cache, and the transposition they need.
 //
+// Before this file, define VECTOR_BYTES and VECTOR_REGISTERS, those of the processor: the compiler takes wider vectors
+// apart in memory, element by element, and puts the sums of larger tiles there.
+//
 // All matrices are row-major with rows that begin on a cache line; the number of columns is a multiple of LANES, so that
 // whole vectors are read and written. What lies between a matrix and that multiple is zero.
 #pragma once
@@ -34,9 +37,9 @@ struct Lane<double> {
 
 template <class T>
 struct Vector {
-    static constexpr int LANES = 64 / sizeof(T);
-    typedef T type __attribute__((vector_size(64), aligned(64)));
-    typedef typename Lane<T>::index index __attribute__((vector_size(64)));
+    static constexpr int LANES = VECTOR_BYTES / sizeof(T);
+    typedef T type __attribute__((vector_size(VECTOR_BYTES), aligned(VECTOR_BYTES)));
+    typedef typename Lane<T>::index index __attribute__((vector_size(VECTOR_BYTES)));
 };
 
 template <class T>
@@ -68,9 +71,13 @@ inline void tile(int inner, const T* a, int lda, const T* b, int ldb, T* c, int 
         for (int j = 0; j < COLUMNS; j++) *(V*)(c + i * ldc + j * Vector<T>::LANES) = sums[i][j];
 }
 
+// Vectors beside each other in a tile, at most. Its sums, a row of the right matrix and one value of the left fit in the
+// registers.
+constexpr int WIDEST = VECTOR_REGISTERS >= 32 ? 4 : 2;
+
 template <class T, int COLUMNS, bool TA>
 inline void panel(int rows, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
-    constexpr int MOST = COLUMNS == 4 ? 6 : 8;
+    constexpr int MOST = COLUMNS == WIDEST ? 6 : 8;
     const int step = TA ? 1 : lda;
     int i = 0;
     for (; i + MOST <= rows; i += MOST)
@@ -85,8 +92,8 @@ inline void product(int rows, int columns, int inner, const T* a, int lda, const
     constexpr int LANES = Vector<T>::LANES;
     const int vectors = (columns + LANES - 1) / LANES;
     int j = 0;
-    for (; j + 4 <= vectors; j += 4)
-        panel<T, 4, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+    for (; j + WIDEST <= vectors; j += WIDEST)
+        panel<T, WIDEST, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
     for (; j + 2 <= vectors; j += 2)
         panel<T, 2, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
     for (; j < vectors; j++) panel<T, 1, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
