@@ -10,7 +10,7 @@ Shape legend: B batch, T feature frames, S encoder frames (ceil(T / 4) of an utt
 import copy
 import functools
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.models.speech_to_text.convtransformer import ConvTransformerEncoder
@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from leap_fairseq.attention import full_visibility, segment_visibility
 from leap_fairseq.models.options import attention_spec
-from leap_fairseq.modules import CausalConvSubsampler, ConvSubsampler, LeapEncoderLayer, position_rows
+from leap_fairseq.modules import (
+    CausalConvSubsampler,
+    ConvSubsampler,
+    LeapEncoderLayer,
+    merge_attention,
+    position_rows,
+    split_attention,
+)
+from leap_fairseq.modules.attention_memory import Count, as_offset, by_row, increased
 from leap_fairseq.modules.subsampler import Carry
 
 SUBSAMPLING = 4
@@ -39,7 +47,13 @@ class EncoderState:
     carry: Optional[Carry] = None
     waiting: Optional[Tensor] = None
     attention: Dict[str, Any] = field(default_factory=dict)
-    frames: int = 0
+    frames: Count = 0
+
+    @property
+    def shape(self) -> tuple:
+        """The shapes of what is carried on, but for the batch; streams in which they agree can be computed together."""
+        held = () if self.carry is None else (*self.carry, self.waiting)
+        return tuple(x.shape[1:] for x in held)
 
 
 class LeapConvTransformerEncoder(ConvTransformerEncoder):
@@ -131,13 +145,52 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         if not count:
             empty = features.new_zeros(0, features.shape[0], self.out.out_features)
             return empty, EncoderState(carry, waiting, state.attention, state.frames)
-        numbers = torch.arange(count, device=x.device) + (state.frames + 1 + self.padding_idx)
-        x = self._embed(x, position_rows(self.embed_positions, numbers.expand(x.shape[0], -1)))
+        numbers = torch.arange(1, count + 1, device=x.device) + self.padding_idx
+        numbers = (as_offset(state.frames, x.device) + numbers).expand(x.shape[0], -1)
+        x = self._embed(x, position_rows(self.embed_positions, numbers))
         # fairseq's softmax attention writes into the dictionaries it is given.
         attention = {key: dict(held) if isinstance(held, dict) else held for key, held in state.attention.items()}
         for layer in self.transformer_layers:
             x = layer.step(x, attention)
-        return x, EncoderState(carry, waiting, attention, state.frames + count)
+        return x, EncoderState(carry, waiting, attention, increased(state.frames, count))
+
+    def merge_states(self, states: Sequence[Optional[EncoderState]]) -> Optional[EncoderState]:
+        """The states of several streams as one, for :meth:`encode_segment`.
+
+        Args:
+            states: each of one stream, of the same ``shape``; None before its first features. The streams may have
+                been going on differently long.
+
+        Returns:
+            A state with a row for each; of a single stream its own.
+
+        Raises:
+            ValueError: an attention is not linear.
+        """
+        if len(states) == 1:
+            return states[0]
+        known = [state or EncoderState() for state in states]
+        carry = waiting = None
+        if known[0].carry is not None:
+            carry = tuple(torch.cat(pieces) for pieces in zip(*(state.carry for state in known)))
+            waiting = torch.cat([state.waiting for state in known])
+        attention = merge_attention(self, [state.attention for state in known])
+        return EncoderState(carry, waiting, attention, tuple(state.frames for state in known))
+
+    def split_state(self, merged: EncoderState, count: int) -> List[EncoderState]:
+        """The reverse of :meth:`merge_states`.
+
+        Args:
+            merged: of the streams.
+            count: how many they are.
+        """
+        if count == 1:
+            return [merged]
+        attention: List[Dict[str, Any]] = [{} for _ in range(count)]
+        split_attention(self, merged.attention, attention)
+        carries = zip(*(piece.split(1) for piece in merged.carry))
+        rows = zip(carries, merged.waiting.split(1), attention, by_row(merged.frames, count))
+        return [EncoderState(*row) for row in rows]
 
     def _embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Subsampled frames [B, S, features] as input of the layers, [S, B, C]."""

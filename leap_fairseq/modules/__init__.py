@@ -1,6 +1,7 @@
 """The attention core in fairseq's shape: T x B x C, padding masks, incremental state, beam reordering."""
 
 from leap_fairseq.modules.attention_spec import ATTENTION_KINDS, AttentionSpec
+from leap_fairseq.modules.merging import merge_attention, mergeable, split_attention
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
 from leap_fairseq.modules.positions import position_rows
@@ -20,5 +21,8 @@ __all__ = [
     "MultiheadLinearAttention",
     "MultiheadSoftmaxAttention",
     "WaitkSchedule",
+    "merge_attention",
+    "mergeable",
     "position_rows",
+    "split_attention",
 ]

@@ -8,12 +8,31 @@ Shape legend: S source frames, B batch, C encoder dimension.
 """
 
 from dataclasses import dataclass, replace
-from typing import Optional
+from typing import Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 
 from leap_fairseq.attention import LinearAttentionState
+from leap_fairseq.attention.visibility import Schedule
+
+Count = Union[int, Tuple[int, ...]]
+"""Of a batch whose rows have been going on equally long, or of each row."""
+
+
+def increased(count: Count, by: int) -> Count:
+    """A count behind so many more."""
+    return count + by if isinstance(count, int) else tuple(each + by for each in count)
+
+
+def by_row(count: Count, batch_size: int) -> Tuple[int, ...]:
+    """The count of each row."""
+    return (count,) * batch_size if isinstance(count, int) else count
+
+
+def as_offset(count: Count, device: torch.device) -> Union[int, Tensor]:
+    """What is added to positions [B, T]: a number, or int64 [B, 1]."""
+    return count if isinstance(count, int) else torch.tensor(count, device=device).unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -73,11 +92,72 @@ class AttentionMemory:
     """
 
     state: LinearAttentionState
-    keys: int = 0
-    queries: int = 0
+    keys: Count = 0
+    queries: Count = 0
     positions: Optional[Tensor] = None
     source: Optional[SourceMemory] = None
     absorbed: bool = False
+
+    def visible(self, schedule: Schedule, queries: int, new_keys: int) -> Tensor:
+        """How many of the new keys the next queries see, int64 [T]; below 0, not all of those in the state.
+
+        Args:
+            schedule: of the attention.
+            queries: T, how many come next.
+            new_keys: how many keys come with them.
+
+        Raises:
+            ValueError: the rows have been going on differently long, and see differently many.
+        """
+        batch_size = self.state.kvz.shape[0]
+        pairs = set(zip(by_row(self.keys, batch_size), by_row(self.queries, batch_size)))
+        first, *others = (schedule(queries, keys + new_keys, answered) - keys for keys, answered in pairs)
+        if any(not torch.equal(first, other) for other in others):
+            raise ValueError(
+                "streams that have been going on differently long see differently many of the next "
+                f"{new_keys} keys: compute them one by one"
+            )
+        return first
+
+    @classmethod
+    def merge(cls, memories: Sequence["AttentionMemory"]) -> "AttentionMemory":
+        """The rows of several memories in one, for streams that are computed together.
+
+        Args:
+            memories: of the same attention; what they read is in their states alone.
+
+        Raises:
+            ValueError: one has read a whole source, which the others do not have.
+        """
+        for memory in memories:
+            check_absorbing(memory.source)
+
+        def rows(name: str) -> Tuple[int, ...]:
+            return sum((by_row(getattr(each, name), each.state.kvz.shape[0]) for each in memories), ())
+
+        positions = [each.positions for each in memories]
+        return cls(
+            LinearAttentionState(torch.cat([each.state.kvz for each in memories])),
+            rows("keys"),
+            rows("queries"),
+            None if positions[0] is None else torch.cat(positions),
+            absorbed=any(each.absorbed for each in memories),
+        )
+
+    def row(self, number: int) -> "AttentionMemory":
+        """One row as a memory of its own.
+
+        Args:
+            number: of the row, from 0.
+        """
+        batch_size, one = self.state.kvz.shape[0], slice(number, number + 1)
+        return AttentionMemory(
+            LinearAttentionState(self.state.kvz[one]),
+            by_row(self.keys, batch_size)[number],
+            by_row(self.queries, batch_size)[number],
+            None if self.positions is None else self.positions[one],
+            absorbed=self.absorbed,
+        )
 
     def at_source(self, source: SourceMemory, first_visible: int) -> "AttentionMemory":
         """The memory at a source: as it is where the frames absorbed are still there and visible, else empty.

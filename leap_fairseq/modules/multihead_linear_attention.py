@@ -8,7 +8,7 @@ Shape legend: B batch, T queries, S keys, H heads, K head dimension, C model dim
 
 import math
 from dataclasses import replace
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 from fairseq.incremental_decoding_utils import with_incremental_state
@@ -27,7 +27,13 @@ from leap_fairseq.attention import (
 from leap_fairseq.attention.inputs import silence_padding
 from leap_fairseq.attention.visibility import Schedule
 from leap_fairseq.modules.attention_heads import Heads, token_positions, visible_prefix
-from leap_fairseq.modules.attention_memory import AttentionMemory, SourceMemory, check_absorbing
+from leap_fairseq.modules.attention_memory import (
+    AttentionMemory,
+    SourceMemory,
+    as_offset,
+    check_absorbing,
+    increased,
+)
 
 LINEAR_KINDS = ("leap", "cosformer", "relu", "elu")
 
@@ -195,10 +201,36 @@ class MultiheadLinearAttention(nn.Module):
         """
         memory = self.get_incremental_state(incremental_state, "memory") or self._empty_memory(frames)
         check_absorbing(memory.source)
-        positions = memory.keys + token_positions(frames, None)
+        positions = as_offset(memory.keys, frames.device) + token_positions(frames, None)
         k, v, p_k = self._key_side(frames, frames, None, positions)
-        memory = replace(memory, state=memory.state.absorb(k, v, p_k), keys=memory.keys + len(frames), absorbed=True)
+        keys = increased(memory.keys, len(frames))
+        memory = replace(memory, state=memory.state.absorb(k, v, p_k), keys=keys, absorbed=True)
         self.set_incremental_state(incremental_state, "memory", memory)
+
+    def merge_states(self, incremental_states: Sequence[dict], merged: dict) -> None:
+        """Brings the memories of several streams together, however long each has been going on.
+
+        Args:
+            incremental_states: fairseq's dictionaries of decoding states, each of one row.
+            merged: gets the memory of all of them, a row each.
+
+        Raises:
+            ValueError: one has read a whole source, instead of absorbing its pieces.
+        """
+        empty = self._empty_memory(self.q_proj.weight.new_zeros(0, 1, self.embed_dim))
+        memories = [self.get_incremental_state(state, "memory") or empty for state in incremental_states]
+        self.set_incremental_state(merged, "memory", AttentionMemory.merge(memories))
+
+    def split_state(self, merged: dict, incremental_states: Sequence[dict]) -> None:
+        """The reverse of :meth:`merge_states`.
+
+        Args:
+            merged: a dictionary with a memory of all streams.
+            incremental_states: get the memory of a row each.
+        """
+        memory = self.get_incremental_state(merged, "memory")
+        for number, state in enumerate(incremental_states):
+            self.set_incremental_state(state, "memory", memory.row(number))
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
         """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one.
@@ -272,7 +304,7 @@ class MultiheadLinearAttention(nn.Module):
         """The next tokens of a sequence whose earlier tokens are in the memory."""
         if need_weights:
             raise ValueError("no weights in incremental self-attention: the state does not hold the earlier keys")
-        visible = self.schedule(query.shape[0], memory.keys + key.shape[0], memory.queries) - memory.keys
+        visible = memory.visible(self.schedule, query.shape[0], key.shape[0])
         positions = memory.positions.unsqueeze(1) + token_positions(key, padding)
         heads = self._heads(query, key, value, padding, positions, positions)
         out, state = heads.step(memory.state, visible)
@@ -280,8 +312,8 @@ class MultiheadLinearAttention(nn.Module):
         memory = replace(
             memory,
             state=state,
-            keys=memory.keys + key.shape[0],
-            queries=memory.queries + query.shape[0],
+            keys=increased(memory.keys, key.shape[0]),
+            queries=increased(memory.queries, query.shape[0]),
             positions=memory.positions + seen,
         )
         return out, None, memory
@@ -309,15 +341,16 @@ class MultiheadLinearAttention(nn.Module):
             raise ValueError(
                 "this source was absorbed: its frames are not there any more, give none and ask no weights"
             )
-        visible = self.schedule(query.shape[0], memory.keys, memory.queries)
-        if bool((visible < memory.keys).any()):
+        hidden = -int(memory.visible(self.schedule, query.shape[0], 0)[0])
+        if hidden:
             raise ValueError(
-                f"{memory.keys} frames of the source were absorbed, but the next query may see only {int(visible[0])}: "
+                f"{memory.keys} frames of the source were absorbed, but the next query may not see the last {hidden}: "
                 "absorb no more than the schedule shows, and give one token at a time"
             )
-        q, p_q = self._query_side(query, memory.queries + token_positions(query, None))
+        positions = as_offset(memory.queries, query.device) + token_positions(query, None)
+        q, p_q = self._query_side(query, positions)
         out = memory.state.read(q, p_q, self.normalizer_floor)
-        return out, None, replace(memory, queries=memory.queries + query.shape[0])
+        return out, None, replace(memory, queries=increased(memory.queries, query.shape[0]))
 
     def _heads(self, query, key, value, padding, query_positions, key_positions) -> Heads:
         q, p_q = self._query_side(query, query_positions)

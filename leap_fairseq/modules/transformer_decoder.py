@@ -5,7 +5,7 @@ Shape legend: B batch, T tokens, S source frames, C model dimension.
 
 import re
 import zlib
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.distributed import fsdp_wrap
@@ -14,7 +14,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
-from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
+from leap_fairseq.modules.merging import linear_attentions, merge_attention, split_attention
 from leap_fairseq.modules.positions import position_rows
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer
 
@@ -114,10 +114,11 @@ class LeapTransformerDecoder(TransformerDecoder):
             raise ValueError("full_context_alignment is not available: the attention of this decoder is causal")
         tokens = prev_output_tokens
         if incremental_state is not None:
-            tokens = prev_output_tokens[:, self._computed(incremental_state) :]
+            computed = self._progress(incremental_state)["tokens"]
+            tokens = prev_output_tokens[:, computed:]
             if not tokens.shape[1]:
                 raise ValueError(
-                    f"{prev_output_tokens.shape[1]} tokens given, but {self._computed(incremental_state)} have been "
+                    f"{prev_output_tokens.shape[1]} tokens given, but {computed} have been "
                     "computed: give the whole prefix with at least one more"
                 )
         return self._features(tokens, encoder_out, incremental_state, alignment_layer, alignment_heads)
@@ -151,13 +152,48 @@ class LeapTransformerDecoder(TransformerDecoder):
         for layer in self.layers:
             layer.encoder_attn.absorb(frames, incremental_state)
 
+    def merge_states(self, incremental_states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+        """The states of several streams as one, whose next tokens :meth:`forward_block` computes together.
+
+        Args:
+            incremental_states: each of one row, empty before its first token; the streams may have been going on
+                differently long.
+
+        Returns:
+            A dictionary with a row for each; of a single stream its own.
+
+        Raises:
+            ValueError: an attention is not linear, or a stream was given a whole source.
+        """
+        if len(incremental_states) == 1:
+            return incremental_states[0]
+        merged = merge_attention(self, incremental_states)
+        seen = torch.cat([self._progress(state)["seen"] for state in incremental_states])
+        self.set_incremental_state(merged, "progress", {"tokens": 0, "seen": seen})
+        return merged
+
+    def split_state(self, merged: Dict[str, Any], incremental_states: Sequence[Dict[str, Any]]) -> None:
+        """The reverse of :meth:`merge_states`, after some tokens.
+
+        Args:
+            merged: what it returned.
+            incremental_states: as they were given; they are brought up to date.
+        """
+        if len(incremental_states) == 1:
+            return
+        split_attention(self, merged, incremental_states)
+        progress = self._progress(merged)
+        for state, seen in zip(incremental_states, progress["seen"].split(1)):
+            tokens = self._progress(state)["tokens"] + progress["tokens"]
+            self.set_incremental_state(state, "progress", {"tokens": tokens, "seen": seen})
+
     def detach_state(self, incremental_state: Dict[str, Any]) -> None:
         """Cuts the graph behind a state, so that the next block is not trained through the ones before it.
 
         Args:
             incremental_state: of :meth:`forward_block`.
         """
-        for attention in self._linear_attentions():
+        for attention in linear_attentions(self):
             attention.detach_state(incremental_state)
 
     def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
@@ -168,7 +204,7 @@ class LeapTransformerDecoder(TransformerDecoder):
         """
         return {
             **self.get_incremental_state(incremental_state, "progress"),
-            "attention": [attention.export_state(incremental_state) for attention in self._linear_attentions()],
+            "attention": [attention.export_state(incremental_state) for attention in linear_attentions(self)],
         }
 
     def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
@@ -181,7 +217,7 @@ class LeapTransformerDecoder(TransformerDecoder):
             ValueError: the sizes differ.
         """
         incremental_state: Dict[str, Any] = {}
-        attentions = self._linear_attentions()
+        attentions = linear_attentions(self)
         if len(attentions) != len(exported["attention"]):
             raise ValueError(
                 f"the state has {len(exported['attention'])} layers, the model {len(attentions)}: use the model that "
@@ -192,9 +228,6 @@ class LeapTransformerDecoder(TransformerDecoder):
         progress = {name: exported[name] for name in ("tokens", "seen")}
         self.set_incremental_state(incremental_state, "progress", progress)
         return incremental_state
-
-    def _linear_attentions(self) -> List[MultiheadLinearAttention]:
-        return [module for module in self.modules() if isinstance(module, MultiheadLinearAttention)]
 
     def _features(self, tokens, encoder_out, incremental_state, alignment_layer, alignment_heads):
         """What :meth:`extract_features` returns, of the tokens to be computed."""
@@ -239,23 +272,24 @@ class LeapTransformerDecoder(TransformerDecoder):
             seen = progress["seen"].index_select(0, new_order)
             self.set_incremental_state(incremental_state, "progress", {**progress, "seen": seen})
 
-    def _computed(self, incremental_state: Dict[str, Any]) -> int:
-        """Tokens computed before this call."""
+    def _progress(self, incremental_state: Dict[str, Any], batch_size: int = 1) -> Dict[str, Any]:
+        """How many tokens were computed, and how many of each row [B] were not padding."""
         progress = self.get_incremental_state(incremental_state, "progress")
-        return 0 if progress is None else progress["tokens"]
+        if progress is not None:
+            return progress
+        return {"tokens": 0, "seen": self.dictionary_crc32.new_zeros(batch_size)}
 
     def _count(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]]) -> Optional[Tensor]:
         """Counts the new tokens in, and returns how many before them were not padding, int64 [B] (None at once)."""
         if incremental_state is None:
             return None
-        progress = self.get_incremental_state(incremental_state, "progress")
-        before = tokens.new_zeros(tokens.shape[0]) if progress is None else progress["seen"]
+        before = self._progress(incremental_state, tokens.shape[0])
         progress = {
-            "tokens": self._computed(incremental_state) + tokens.shape[1],
-            "seen": before + tokens.ne(self.padding_idx).sum(1),
+            "tokens": before["tokens"] + tokens.shape[1],
+            "seen": before["seen"] + tokens.ne(self.padding_idx).sum(1),
         }
         self.set_incremental_state(incremental_state, "progress", progress)
-        return before
+        return before["seen"]
 
     def _embed(self, tokens: Tensor, seen: Optional[Tensor]) -> Tensor:
         x = self.embed_scale * self.embed_tokens(tokens)

@@ -26,7 +26,7 @@ from typing import Optional, Set
 from urllib.parse import urlsplit
 
 from leap_fairseq.serve.listener import Limits, Listener, WSCloseCode, web
-from leap_fairseq.serve.session import ProtocolError, Session, another
+from leap_fairseq.serve.session import ProtocolError, Session
 from leap_fairseq.simul import StreamingTranslator
 from leap_fairseq.simul.streaming_translator import FRAME_MS
 
@@ -113,7 +113,7 @@ class Server:
             reason = "the server is stopping" if self._stopping else self._full()
             await listener.fail(reason, WSCloseCode.TRY_AGAIN_LATER)
             return listener
-        session = Session(another(self.translator), self.limits.max_minutes)
+        session = Session(self.translator.another(), self.limits.max_minutes)
         self._listeners.add(listener)
         self.total += 1
         number = self.total

@@ -5,7 +5,6 @@ Messages and replies are described in :mod:`leap_fairseq.serve.server`.
 Shape legend: N samples.
 """
 
-import copy
 import json
 from typing import Any, Dict, Iterable, Optional, Tuple, Union
 
@@ -26,22 +25,6 @@ LONGEST_TEXT, LONGEST_QUOTE = 500, 60
 
 class ProtocolError(ValueError):
     """A listener sent what is not of the protocol, or reached a limit; its text is sent back."""
-
-
-def another(translator: StreamingTranslator) -> StreamingTranslator:
-    """A further translator over the same model, with a state of its own.
-
-    The weights are shared and only read. So is the wait-k schedule of the model: all its translators have one k.
-
-    Args:
-        translator: one that has taken no speech yet.
-    """
-    # A copy shares the SentencePiece model; the pieces of a sentence are its own from the reset of the constructor on.
-    detokenizer = copy.copy(translator.detokenizer)
-    return StreamingTranslator(
-        *(translator.model, translator.dictionary, detokenizer, translator.cmvn, translator.lagging),
-        *(translator.max_len_a, translator.max_len_b, translator.long_form),
-    )
 
 
 def read_pcm(data: bytes, channels: int) -> np.ndarray:

@@ -5,5 +5,6 @@ It imports neither fairseq's command line nor SimulEval; the adapter to the latt
 
 from leap_fairseq.simul.detokenizer import UNITS, StreamingDetokenizer
 from leap_fairseq.simul.streaming_translator import Step, StreamingTranslator, Word
+from leap_fairseq.simul.together import finish_together, push_together
 
-__all__ = ["UNITS", "Step", "StreamingDetokenizer", "StreamingTranslator", "Word"]
+__all__ = ["UNITS", "Step", "StreamingDetokenizer", "StreamingTranslator", "Word", "finish_together", "push_together"]

@@ -40,6 +40,7 @@ class Sentence:
 
     Attributes:
         source: the speech.
+        memory: the state of the decoder.
         tokens: written so far, without the one that ends the sentence.
         ended: whether that one was written.
         silence: loudness below which there is none to translate yet; None once its speech has begun.
@@ -53,7 +54,7 @@ class Sentence:
         self.tokens: List[int] = []
         self.ended = False
         self._end: Optional[int] = None
-        self._memory: Dict[str, Any] = {}
+        self.memory: Dict[str, Any] = {}
 
     @property
     def required_frames(self) -> int:
@@ -62,25 +63,40 @@ class Sentence:
         return waitk_requirement(len(self.tokens), schedule.lagging, schedule.ratio)
 
     @torch.no_grad()
-    def write(self, frames: Optional[int], max_len: int) -> int:
-        """Decodes one token greedily, as fairseq's generator would with beam 1.
+    def scores(self, frames: Optional[int]) -> Tensor:
+        """What the model says of the next token.
 
         Args:
             frames: that the token may see; None for all, where the speech has ended.
+
+        Returns:
+            Logits or log-probabilities, [vocabulary].
+        """
+        encoder_out = self.source.show(frames, self.memory)
+        if encoder_out is None:
+            return self.model.decoder.forward_block(self.last_token(), self.memory)[0][0, -1]
+        previous = torch.tensor([[self.dictionary.eos(), *self.tokens]], device=self._device)
+        return self.model.decoder(previous, encoder_out=encoder_out, incremental_state=self.memory)[0][0, -1]
+
+    def last_token(self) -> Tensor:
+        """The token that the decoder reads next, int64 [1, 1]."""
+        return torch.tensor([[self.tokens[-1] if self.tokens else self.dictionary.eos()]], device=self._device)
+
+    def choose(self, scores: Tensor, max_len: int) -> int:
+        """Writes the next token greedily, as fairseq's generator would with beam 1.
+
+        Args:
+            scores: of :meth:`scores`.
             max_len: tokens of a sentence, at most.
 
         Returns:
             Its index.
         """
-        encoder_out = self.source.show(frames, self._memory)
-        device = next(self.model.parameters()).device
-        previous = torch.tensor([[self.dictionary.eos(), *self.tokens]], device=device)
-        out = self.model.decoder(previous, encoder_out=encoder_out, incremental_state=self._memory)
-        scores = out[0][0, -1].float()
-        scores[self.dictionary.pad()] = -torch.inf
+        allowed = scores.float()
+        allowed[self.dictionary.pad()] = -torch.inf
         if not self.tokens:
-            scores[self.stops] = -torch.inf
-        token = int(scores.argmax())
+            allowed[self.stops] = -torch.inf
+        token = int(allowed.argmax())
         if len(self.tokens) >= max_len and token not in self.stops:
             logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", len(self.tokens))
             token = self.dictionary.eos()
@@ -88,6 +104,10 @@ class Sentence:
         if not self.ended:
             self.tokens.append(token)
         return token
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def following(self, length: int) -> "Sentence":
         """The sentence behind this one, in the silence before its speech.

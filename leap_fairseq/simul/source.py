@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leap_fairseq.models.speech_encoder import EncoderState
+
 FEATURES_PER_FRAME = 4
 # The window of 25 ms reaches 15 ms beyond its shift of 10 ms, so the last two features of a prefix are not there yet.
 FEATURES_MISSING = 2
@@ -87,31 +89,59 @@ class SegmentSource(Source):
         keep: keep features and frames of the whole utterance, for :meth:`from_frame` and ``kept``.
 
     Attributes:
+        state: of the encoder, None before its first features.
+        ended: whether all features have been taken, and the source is over.
         kept: the frames shown, each [S, 1, C].
     """
 
     def __init__(self, model: Any, keep: bool = False):
         super().__init__(model)
+        self.state: Optional[EncoderState] = None
+        self.ended = False
         self.kept: List[Tensor] = []
-        self._keep, self._state, self._ended = keep, None, False
+        self._keep = keep
         self._past: List[np.ndarray] = []
 
     def show(self, frames: Optional[int], memory: Dict[str, Any]) -> None:
         """See :meth:`Source.show`."""
-        if self._ended or (frames is not None and frames <= self.frames):
-            return
+        features = self.take(frames)
+        if features is not None:
+            new, state = self.model.encode_segment(features, self.state, last=self.ended)
+            self.model.decoder.absorb(new, memory)
+            self.shown(new, state)
+
+    def take(self, frames: Optional[int]) -> Optional[Tensor]:
+        """What the encoder must compute so that the decoder can see more.
+
+        Args:
+            frames: as for :meth:`show`.
+
+        Returns:
+            Features, [1, T, M]; None where the decoder sees as much already. They are taken: give what comes of them
+            to :meth:`shown`.
+        """
+        if self.ended or (frames is not None and frames <= self.frames):
+            return None
         fed = self.heard - sum(len(features) for features in self._features)
         wanted = self.heard if frames is None else frames * FEATURES_PER_FRAME - FEATURES_MISSING
         waiting = np.concatenate(self._features) if self._features else np.zeros((0, self._num_bins), np.float32)
         features, self._features = waiting[: wanted - fed], [waiting[wanted - fed :]]
-        self._ended = frames is None
-        new, self._state = self.model.encode_segment(self._tensor(features), self._state, last=self._ended)
-        self.model.decoder.absorb(new, memory)
-        self.computed = self._state.frames
+        self.ended = frames is None
+        if self._keep:
+            self._past.append(features)
+        return self._tensor(features)
+
+    def shown(self, new: Tensor, state: EncoderState) -> None:
+        """Notes what the encoder made of the features taken, and the decoder absorbed.
+
+        Args:
+            new: frames, [S, 1, C].
+            state: of the encoder behind them.
+        """
+        self.state, self.computed = state, state.frames
         self.frames += len(new)
         if self._keep:
             self.kept.append(new)
-            self._past.append(features)
 
     def drop(self, frames: int) -> None:
         """Forgets the first frames, none of which has been shown."""

@@ -11,6 +11,7 @@ behind the pause where the speech of the last one ended, with an empty state: me
 Shape legend: N samples, T feature frames.
 """
 
+import copy
 import logging
 import os
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import torch
 
 from leap_fairseq.simul.detokenizer import StreamingDetokenizer
 from leap_fairseq.simul.sentence import Sentence
+from leap_fairseq.simul.together import NextToken, write_all
 from leap_fairseq.speech import NEXT_SENTENCE, SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResampler
 
 logger = logging.getLogger(__name__)
@@ -148,6 +150,18 @@ class StreamingTranslator:
             return cls.from_pretrained(path, **options)
         return cls.from_checkpoint(path, data, config_yaml, **options)
 
+    def another(self) -> "StreamingTranslator":
+        """A further translator over the same model, with a state of its own.
+
+        The weights are shared and only read. So is the wait-k schedule of the model: all its translators have one k.
+        """
+        # A copy shares the SentencePiece model; the pieces of a sentence are its own from the reset below on.
+        detokenizer = copy.copy(self.detokenizer)
+        return StreamingTranslator(
+            *(self.model, self.dictionary, detokenizer, self.cmvn, self.lagging),
+            *(self.max_len_a, self.max_len_b, self.long_form),
+        )
+
     def to(self, device: str, dtype: Optional[torch.dtype] = None) -> "StreamingTranslator":
         """Moves the model.
 
@@ -193,6 +207,18 @@ class StreamingTranslator:
         Raises:
             ValueError: the rate changed within an utterance, or the utterance has been finished.
         """
+        self.hear(samples, sample_rate)
+        return write_all([self])[0]
+
+    def hear(self, samples, sample_rate: int = SAMPLE_RATE) -> None:
+        """Takes the next samples without writing what they allow; for several translators that write together.
+
+        Args:
+            samples, sample_rate: as for :meth:`push`.
+
+        Raises:
+            ValueError: as for :meth:`push`.
+        """
         samples = np.asarray(samples, dtype=np.float32)
         if self._source_ended:
             raise ValueError("the utterance has been finished: call reset() before the next one")
@@ -205,7 +231,6 @@ class StreamingTranslator:
             )
         self._received_ms += samples.shape[0] * 1000 / sample_rate
         self._listen(self._resampler.push(samples))
-        return self._write()
 
     def finish(self) -> List[Word]:
         """Ends the source.
@@ -213,17 +238,25 @@ class StreamingTranslator:
         Returns:
             All words that remain.
         """
+        self.hear_end()
+        words = write_all([self])[0]
+        self.close()
+        return words
+
+    def hear_end(self) -> None:
+        """Ends the source without writing what remains."""
         if not self._source_ended:
             self._source_ended = True
             if self._resampler is not None:
                 self._listen(self._resampler.push(np.zeros(0, np.float32), last=True))
-        words = self._write()
+
+    def close(self) -> None:
+        """Ends the translation, of which everything was written."""
         self._finished = True
         logger.info(
             "%.2f s of speech: %d encoder frames computed, %d decoder steps, %d sentences ended",
             *(self._received_ms / 1000, self.encoder_frames, self.decoder_steps, self.sentences),
         )
-        return words
 
     def _listen(self, samples: np.ndarray) -> None:
         self._samples += samples.shape[0]
@@ -231,21 +264,33 @@ class StreamingTranslator:
         if not self._finished:
             self._sentence.source.push(features if self.cmvn is None else self.cmvn(features))
 
-    def _write(self) -> List[Word]:
-        """Writes all tokens that the policy allows by now."""
-        words: List[Word] = []
-        while self._begin_next() and self._ready():
-            sentence = self._sentence
-            everything = not self._heard(sentence.required_frames)
-            token = sentence.write(None if everything else sentence.required_frames, self._max_len())
-            self.decoder_steps += 1
-            self.steps.append(Step(token, sentence.source.frames, self._received_ms))
-            texts = self.detokenizer.flush() if sentence.ended else self._detokenize(token)
-            words += [Word(text, self._received_ms, self.sentences) for text in texts]
-            if sentence.ended:
-                self.sentences += 1
-                # Of a single sentence, and where all was seen and nothing announced, nothing is left to translate.
-                self._finished = not self.long_form or (everything and token == self.dictionary.eos())
+    def next_token(self) -> Optional[NextToken]:
+        """What the policy allows to be written by now; None until more is heard."""
+        if not self._begin_next() or not self._ready():
+            return None
+        required = self._sentence.required_frames
+        return NextToken(self._sentence, required if self._heard(required) else None, self._max_len())
+
+    def written(self, following: NextToken, token: int) -> List[Word]:
+        """Takes note of a token.
+
+        Args:
+            following: of :meth:`next_token`.
+            token: that was written.
+
+        Returns:
+            The words that became known.
+        """
+        sentence = self._sentence
+        self.decoder_steps += 1
+        self.steps.append(Step(token, sentence.source.frames, self._received_ms))
+        texts = self.detokenizer.flush() if sentence.ended else self._detokenize(token)
+        words = [Word(text, self._received_ms, self.sentences) for text in texts]
+        if sentence.ended:
+            self.sentences += 1
+            # Of a single sentence, and where all was seen and nothing announced, nothing is left to translate.
+            everything = following.frames is None
+            self._finished = not self.long_form or (everything and token == self.dictionary.eos())
         return words
 
     def _detokenize(self, token: int) -> List[str]:

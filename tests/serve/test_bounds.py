@@ -16,9 +16,8 @@ aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'lea
 from live_client import HEADER, give, joined, noise, pieces, replies, served  # noqa: E402
 
 from leap_fairseq.serve import listener as listener_module  # noqa: E402
-from leap_fairseq.serve import server as server_module  # noqa: E402
 from leap_fairseq.serve.listener import Limits  # noqa: E402
-from leap_fairseq.simul import Word  # noqa: E402
+from leap_fairseq.simul import StreamingTranslator, Word  # noqa: E402
 
 HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
 
@@ -70,9 +69,9 @@ class SlowTranslator:
 @pytest.fixture
 def slow(translator, monkeypatch):
     """The translator of the first session; the others have the usual ones."""
-    first, another = SlowTranslator(), server_module.another
+    first, another = SlowTranslator(), StreamingTranslator.another
     states = iter([first])
-    monkeypatch.setattr(server_module, "another", lambda model: next(states, None) or another(model))
+    monkeypatch.setattr(StreamingTranslator, "another", lambda model: next(states, None) or another(model))
     return first
 
 

@@ -11,8 +11,6 @@ pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[
 
 from live_client import HEADER, give, joined, noise, pieces, replies, served, words_of  # noqa: E402
 
-from leap_fairseq.serve import server as server_module  # noqa: E402
-from leap_fairseq.serve.session import another  # noqa: E402
 from leap_fairseq.simul import StreamingTranslator  # noqa: E402
 
 
@@ -77,8 +75,8 @@ def test_long_speech_goes_on_sentence_by_sentence(long_form):
 
 def test_four_at_once_on_one_state_are_not(translator, monkeypatch):
     """The control."""
-    shared = another(translator)
-    monkeypatch.setattr(server_module, "another", lambda _: shared)
+    shared = translator.another()
+    monkeypatch.setattr(StreamingTranslator, "another", lambda _: shared)
     recordings = [noise(1500 + 300 * seed, seed) for seed in range(4)]
     received = all_at_once(translator, recordings)
     words = [[word for reply in each for word in reply.get("words", ())] for each in received]

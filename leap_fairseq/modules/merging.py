@@ -1,0 +1,51 @@
+"""Streams that are computed together: the states of all attentions of a model, a row for each stream.
+
+Only linear attention allows it at no cost: its state has the same size however long a stream has been going on.
+"""
+
+from typing import Any, Dict, List, Sequence
+
+from torch import nn
+
+from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
+from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
+
+
+def mergeable(module: nn.Module) -> bool:
+    """Whether every attention of a model or a part of it is linear."""
+    return not any(isinstance(part, MultiheadSoftmaxAttention) for part in module.modules())
+
+
+def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+    """The states of all attentions, of several streams in one.
+
+    Args:
+        module: an encoder or decoder.
+        states: fairseq's dictionaries, one for each stream, which may have been going on differently long.
+
+    Raises:
+        ValueError: an attention is not linear, or a stream was given a whole source instead of its pieces.
+    """
+    if not mergeable(module):
+        raise ValueError("softmax attention keeps all keys of a stream: compute its streams one by one")
+    merged: Dict[str, Any] = {}
+    for attention in linear_attentions(module):
+        attention.merge_states(states, merged)
+    return merged
+
+
+def split_attention(module: nn.Module, merged: Dict[str, Any], states: Sequence[Dict[str, Any]]) -> None:
+    """The reverse of :func:`merge_attention`.
+
+    Args:
+        module: an encoder or decoder.
+        merged: what it returned, after any number of steps.
+        states: brought up to date.
+    """
+    for attention in linear_attentions(module):
+        attention.split_state(merged, states)
+
+
+def linear_attentions(module: nn.Module) -> List[MultiheadLinearAttention]:
+    """All linear attentions of a model or a part of it."""
+    return [part for part in module.modules() if isinstance(part, MultiheadLinearAttention)]
