@@ -3,9 +3,11 @@
 Both translators have the same sizes and random weights, write one token per pre-decision and never end. Compared are
 (a) the total time on one recording, the two alternating pre-decision by pre-decision in one process, and the encoder
 frames computed; (b) for the former alone, the time per segment in the last quarter of a long stream, alternating with
-the first quarter of another, and the resident memory. Ratios are what counts: the machine may be busy.
+the first quarter of another, and the resident memory; (c) several streams, begun at different times, advanced together
+and one by one. Ratios are what counts: the machine may be busy.
 
-The gate: frames that are encoded segment by segment equal those of the whole recording.
+The gate: frames that are encoded segment by segment equal those of the whole recording; streams advanced together write
+the tokens that each writes alone.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-from leap_fairseq.simul import StreamingTranslator
+from leap_fairseq.simul import StreamingTranslator, push_together
 from leap_fairseq.simul.streaming_translator import FRAME_MS
 from leap_fairseq.speech import SAMPLE_RATE
 
@@ -27,7 +29,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from memory import resident_mib
 
-from benchmarks.gate import largest_share
+from benchmarks.gate import GateError, largest_share
 from benchmarks.measuring import machine
 from benchmarks.reporting import Panel, plot, write_rows
 
@@ -42,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--waitk-lagging", type=int, default=3, metavar="K", help="k (default: 3)")
     parser.add_argument("--seconds", type=int, default=60, help="of the comparison (default: 60)")
     parser.add_argument("--minutes", type=int, default=10, help="of the long stream; 0 for none (default: 10)")
+    parser.add_argument("--sessions", type=int, default=8, help="streams at once; 0 for none (default: 8)")
     parser.add_argument("--vocab-size", type=int, default=8000, help="default: 8000")
 
 
@@ -56,14 +59,23 @@ def run(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} must be at least 1")
     print(pass_gate(options), flush=True)
     rows, points = compare(options)
-    for row in rows if options.minutes < 1 else [*rows, endure(options)]:
-        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+    for row in rows:
+        show(row)
+    if options.minutes > 0:
+        show(endure(options))
+    if options.sessions > 0:
+        show(advance_together(options))
     what = f"{machine(options)}; {options.arch}"
     print(what)
     write_rows(rows, what, options.tsv)
     if options.png:
         x = ("speech_s", "speech heard, s")
         plot(points, options.png, x, PANELS, "encoder", what, logarithmic=False)
+
+
+def show(row: Dict[str, Any]) -> None:
+    """Prints a row, values beside their names."""
+    print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
 
 
 class NoText:
@@ -197,4 +209,41 @@ def endure(options: argparse.Namespace) -> Dict[str, Any]:
         "resident_mib_after_one_quarter": round(early, 1),
         "resident_mib_after_three": round(late, 1),
         "decoder_steps": old.decoder_steps,
+    }
+
+
+def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
+    """Streams of different ages: a pre-decision of all of them in one call, in turn with one call for each.
+
+    Raises:
+        GateError: they do not write the same tokens.
+    """
+    size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
+    count, first = options.sessions, make_translator(options, "segment")
+    together, alone = ([first.another() for _ in range(count)] for _ in range(2))
+    speech = noise(20 + count, size)
+    for age in range(count):
+        for samples in speech[:age]:
+            together[age].push(samples)
+            alone[age].push(samples)
+    times: Dict[str, List[float]] = {"together": [], "alone": []}
+    for number in range(20):
+        pieces = [speech[age + number] for age in range(count)]
+        start = time.perf_counter()
+        push_together(together, pieces)
+        middle = time.perf_counter()
+        for stream, samples in zip(alone, pieces):
+            stream.push(samples)
+        times["together"].append(middle - start)
+        times["alone"].append(time.perf_counter() - middle)
+    if [stream.steps for stream in together] != [stream.steps for stream in alone]:
+        raise GateError("streams advanced together do not write the tokens that each writes alone")
+    # Not before every stream has passed its k and writes a token with each piece.
+    skipped = min(options.waitk_lagging + 1, 15)
+    one, other = (statistics.median(times[name][skipped:]) for name in ("together", "alone"))
+    return {
+        "sessions": count,
+        "together_ms": round(1000 * one, 2),
+        "alone_ms": round(1000 * other, 2),
+        "alone_over_together": round(other / one, 2),
     }

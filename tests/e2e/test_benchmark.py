@@ -52,8 +52,9 @@ def test_decoding(run, tmp_path):
 
 
 def test_streaming(run, tmp_path):
-    sizes = "--arch leap_convtransformer_simul_trans_tiny --seconds 3 --minutes 1 --vocab-size 30"
+    sizes = "--arch leap_convtransformer_simul_trans_tiny --seconds 3 --minutes 1 --sessions 3 --vocab-size 30"
     output, rows = measured(run, tmp_path, f"simulst {sizes}")
     assert "frames by segments equal frames at once" in output and "last_over_first" in output
+    assert "sessions 3" in output and "alone_over_together" in output
     assert [row["encoder"] for row in rows] == ["full", "segment"]
     assert rows[0]["encoded_per_frame"] > rows[1]["encoded_per_frame"] == 1
