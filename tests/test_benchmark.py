@@ -3,7 +3,6 @@
 import argparse
 import math
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -187,26 +186,6 @@ def test_a_broken_state_stops_decoding_and_streaming(call, monkeypatch):
     assert_stopped(call(DECODE, code=1), "decoding by leap does not equal its law")
     monkeypatch.setattr(LinearAttentionState, "absorb", lambda state, *x, **named: state)
     assert_stopped(call(SIMULST, code=1), "the encoder by segments does not equal its law")
-
-
-def test_flash_linear_attention_is_asked_for_leap(monkeypatch):
-    def causal_sums(q, k, v, scale, normalize):
-        assert scale == 1 and not normalize and q.shape[-1] == 16 and v.shape[-1] == 9
-        weights = torch.einsum("bthk,bshk->bhts", q, k).tril()
-        return torch.einsum("bhts,bshv->bthv", weights, v), None
-
-    module = types.ModuleType("fla.ops.linear_attn")
-    module.chunk_linear_attn = causal_sums
-    for name in ("fla", "fla.ops"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, "fla.ops.linear_attn", module)
-    sizes = case()
-    attend, visible = {"fla": contenders.flash_linear_attention}, {"fla": sizes.visible("fla")}
-    x = sizes.inputs(mapped=True)
-    assert gate.check_attention(attend, {"fla": "leap"}, visible, x, torch.float32, "")["fla"] < 1
-    module.chunk_linear_attn = lambda *x, **named: (2 * causal_sums(*x, **named)[0] + 0.1, None)
-    with pytest.raises(gate.GateError, match="fla at here does not equal its law: the output"):
-        gate.check_attention(attend, {"fla": "leap"}, visible, x, torch.float32, "here")
 
 
 def test_state_of_decoding_is_counted_in_bytes():

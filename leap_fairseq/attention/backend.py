@@ -9,11 +9,12 @@ from torch import Tensor
 
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
 from leap_fairseq.attention.compiled import can_compute, compiled
+from leap_fairseq.attention.flash_linear import flash_linear
 from leap_fairseq.attention.inputs import Arguments, check_arguments, without_autocast
 from leap_fairseq.attention.naive import naive
 from leap_fairseq.attention.state import LinearAttentionState, state
 
-ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state, "compiled": compiled}
+ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state, "compiled": compiled, "fla": flash_linear}
 
 
 @without_autocast
@@ -45,8 +46,9 @@ def prefix_attention(
         initial_state: keys absorbed before, which every query sees in addition to the visible ones.
         half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
-        algorithm: "naive", "blockwise", "state", "compiled", or "auto": compiled code where it is there and knows the
-            arguments, else the one with the fewest operations.
+        algorithm: "naive", "blockwise", "state", "compiled", "fla" (flash-linear-attention, on a GPU), or "auto":
+            compiled code where it is there and knows the arguments, else the one of naive and blockwise with the
+            fewest operations.
 
     Returns:
         [B, T, H, V] in the type of ``v``; zeros for a query without a visible key. Sums are kept in float32 at least.

@@ -17,7 +17,7 @@ from leap_fairseq.attention import causal_visibility, full_visibility
 from leap_fairseq.models.options import SpeechAttentionOptions, attention_spec
 from leap_fairseq.models.pretrained import load_pretrained
 from leap_fairseq.models.speech_encoder import EncoderState, LeapConvTransformerEncoder, max_encoder_frames
-from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder
+from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder, mergeable
 
 
 @register_model("leap_convtransformer")
@@ -75,6 +75,14 @@ class LeapConvTransformerModel(ConvTransformerModel):
         if getattr(args, "load_pretrained_decoder_from", None):
             load_pretrained(decoder, "decoder", args, args.load_pretrained_decoder_from)
         return decoder
+
+    @property
+    def streams_merge(self) -> bool:
+        """Whether several streams can be computed together, whenever each began.
+
+        Their frames must be final, and every attention linear.
+        """
+        return self.encoder.segment is not None and mergeable(self)
 
     def encode_segment(
         self, features: Tensor, state: Optional[EncoderState] = None, last: bool = False

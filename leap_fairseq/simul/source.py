@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leap_fairseq.models.speech_encoder import EncoderState
-
 FEATURES_PER_FRAME = 4
 # The window of 25 ms reaches 15 ms beyond its shift of 10 ms, so the last two features of a prefix are not there yet.
 FEATURES_MISSING = 2
@@ -96,7 +94,7 @@ class SegmentSource(Source):
 
     def __init__(self, model: Any, keep: bool = False):
         super().__init__(model)
-        self.state: Optional[EncoderState] = None
+        self.state: Optional[Any] = None
         self.ended = False
         self.kept: List[Tensor] = []
         self._keep = keep
@@ -131,7 +129,7 @@ class SegmentSource(Source):
             self._past.append(features)
         return self._tensor(features)
 
-    def shown(self, new: Tensor, state: EncoderState) -> None:
+    def shown(self, new: Tensor, state: Any) -> None:
         """Notes what the encoder made of the features taken, and the decoder absorbed.
 
         Args:

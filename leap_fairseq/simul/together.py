@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Dict, Hashable, List, NamedTuple, Optiona
 import torch
 from torch import Tensor
 
-from leap_fairseq.modules import mergeable
 from leap_fairseq.simul.sentence import Sentence
-from leap_fairseq.simul.source import SegmentSource
 from leap_fairseq.speech import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -114,15 +112,11 @@ def write_tokens(tokens: Sequence[NextToken]) -> List[int]:
     Returns:
         Their indices in the dictionary.
     """
-    if len(tokens) == 1 or not _computed_together(tokens[0].sentence):
+    if len(tokens) == 1 or not tokens[0].sentence.model.streams_merge:
         scores = [following.sentence.scores(following.frames) for following in tokens]
     else:
         scores = _scores([following.sentence for following in tokens], [following.frames for following in tokens])
     return [following.sentence.choose(row, following.max_len) for following, row in zip(tokens, scores)]
-
-
-def _computed_together(sentence: Sentence) -> bool:
-    return isinstance(sentence.source, SegmentSource) and mergeable(sentence.model)
 
 
 def _scores(sentences: Sequence[Sentence], frames: Sequence[Optional[int]]) -> List[Tensor]:

@@ -38,7 +38,6 @@ from leap_fairseq.attention import (
     waitk_visibility,
 )
 from leap_fairseq.attention.compiled import native_library
-from leap_fairseq.attention.proportions import reweighted_features
 
 LAGGING, RATIO, SEGMENT = 5, 9, 9
 """Wait-k: k and encoder frames of a pre-decision; and frames of a segment."""
@@ -132,7 +131,7 @@ def attention_of(name: str, case: Case) -> Attend:
     """The attention of a name, on mapped inputs (softmax: on q, k and v)."""
     if name == "sdpa":
         return _sdpa(case)
-    return flash_linear_attention if name == "fla" else linear("naive" if name == "quadratic" else name)
+    return linear("naive" if name == "quadratic" else name)
 
 
 ALGORITHMS = ("compiled", "blockwise", "sdpa", "quadratic", "fla")
@@ -200,20 +199,3 @@ def _sdpa(case: Case) -> Attend:
         return F.scaled_dot_product_attention(*heads_first, **options).transpose(1, 2)
 
     return attend
-
-
-def flash_linear_attention(x: Mapping[str, Tensor], visible: Tensor) -> Tensor:
-    """LeaP by the Triton kernels of flash-linear-attention: its sums over features, a column of ones beside the values.
-
-    Source:
-        https://github.com/fla-org/flash-linear-attention, `fla.ops.linear_attn.chunk_linear_attn`.
-    """
-    from fla.ops.linear_attn import chunk_linear_attn
-
-    q, k = (
-        reweighted_features(x[name].float(), x[f"{side}_proportion"]).to(x[name].dtype)
-        for name, side in (("q", "query"), ("k", "key"))
-    )
-    values = torch.cat((x["v"], torch.ones_like(x["v"][..., :1])), dim=-1)
-    sums, _ = chunk_linear_attn(q, k, values, scale=1.0, normalize=False)
-    return sums[..., :-1] / sums[..., -1:].clamp(min=0.1)

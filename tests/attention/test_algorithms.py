@@ -22,7 +22,7 @@ from leap_fairseq.attention import blockwise as blockwise_module
 from leap_fairseq.attention.compiled import native_library
 
 LENGTHS = [1, 2, 63, 64, 65, 100]
-AGING = [name for name in ALGORITHMS if name not in ("naive", "compiled")] + ["auto"]
+AGING = [name for name in ALGORITHMS if name not in ("naive", "compiled", "fla")] + ["auto"]
 COMPILED = pytest.param(
     "compiled", marks=pytest.mark.skipif(native_library() is None, reason="installed without a compiler")
 )
