@@ -15,10 +15,13 @@ from leap_fairseq.attention import LinearAttentionState, causal_visibility, full
 
 
 def causal_sums(q, k, v, scale, initial_state=None, normalize=True):
-    """sum over j <= i of (q_i . k_j) v_j, [B, T, H, V], and the state behind it."""
+    """sum over j <= i of (q_i . k_j) v_j, [B, T, H, V], summed in float32 at least as the kernels do."""
     assert scale == 1 and not normalize and q.is_contiguous() and k.is_contiguous() and v.is_contiguous()
+    dtype, (q, k, v) = v.dtype, (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k, v))
     sums = torch.einsum("bhts,bshv->bthv", torch.einsum("bthk,bshk->bhts", q, k).tril(), v)
-    return sums if initial_state is None else sums + torch.einsum("bthk,bhkv->bthv", q, initial_state.to(q)), None
+    if initial_state is not None:
+        sums = sums + torch.einsum("bthk,bhkv->bthv", q, initial_state.to(q))
+    return sums.to(dtype), None
 
 
 @pytest.fixture
