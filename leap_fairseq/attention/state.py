@@ -11,11 +11,12 @@ Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dime
 """
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.compiled import can_step, step
 from leap_fairseq.attention.half_life import aged_keys, remaining
 from leap_fairseq.attention.inputs import Arguments, key_side, normalise, query_side, sum_dtype, without_autocast
 
@@ -122,6 +123,37 @@ class LinearAttentionState:
         sums = features @ self.kvz
         # The newest key of the state is as old as there are newer ones.
         return sums if half_life is None else sums * remaining(half_life, newer, sums).unsqueeze(-1)
+
+    def step(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        query_proportion: Optional[Tensor] = None,
+        key_proportion: Optional[Tensor] = None,
+        normalizer_floor: float = 0.1,
+    ) -> Tuple[Tensor, "LinearAttentionState"]:
+        """Adds one key and answers one query that sees it: a token of decoding, in one pass where compiled.
+
+        Args:
+            q, k: [B, 1, H, K] behind the feature map.
+            v: [B, 1, H, V].
+            query_proportion, key_proportion: [B, 1, H], given exactly if the state is re-weighted.
+            normalizer_floor: the denominator is at least this.
+
+        Returns:
+            The output [B, 1, H, V], and the new state.
+
+        Raises:
+            ValueError: the features do not fit the state.
+        """
+        reweighted = query_proportion is not None and key_proportion is not None
+        fits = self.kvz.shape[-2] == (2 if reweighted else 1) * q.shape[-1]
+        if fits and can_step(self.kvz, q, k, v, query_proportion, key_proportion):
+            out, kvz = step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor)
+            return out, LinearAttentionState(kvz)
+        after = self.absorb(k, v, key_proportion)
+        return after.read(q, query_proportion, normalizer_floor), after
 
     def read(self, q: Tensor, query_proportion: Optional[Tensor] = None, normalizer_floor: float = 0.1) -> Tensor:
         """Answers any number of queries, each of which sees all keys absorbed.

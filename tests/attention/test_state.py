@@ -29,6 +29,39 @@ def test_any_split_gives_the_same_state(splits, half_life):
     assert state.kv_state.shape == (3, 2, 8, 5) and state.z_state.shape == (3, 2, 8)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("reweighted", [True, False])
+@pytest.mark.parametrize("floor", [0.1, 1000.0])
+def test_a_step_absorbs_and_reads(dtype, reweighted, floor):
+    """Also where the inputs are views, and with a gradient, where torch computes."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.rand(3, 4, 2, dim, generator=generator).to(dtype) for dim in (4, 4, 5))
+    p = torch.rand(3, 4, 2, generator=generator).to(dtype)
+    p_q, p_k = (p, 1 - p) if reweighted else (None, None)
+    state = LinearAttentionState.zeros(3, 2, 4, 5, reweighted=reweighted, dtype=dtype)
+    for n in range(4):
+        one = [None if x is None else x[:, n : n + 1] for x in (q, k, v, p_q, p_k)]
+        before = state.kvz.clone()
+        out, after = state.step(*one, floor)
+        expected_state = state.absorb(one[1], one[2], one[4])
+        expected = expected_state.read(one[0], one[3], floor)
+        assert out.dtype == dtype and after.kvz.dtype == before.dtype
+        assert_same(out, expected, dtype)
+        assert_same(after.kvz, expected_state.kvz)
+        assert torch.equal(state.kvz, before)
+        leaf = one[2].clone().requires_grad_()
+        differentiable = state.step(one[0], one[1], leaf, *one[3:], floor)[0]
+        assert_same(differentiable, expected, dtype)
+        assert torch.autograd.grad(differentiable.sum(), leaf)[0].abs().sum() > 0
+        state = after
+
+
+def test_a_step_of_other_features_is_refused():
+    k, v, p = make_keys(1)
+    with pytest.raises(ValueError, match="holds 8 features a head, the tokens have 4"):
+        LinearAttentionState.zeros(3, 2, 4, 5).step(k, k, v)
+
+
 def test_operations_leave_the_state_alone():
     k, v, p = make_keys()
     state = LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v, p)

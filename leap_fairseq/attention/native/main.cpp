@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "problem.h"
+#include "step.h"
 
 namespace {
 
@@ -29,8 +30,9 @@ int64_t next_item(void* counter) { return (*static_cast<std::atomic<int64_t>*>(c
 
 extern "C" {
 
-// To compare with what Python believes it to be.
+// To compare with what Python believes them to be.
 int64_t leap_problem_size() { return sizeof(Problem); }
+int64_t leap_step_size() { return sizeof(Step); }
 
 const char* leap_family() { return family().name; }
 
@@ -42,4 +44,6 @@ void leap_prefix_attention(const Problem* problem, int doubles, int backward) {
     work();
     for (auto& thread : threads) thread.join();
 }
+
+void leap_step(const Step* step, int doubles) { doubles ? take_step<double>(*step) : take_step<float>(*step); }
 }

@@ -25,6 +25,15 @@ struct Problem {
     int64_t threads;
 };
 
+// A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
+// re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column.
+struct Step {
+    int64_t batch, heads, key_dim, value_dim, reweighted;
+    double floor;
+    const void *q, *k, *v, *query_proportion, *key_proportion, *before;
+    void *after, *out;
+};
+
 // One for each processor family, each in a file of its own.
 typedef void Work(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter);
 Work work_anywhere, work_avx2, work_avx512;
