@@ -8,10 +8,11 @@ Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dime
 
 import ctypes
 import functools
+import itertools
 import logging
 import math
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 LIBRARY = "_native*.so"
 POINTERS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin")
 GRADIENTS = ("dq", "dk", "dv", "dq_cos", "dq_sin", "dk_cos", "dk_sin")
+
+
+family = 0
+"""Which of :func:`families` computes."""
 
 
 class _Strides(ctypes.Structure):
@@ -69,11 +74,18 @@ def native_library() -> Optional[ctypes.CDLL]:
         except (OSError, AttributeError) as error:
             logger.warning("linear attention on the CPU: cannot load the compiled code, install again (%s)", error)
             break
-        logger.info("linear attention on the CPU: compiled code for %s", found.leap_family().decode())
+        logger.info("linear attention on the CPU: compiled code for %s", found.leap_family(0).decode())
         return found
     else:
         logger.info("linear attention on the CPU: torch; a C++ compiler at installation makes it several times faster")
     return None
+
+
+def families() -> List[str]:
+    """The instruction sets that the library has code for and this processor knows, the best first."""
+    library = native_library()
+    names = map(library.leap_family, itertools.count()) if library is not None else ()
+    return [name.decode() for name in itertools.takewhile(lambda name: name is not None, names)]
 
 
 def can_compute(given: Arguments) -> bool:
@@ -201,4 +213,4 @@ def _problem(inputs, visible, padding, initial, out, denominator, floor) -> _Pro
 
 
 def _run(problem: _Problem, dtype: torch.dtype, backward: bool) -> None:
-    native_library().leap_prefix_attention(ctypes.byref(problem), int(dtype == torch.float64), int(backward))
+    native_library().leap_prefix_attention(ctypes.byref(problem), int(dtype == torch.float64), int(backward), family)

@@ -19,7 +19,7 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-from leap_fairseq.attention.compiled import native_library
+from leap_fairseq.attention.compiled import families
 
 # isort: split
 from memory import resident_mib
@@ -177,12 +177,12 @@ def peak_mib(work: Callable[[], Any], device: str) -> float:
 
 def machine(options: argparse.Namespace) -> str:
     """Hardware, versions and threads in one line."""
-    native = native_library()
+    found = families()
     parts = [
         torch.cuda.get_device_name() if getattr(options, "device", "cpu") == "cuda" else _processor(),
         f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}",
         f"Python {platform.python_version()}, torch {torch.__version__} ({torch.backends.cpu.get_cpu_capability()})",
-        "no compiled code" if native is None else f"compiled code for {native.leap_family().decode()}",
+        f"compiled code for {found[0]}" if found else "no compiled code",
     ]
     if getattr(options, "clock", "wall") == "cpu":
         parts.append("CPU time")

@@ -66,9 +66,12 @@ def test_gradients_are_those_of_finite_differences(visible, s):
 
 
 @built
+@pytest.mark.parametrize("family", module.families())
 @pytest.mark.parametrize("key_dim, value_dim", [(1, 1), (3, 5), (16, 16), (20, 12), (64, 64), (130, 33)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_any_size_of_a_head(key_dim, value_dim, dtype):
+def test_any_size_of_a_head(family, key_dim, value_dim, dtype, monkeypatch):
+    """With the code for each instruction set that this processor has."""
+    monkeypatch.setattr(module, "family", module.families().index(family))
     q, k, v, proportions = make(130, 130, 3, key_dim, value_dim, dtype=dtype)
     state = LinearAttentionState(torch.rand(2, 3, 2 * key_dim, value_dim + 1, dtype=dtype))
     visible = causal_visibility(130, 130)
