@@ -181,8 +181,8 @@ def test_a_softmax_that_sees_the_future_stops_the_language_model(call, monkeypat
 
 
 def test_a_broken_state_stops_decoding_and_streaming(call, monkeypatch):
-    read = LinearAttentionState.read
-    monkeypatch.setattr(LinearAttentionState, "read", lambda *x, **named: read(*x, **named) * 1.1)
+    step = LinearAttentionState.step
+    monkeypatch.setattr(LinearAttentionState, "step", lambda *x: (step(*x)[0] * 1.1, step(*x)[1]))
     assert_stopped(call(DECODE, code=1), "decoding by leap does not equal its law")
     monkeypatch.setattr(LinearAttentionState, "absorb", lambda state, *x, **named: state)
     assert_stopped(call(SIMULST, code=1), "the encoder by segments does not equal its law")
