@@ -27,7 +27,7 @@ EXTRAS = {
     "data": ["py-nanotts"],
     "serve": ["aiohttp>=3.11"],
     # simuleval brings pytest-flake8, which stops every run of pytest 9.
-    "dev": ["pytest<9", "hypothesis", "ruff"],
+    "dev": ["pytest<9", "pytest-xdist", "hypothesis", "ruff"],
     "gpu": ["flash-linear-attention"],
 }
 

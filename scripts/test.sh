@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv if needed and runs the tests in it. Arguments go to pytest.
 #
-#   bash scripts/test.sh                    the default tier (minutes, no network, no GPU)
+#   bash scripts/test.sh                    the default tier (minutes, no network, no GPU), a process for each core
 #   bash scripts/test.sh -m slow            the end-to-end runs
 #   bash scripts/test.sh tests/simul -x     part of the tests
 #
@@ -14,7 +14,9 @@ bash scripts/setup.sh
 
 # Small tensors: threads bring nothing, and those that spin while idle take the cores from those that work.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=passive
-if [ $# -eq 0 ] && [ "${CI:-}" = true ]; then
-    set -- -m "not gpu" --durations=15
+if [ $# -eq 0 ]; then
+    # A file of tests stays in one process: its fixtures are made once.
+    set -- -n auto --maxprocesses 4 --dist loadfile
+    [ "${CI:-}" != true ] || set -- "$@" -m "not gpu" --durations=15
 fi
 exec .venv/bin/python -m pytest "$@"

@@ -225,10 +225,10 @@ def test_text_by_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("written", [0, 20_000])
+@pytest.mark.parametrize("written", [0, 16_000])
 def test_a_killed_command_leaves_nothing_and_runs_again(written, tmp_path, visible):
-    """Killed when the file of the training tokens is there, and when so many bytes, of some 120,000, are in it."""
-    options = ["listops", "--sizes", "3000", "20", "20", "--lengths", "20", "60", "-j", "2"]
+    """Killed when the file of the training tokens is there, and when so many bytes, of some 40,000, are in it."""
+    options = ["listops", "--sizes", "1000", "20", "20", "--lengths", "20", "60", "-j", "2"]
     process = subprocess.Popen([*COMMAND, *options, "--out", str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
     stamps = tmp_path / "killed" / ".prep_lra"
     while process.poll() is None:
