@@ -35,7 +35,7 @@ def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         "--idle-seconds", type=float, default=30, metavar="S", help="without a message, then it ends (default: 30)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="sessions computed at once (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that compute (default: one a core)")
     return parser.parse_args(given)
 
 

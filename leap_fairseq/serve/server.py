@@ -15,16 +15,17 @@ been heard, in ms; then the last message, and the connection is closed.
     {"error": "..."}                           instead, at any time: what was wrong and what to do
 
 Each session has a state of its own; the weights are shared. Computing runs in a few threads beside the event loop, one
-message of a session at a time, and the next is not read before: who sends too fast waits.
+message of a session at a time, those of several sessions together, and the next is not read before: who sends too fast
+waits.
 """
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Optional, Set
 from urllib.parse import urlsplit
 
+from leap_fairseq.serve.conductor import Conductor
 from leap_fairseq.serve.listener import Limits, Listener, WSCloseCode, web
 from leap_fairseq.serve.session import ProtocolError, Session
 from leap_fairseq.simul import StreamingTranslator
@@ -63,7 +64,7 @@ class Server:
         self.total = 0
         self._listeners: Set[Listener] = set()
         self._stopping = False
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="translate")
+        self._conductor = Conductor(workers)
 
     @property
     def open(self) -> int:
@@ -132,7 +133,7 @@ class Server:
         self._stopping = True
         reason = "the server is stopping: open another session later"
         await asyncio.gather(*(each.fail(reason, WSCloseCode.GOING_AWAY) for each in list(self._listeners)))
-        self._pool.shutdown(wait=False)
+        self._conductor.stop()
 
     async def _converse(self, listener: Listener, session: Session) -> Optional[str]:
         """Answers message by message; returns the error that ended it, or None."""
@@ -145,7 +146,7 @@ class Server:
                     return None
                 if loop.time() > deadline:
                     return f"this session has lasted {self.limits.max_minutes:g} minutes: open another (--max-minutes)"
-                reply = await loop.run_in_executor(self._pool, session.take, message)
+                reply = await self._conductor.take(session, message)
                 if reply is not None:
                     await listener.send(reply)
             await listener.send({"finished": True})

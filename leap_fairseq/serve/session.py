@@ -6,11 +6,12 @@ Shape legend: N samples.
 """
 
 import json
-from typing import Any, Dict, Iterable, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from leap_fairseq.simul import StreamingTranslator, Word
+from leap_fairseq.simul.together import write_all
 
 SAMPLE_RATES = (8000, 192000)
 """Lowest and highest rate of a listener, Hz: from a telephone to a studio."""
@@ -65,34 +66,49 @@ class Session:
         self.translator, self.max_minutes = translator, max_minutes
         self.heard_ms, self.words, self.finished = 0.0, 0, False
         self._format: Optional[Tuple[int, int]] = None
+        self._ended = False
 
-    def take(self, message: Union[str, bytes]) -> Optional[Dict[str, Any]]:
-        """Takes the next message and computes what it brings; this may take long.
+    def hear(self, message: Union[str, bytes]) -> bool:
+        """Takes the next message, but for the words that it allows.
 
         Args:
             message: text, or PCM.
 
         Returns:
-            The reply, or None where there is none.
+            Whether it asks for a reply.
 
         Raises:
             ProtocolError: the message is not of the protocol, or the speech is too long.
         """
         if isinstance(message, bytes):
-            return self._hear(message)
+            self._hear_sound(message)
+            return True
         fields = _parse(message)
         if "end" in fields:
             if fields["end"] is not True:
                 raise ProtocolError(f"end is {_quote(json.dumps(fields['end']))}, but can only be true: {END}")
-            words = self.translator.finish()
-            self.finished = True
-            return self._reply(words)
+            self.translator.hear_end()
+            self._ended = True
+            return True
         if self._format is not None:
             raise ProtocolError(f"a second header {_quote(message)}: a session is one recording, open another one")
         self._format = _sound_format(fields)
-        return None
+        return False
 
-    def _hear(self, data: bytes) -> Dict[str, Any]:
+    def reply(self, words: Iterable[Word]) -> Dict[str, Any]:
+        """The reply to the last message.
+
+        Args:
+            words: that became known.
+        """
+        if self._ended:
+            self.translator.close()
+        self.finished = self.translator.finished
+        described = [{"text": word.text, "delay": word.delay, "sentence": word.sentence} for word in words]
+        self.words += len(described)
+        return {"words": described, "heard_ms": self.heard_ms}
+
+    def _hear_sound(self, data: bytes) -> None:
         if self._format is None:
             raise ProtocolError(f"sound came before the header: send {HEADER} first")
         rate, channels = self._format
@@ -102,15 +118,38 @@ class Session:
                 f"this session has heard {self.max_minutes:g} minutes of speech, the most it may: open another one "
                 "(--max-minutes)"
             )
-        words = self.translator.push(samples, rate)
+        self.translator.hear(samples, rate)
         self.heard_ms += len(samples) * 1000 / rate
-        self.finished = self.translator.finished
-        return self._reply(words)
 
-    def _reply(self, words: Iterable[Word]) -> Dict[str, Any]:
-        described = [{"text": word.text, "delay": word.delay, "sentence": word.sentence} for word in words]
-        self.words += len(described)
-        return {"words": described, "heard_ms": self.heard_ms}
+
+Result = Union[None, Dict[str, Any], Exception]
+"""A reply, none, or what went wrong."""
+
+
+def take_together(turns: Sequence[Tuple[Session, Union[str, bytes]]]) -> List[Result]:
+    """Computes a message of each of several sessions over one model; this may take long.
+
+    Args:
+        turns: sessions, each at most once, and the next message of each.
+
+    Returns:
+        What comes of each message. One that is not of the protocol fails alone, the model fails for all.
+    """
+    results: List[Result] = [None] * len(turns)
+    asking = []
+    for number, (session, message) in enumerate(turns):
+        try:
+            if session.hear(message):
+                asking.append(number)
+        except Exception as error:
+            results[number] = error
+    try:
+        words = write_all([turns[number][0].translator for number in asking])
+    except Exception as error:
+        words = error
+    for place, number in enumerate(asking):
+        results[number] = words if isinstance(words, Exception) else turns[number][0].reply(words[place])
+    return results
 
 
 def _parse(message: str) -> Dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+import torch
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
 
@@ -18,6 +19,7 @@ from live_client import HEADER, give, joined, noise, pieces, replies, served  # 
 from leap_fairseq.serve import listener as listener_module  # noqa: E402
 from leap_fairseq.serve.listener import Limits  # noqa: E402
 from leap_fairseq.simul import StreamingTranslator, Word  # noqa: E402
+from leap_fairseq.simul.together import NextToken  # noqa: E402
 
 HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
 
@@ -52,24 +54,40 @@ class SlowTranslator:
         words: what it writes for each piece.
     """
 
-    finished = False
-
-    def __init__(self):
+    def __init__(self, model):
+        self.model, self.finished = model, False
         self.released, self.heard, self.words = threading.Event(), 0, []
+        self._waiting = False
 
-    def push(self, samples, rate):
+    def hear(self, samples, rate):
         assert self.released.wait(20)
         self.heard += 2 * samples.size
-        return self.words
+        self._waiting = bool(self.words)
 
-    def finish(self):
-        return []
+    def hear_end(self):
+        pass
+
+    def close(self):
+        self.finished = True
+
+    def next_token(self):
+        return NextToken(self, None, 1) if self._waiting else None
+
+    def scores(self, frames):
+        return torch.zeros(1)
+
+    def choose(self, scores, max_len):
+        self._waiting = False
+        return 0
+
+    def written(self, following, token):
+        return self.words
 
 
 @pytest.fixture
 def slow(translator, monkeypatch):
     """The translator of the first session; the others have the usual ones."""
-    first, another = SlowTranslator(), StreamingTranslator.another
+    first, another = SlowTranslator(translator.model), StreamingTranslator.another
     states = iter([first])
     monkeypatch.setattr(StreamingTranslator, "another", lambda model: next(states, None) or another(model))
     return first
@@ -246,10 +264,10 @@ def test_pages_of_other_sites_are_refused(translator):
 
 
 def test_a_failure_of_the_translator_is_told(translator, slow):
-    def push(samples, rate):
+    def hear(samples, rate):
         raise RuntimeError("out of memory")
 
-    slow.push = push
+    slow.hear = hear
 
     async def scenario(client):
         return [await client.translate([b"\0\0"]) for _ in range(2)]
