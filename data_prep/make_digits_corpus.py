@@ -5,7 +5,8 @@
 RECORDINGS holds the files of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA
 4.0), DIGIT_SPEAKER_INDEX.wav, in a folder, a checkout or a tar. A string is 2 to 12 digits of one speaker with varied
 pauses. The speakers of the test are not heard in training; dev has the training speakers, but the recordings of
-the dataset's own test split (index 0 to 4). Training strings vary in speed, level, noise and colour.
+the dataset's own test split (index 0 to 4). Training strings vary in speed, level, noise and colour, and half of them
+have another voice for each digit.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from made_corpus import GRID, MadeCorpus, Pair, VoicedSegment, add_counts, check
 from leap_fairseq.files import digest
 from leap_fairseq.speech import SAMPLE_RATE, DataError
 
-CORPUS, VERSION = "digits", 2
+CORPUS, VERSION = "digits", 3
 """Raise VERSION with every change that changes the bytes."""
 
 ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -60,25 +61,30 @@ class Variation(NamedTuple):
     """From what to what the strings of a talk differ, beside their digits and pauses.
 
     Attributes:
+        mixed: Each digit has its own speaker, speed and colour; else they are drawn for the string.
         speed: Of resampling, so that pitch and formants move with it: further voices.
         level: RMS of a string, dB of full scale. The speakers' own levels are 20 dB apart.
         noise: White noise under a string, dB of its RMS: else there would be silence that no microphone has.
         colour: Gain at each of BANDS, dB.
     """
 
+    mixed: bool
     speed: Tuple[float, float]
     level: Tuple[float, float]
     noise: Tuple[float, float]
     colour: Tuple[float, float]
 
 
-PLAIN = Variation((1.0, 1.0), (-24.0, -24.0), (-35.0, -35.0), (0.0, 0.0))
+PLAIN = Variation(False, (1.0, 1.0), (-24.0, -24.0), (-35.0, -35.0), (0.0, 0.0))
 TRAINING = (
-    Variation((0.8, 1.25), (-30.0, -18.0), (-45.0, -25.0), (0.0, 0.0)),
-    Variation((0.7, 1.45), (-36.0, -16.0), (-50.0, -12.0), (-8.0, 8.0)),
+    Variation(False, (0.8, 1.25), (-30.0, -18.0), (-45.0, -25.0), (0.0, 0.0)),
+    Variation(True, (0.7, 1.45), (-36.0, -16.0), (-50.0, -12.0), (-8.0, 8.0)),
 )
-"""In turn from talk to talk of a speaker: a model finds the digits in the first, and in the second what voices of
-others need."""
+"""In turn from talk to talk of a speaker: a model finds the digits in the first, and in the second, which has many
+more voices than there are speakers, what those of others need."""
+
+MIXED = "mixed"
+"""Names the speaker where there are several."""
 
 
 class Talk(NamedTuple):
@@ -215,14 +221,16 @@ def _plan(
     for start in range(0, count, STRINGS_PER_TALK):
         number = start // STRINGS_PER_TALK
         speaker = speakers[number % len(speakers)]
+        variation = variations[number // len(speakers) % len(variations)]
         strings = []
         for _ in range(min(STRINGS_PER_TALK, count - start)):
             length = choices.pick(choices.pick(lengths))
             digits = [choices.pick(range(len(ENGLISH))) for _ in range(length)]
-            strings.append([choices.pick(voices[speaker][digit]) for digit in digits])
+            heard = [choices.pick(speakers) if variation.mixed else speaker for _ in digits]
+            strings.append([choices.pick(voices[name][digit]) for name, digit in zip(heard, digits)])
             pairs.append(tuple(" ".join(words[digit] for digit in digits) for words in (ENGLISH, GERMAN)))
         name = f"{CORPUS}_{split}_{number}"
-        variation = variations[number // len(speakers) % len(variations)]
+        speaker = MIXED if variation.mixed else speaker
         talks.append(Talk(name, speaker, seed * 100_000 + number, strings, rate, variation, Path()))
     return talks, pairs
 
@@ -251,19 +259,24 @@ def _join_string(
     digits: List[np.ndarray], rate: int, choices: Choices, noise: np.random.RandomState, variation: Variation
 ) -> np.ndarray:
     """One string, float32 [N] with N on the grid."""
-    speed, level = choices.between(*variation.speed), choices.between(*variation.level)
-    below = choices.between(*variation.noise)
-    gains = [choices.between(*variation.colour) for _ in BANDS]
+    level, below = choices.between(*variation.level), choices.between(*variation.noise)
     pieces = []
-    for samples in digits:
+    for number, samples in enumerate(digits):
+        if number == 0 or variation.mixed:
+            speed = choices.between(*variation.speed)
+            gains = [choices.between(*variation.colour) for _ in BANDS]
         pieces.append(np.zeros(int(choices.between(*PAUSE) * SAMPLE_RATE), np.float32))
-        pieces.append(soxr.resample(samples, rate * speed, SAMPLE_RATE))
+        spoken = _coloured(soxr.resample(samples, rate * speed, SAMPLE_RATE), gains)
+        pieces.append(spoken / _rms(spoken) if variation.mixed else spoken)
     joined = np.concatenate(pieces[1:])  # no pause before the first
-    joined = _coloured(np.pad(joined, (0, len(joined) % GRID)), gains)
-    rms = np.sqrt(np.mean(np.square(joined), dtype=np.float64)) or 1.0
+    joined = np.pad(joined, (0, -len(joined) % GRID))
     gain = 10 ** (level / 20)
-    result = joined * (gain / rms) + noise.standard_normal(len(joined)) * gain * 10 ** (below / 20)
+    result = joined * (gain / _rms(joined)) + noise.standard_normal(len(joined)) * gain * 10 ** (below / 20)
     return np.clip(result, -1.0, 1.0).astype(np.float32)
+
+
+def _rms(samples: np.ndarray) -> float:
+    return np.sqrt(np.mean(np.square(samples), dtype=np.float64)) or 1.0
 
 
 def _coloured(samples: np.ndarray, gains: List[float]) -> np.ndarray:

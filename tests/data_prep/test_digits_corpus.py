@@ -7,7 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from make_digits_corpus import BANDS, ENGLISH, GERMAN, OWN_TEST_SPLIT, _coloured, make_digits_corpus, read_recordings
+from choices import Choices
+from made_corpus import GRID
+from make_digits_corpus import (
+    BANDS,
+    ENGLISH,
+    GERMAN,
+    MIXED,
+    OWN_TEST_SPLIT,
+    PLAIN,
+    _coloured,
+    _join_string,
+    make_digits_corpus,
+    read_recordings,
+)
 
 from leap_fairseq.speech import DataError, load_audio
 from leap_fairseq.speech.mustc import read_split
@@ -87,6 +100,20 @@ def test_talks_of_a_speaker_vary_weakly_and_strongly_in_turn(corpus):
     assert -36.5 < min(strong) < -30.2 and max(strong) < -15.5
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_mixed_string_has_a_speed_for_each_digit_and_equal_levels(mixed):
+    times = [np.arange(int(RATE * seconds)) / RATE for seconds in (0.3, 0.4, 0.5)]
+    digits = [level * np.sin(2 * np.pi * 800 * time) for level, time in zip((0.01, 0.1, 0.9), times)]
+    if not mixed:
+        digits = [digit / np.abs(digit).max() for digit in digits]
+    variation = PLAIN._replace(mixed=mixed, speed=(0.7, 1.45), noise=(-60.0, -60.0))
+    joined = _join_string(digits, RATE, Choices(3), np.random.RandomState(0), variation)
+    assert len(joined) % GRID == 0
+    speeds = np.array(tones_of(joined)) / 800
+    assert len(speeds) == 3 and 0.69 < min(speeds) and max(speeds) < 1.46
+    assert (np.ptp(speeds) > 0.1) == mixed
+
+
 def test_colour_is_the_gain_at_its_band():
     time = np.arange(16000) / 16000
     for frequency, gain in zip(BANDS[1:], (-8.0, 4.0, 0.0, 8.0, -2.0)):
@@ -100,7 +127,8 @@ def test_lengths_and_speakers(corpus):
     lengths = {split: {len(s.tgt_text.split()) for s in segments} for split, segments in splits.items()}
     assert min(lengths["train"]) == 1 and min(lengths["dev"] | lengths["tst-COMMON"]) >= 2
     assert max(set.union(*lengths.values())) <= 12
-    assert {s.speaker for s in splits["train"]} == {s.speaker for s in splits["dev"]} - {"eve"} | {"ann", "bob"}
+    assert {s.speaker for s in splits["train"]} == {"ann", "bob", MIXED}
+    assert {s.speaker for s in splits["dev"]} <= {"ann", "bob"}
     assert {s.speaker for s in splits["tst-COMMON"]} == {"eve"}
 
 
