@@ -220,18 +220,18 @@ def _plan(
     speakers = sorted(voices)
     for start in range(0, count, STRINGS_PER_TALK):
         number = start // STRINGS_PER_TALK
-        speaker = speakers[number % len(speakers)]
+        own = speakers[number % len(speakers)]
         variation = variations[number // len(speakers) % len(variations)]
         strings = []
         for _ in range(min(STRINGS_PER_TALK, count - start)):
             length = choices.pick(choices.pick(lengths))
             digits = [choices.pick(range(len(ENGLISH))) for _ in range(length)]
-            heard = [choices.pick(speakers) if variation.mixed else speaker for _ in digits]
-            strings.append([choices.pick(voices[name][digit]) for name, digit in zip(heard, digits)])
+            heard = [choices.pick(speakers) if variation.mixed else own for _ in digits]
+            strings.append([choices.pick(voices[speaker][digit]) for speaker, digit in zip(heard, digits)])
             pairs.append(tuple(" ".join(words[digit] for digit in digits) for words in (ENGLISH, GERMAN)))
         name = f"{CORPUS}_{split}_{number}"
-        speaker = MIXED if variation.mixed else speaker
-        talks.append(Talk(name, speaker, seed * 100_000 + number, strings, rate, variation, Path()))
+        label = MIXED if variation.mixed else own
+        talks.append(Talk(name, label, seed * 100_000 + number, strings, rate, variation, Path()))
     return talks, pairs
 
 

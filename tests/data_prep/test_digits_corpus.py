@@ -16,8 +16,11 @@ from make_digits_corpus import (
     MIXED,
     OWN_TEST_SPLIT,
     PLAIN,
+    TRAINING,
     _coloured,
     _join_string,
+    _plan,
+    choose_voices,
     make_digits_corpus,
     read_recordings,
 )
@@ -98,6 +101,14 @@ def test_talks_of_a_speaker_vary_weakly_and_strongly_in_turn(corpus):
     weak, strong = levels[0], levels[1]
     assert -30.2 < min(weak) and max(weak) < -17.8
     assert -36.5 < min(strong) < -30.2 and max(strong) < -15.5
+
+
+def test_mixed_talks_have_the_recordings_of_all_training_speakers_and_of_no_other(recordings):
+    found, rate = read_recordings(recordings)
+    speaker_of = {id(samples): speaker for (_, speaker, _), samples in found.items()}
+    talks, _ = _plan("train", 84, choose_voices(found, ["eve"])["train"], 1, rate, TRAINING)
+    heard = {(talk.speaker, speaker_of[id(x)]) for talk in talks for string in talk.strings for x in string}
+    assert heard == {("ann", "ann"), ("bob", "bob"), (MIXED, "ann"), (MIXED, "bob")}
 
 
 @pytest.mark.parametrize("mixed", [False, True])
