@@ -1,4 +1,4 @@
-// Small matrix products in cache, and the transposition they need.
+// Small matrix products in cache, the transposition they need, and the memory they are given next.
 //
 // Before this file, define VECTOR_BYTES and VECTOR_REGISTERS, those of the processor: the compiler takes wider vectors
 // apart in memory, element by element, and puts the sums of larger tiles there.
@@ -47,6 +47,38 @@ inline int padded(int n) {
     return (n + Vector<T>::LANES - 1) / Vector<T>::LANES * Vector<T>::LANES;
 }
 
+// Rows in memory that are needed soon: some of their cache lines are fetched beside each tile of a product. If all were
+// asked for at once, the product would wait for them.
+class Ahead {
+   public:
+    void clear() { many = now = row = byte = 0; }
+
+    // Rows that begin `stride` bytes from each other; at most MOST times after `clear`.
+    void add(const void* first, int64_t stride, int64_t rows, int64_t bytes) {
+        if (rows > 0) all[many++] = {(const char*)first, stride, rows, bytes};
+    }
+
+    void fetch() {
+        for (int line = 0; line < 8 && now < many; line++) {
+            __builtin_prefetch(all[now].first + row * all[now].stride + byte);
+            byte += 64;
+            if (byte < all[now].bytes) continue;
+            byte = 0;
+            if (++row == all[now].rows) row = 0, now++;
+        }
+    }
+
+   private:
+    static constexpr int MOST = 6;
+    struct Rows {
+        const char* first;
+        int64_t stride, rows, bytes;
+    };
+    Rows all[MOST];
+    int many = 0, now = 0;
+    int64_t row = 0, byte = 0;
+};
+
 // C[ROWS, COLUMNS vectors] (+)= A B over `inner`; A is read transposed where TA.
 template <class T, int ROWS, int COLUMNS, bool TA>
 inline void tile(int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
@@ -76,27 +108,30 @@ inline void tile(int inner, const T* a, int lda, const T* b, int ldb, T* c, int 
 constexpr int WIDEST = VECTOR_REGISTERS >= 32 ? 4 : 2;
 
 template <class T, int COLUMNS, bool TA>
-inline void panel(int rows, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
+inline void panel(Ahead& ahead, int rows, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
     constexpr int MOST = COLUMNS == WIDEST ? 6 : 8;
     const int step = TA ? 1 : lda;
     int i = 0;
-    for (; i + MOST <= rows; i += MOST)
+    for (; i + MOST <= rows; i += MOST) {
+        ahead.fetch();
         tile<T, MOST, COLUMNS, TA>(inner, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
+    }
     for (; i + 4 <= rows; i += 4) tile<T, 4, COLUMNS, TA>(inner, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
     for (; i < rows; i++) tile<T, 1, COLUMNS, TA>(inner, a + i * step, lda, b, ldb, c + i * ldc, ldc, add);
 }
 
 // C[rows, columns] = A[rows, inner] B[inner, columns], added to C where `add`; A[inner, rows] where TA.
 template <class T, bool TA>
-inline void product(int rows, int columns, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
+inline void product(Ahead& ahead, int rows, int columns, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc,
+                    bool add) {
     constexpr int LANES = Vector<T>::LANES;
     const int vectors = (columns + LANES - 1) / LANES;
     int j = 0;
     for (; j + WIDEST <= vectors; j += WIDEST)
-        panel<T, WIDEST, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+        panel<T, WIDEST, TA>(ahead, rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
     for (; j + 2 <= vectors; j += 2)
-        panel<T, 2, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
-    for (; j < vectors; j++) panel<T, 1, TA>(rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+        panel<T, 2, TA>(ahead, rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
+    for (; j < vectors; j++) panel<T, 1, TA>(ahead, rows, inner, a, lda, b + j * LANES, ldb, c + j * LANES, ldc, add);
 }
 
 template <class T, int HALF>

@@ -18,7 +18,7 @@ namespace {
 
 template <class T>
 class Worker {
-    static constexpr int LANES = Vector<T>::LANES;
+    static constexpr int LANES = Vector<T>::LANES, ROWS = 12;
 
    public:
     explicit Worker(const Problem& problem)
@@ -53,6 +53,7 @@ class Worker {
         int64_t t = 0;
         for (int64_t block = 0; block < direct; block++) {
             load_keys(block);
+            look_ahead(block + 1, false);
             for (int n; (n = queries_of(t, block)); t += n) {
                 load_queries(t, n);
                 read_state(n);
@@ -79,6 +80,7 @@ class Worker {
         const int64_t direct = first_direct_block();
         int64_t t = 0;
         for (int64_t block = 0; block < direct; block++) {
+            look_ahead(block + 1, true);
             if (!empty)
                 for (int64_t at = t, n; (n = queries_of(at, block)); at += n) through_state(at, (int)n);
             for (int64_t n; (n = queries_of(t, block)); t += n) continue;
@@ -113,6 +115,7 @@ class Worker {
             int64_t first = end;
             while (first > 0 && block_of(first - 1) == block) first--;
             load_keys(block);
+            look_ahead(block - 1, true);
             begin_key_errors();
             for (t = first; t < end; t += BLOCK) {
                 const int n = (int)least(BLOCK, end - t);
@@ -135,6 +138,7 @@ class Worker {
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
     T q_cos[BLOCK], q_sin[BLOCK], k_cos[BLOCK], k_sin[BLOCK], denominators[BLOCK], denominator_errors[BLOCK];
     T k_cos_errors[BLOCK], k_sin_errors[BLOCK];
+    Ahead ahead;
     int limits[BLOCK];
     bool hidden[BLOCK];
     int64_t b = 0, h = 0;
@@ -216,6 +220,23 @@ class Worker {
         featurise(n, queries, q_cos, q_sin, query_features);
     }
 
+    // While this block is worked on, the next one comes from memory: its keys, and as many queries, those of
+    // self-attention.
+    void look_ahead(int64_t block, bool backward) {
+        ahead.clear();
+        if (block < 0) return;
+        const int64_t first = block * BLOCK, row = (b * p.queries + first) * p.heads + h;
+        const int64_t queries = least(BLOCK, p.queries - first), keys = least(BLOCK, p.keys - first);
+        const int64_t key = K * sizeof(T), value = V * sizeof(T);
+        ahead.add(at(p.k, p.k_strides, b, first, h), p.k_strides.time * sizeof(T), keys, key);
+        ahead.add(at(p.v, p.v_strides, b, first, h), p.v_strides.time * sizeof(T), keys, value);
+        ahead.add(at(p.q, p.q_strides, b, first, h), p.q_strides.time * sizeof(T), queries, key);
+        ahead.add((const T*)p.out + row * V, p.heads * value, queries, value);
+        if (!backward) return;
+        ahead.add((const T*)p.out_gradient + row * V, p.heads * value, queries, value);
+        ahead.add((const T*)p.dq + row * K, p.heads * key, queries, key);
+    }
+
     // How many keys of the block each query sees.
     void limit(int64_t t, int n, int64_t block) {
         for (int i = 0; i < n; i++) {
@@ -238,17 +259,32 @@ class Worker {
             }
     }
 
+    // C[rows, columns] (+)= A B, as `product`, while memory looks ahead.
+    template <bool TA>
+    void multiply(int n, int columns, int inner, const T* a, int lda, const T* b, int ldb, T* c, int ldc, bool add) {
+        product<T, TA>(ahead, n, columns, inner, a, lda, b, ldb, c, ldc, add);
+    }
+
     // Rows of a tile that see about as many keys: products need not go beyond the last key that one of them sees.
     template <class Function>
     void by_rows(int n, Function function) {
-        constexpr int ROWS = 12;
         for (int i = 0; i < n; i += ROWS) function(i, (int)least(ROWS, n - i), limits[least(i + ROWS, n) - 1]);
+    }
+
+    // Keys of the block that about as many queries see, and the first query of the tile that sees one of them.
+    template <class Function>
+    void by_keys(int n, Function function) {
+        const int seen = limits[n - 1];
+        for (int j = 0, i = 0; j < seen; j += ROWS) {
+            while (limits[i] <= j) i++;
+            function(j, (int)least(ROWS, seen - j), i);
+        }
     }
 
     // q_i . k_j for the keys that some of the rows see; beyond them nothing is written.
     void raw_weights(int n, T* out) {
         by_rows(n, [&](int i, int some, int seen) {
-            product<T, false>(some, padded<T>(seen), K, queries + i * KP, KP, turned_keys, BLOCK, out + i * BLOCK, BLOCK, false);
+            multiply<false>(some, padded<T>(seen), K, queries + i * KP, KP, turned_keys, BLOCK, out + i * BLOCK, BLOCK, false);
         });
     }
 
@@ -260,7 +296,7 @@ class Worker {
             fill<T>(denominators, n, 0);
             return;
         }
-        product<T, false>(n, VP, FP, query_features, FP, state, VP, outs, VP, false);
+        multiply<false>(n, VP, FP, query_features, FP, state, VP, outs, VP, false);
         for (int i = 0; i < n; i++) denominators[i] = dot(FP, query_features + i * FP, sums);
     }
 
@@ -279,7 +315,7 @@ class Worker {
             denominators[i] += total;
         }
         by_rows(n, [&](int i, int some, int seen) {
-            product<T, false>(some, VP, seen, weights + i * BLOCK, BLOCK, values, VP, outs + i * VP, VP, true);
+            multiply<false>(some, VP, seen, weights + i * BLOCK, BLOCK, values, VP, outs + i * VP, VP, true);
         });
     }
 
@@ -296,9 +332,9 @@ class Worker {
     void absorb(bool turned) {
         empty = false;
         if (turned)
-            product<T, true>(VP, FP, count, values, VP, key_features, FP, turned_state, FP, true);
+            multiply<true>(VP, FP, count, values, VP, key_features, FP, turned_state, FP, true);
         else
-            product<T, true>(FP, VP, count, key_features, FP, values, VP, state, VP, true);
+            multiply<true>(FP, VP, count, key_features, FP, values, VP, state, VP, true);
         for (int j = 0; j < count; j++) add_scaled(FP, T(1), key_features + j * FP, sums);
     }
 
@@ -330,7 +366,7 @@ class Worker {
 
     void through_state(int64_t t, int n) {
         load_both(t, n);
-        product<T, false>(n, FP, V, out_errors, VP, turned_state, FP, feature_errors, FP, false);
+        multiply<false>(n, FP, V, out_errors, VP, turned_state, FP, feature_errors, FP, false);
         for (int i = 0; i < n; i++) {
             T *error = feature_errors + i * FP, *dq = gradient(p.dq, p.queries, t + i, K);
             add_scaled(FP, denominator_errors[i], sums, error);
@@ -355,8 +391,8 @@ class Worker {
             return;
         }
         transpose<T>(FP, VP, state, VP, turned_state, FP);
-        product<T, false>(rows, VP, FP, key_features, FP, state, VP, value_errors, VP, false);
-        product<T, false>(rows, FP, V, values, VP, turned_state, FP, feature_errors, FP, false);
+        multiply<false>(rows, VP, FP, key_features, FP, state, VP, value_errors, VP, false);
+        multiply<false>(rows, FP, V, values, VP, turned_state, FP, feature_errors, FP, false);
         for (int j = 0; j < rows; j++) {
             T* error = feature_errors + j * FP;
             add_scaled(FP, T(1), sums, error);
@@ -374,8 +410,8 @@ class Worker {
         limit(t, n, block);
         raw_weights(n, weights);
         by_rows(n, [&](int i, int some, int seen) {
-            product<T, false>(some, padded<T>(seen), V, out_errors + i * VP, VP, turned_values, BLOCK, errors + i * BLOCK, BLOCK,
-                              false);
+            multiply<false>(some, padded<T>(seen), V, out_errors + i * VP, VP, turned_values, BLOCK, errors + i * BLOCK, BLOCK,
+                            false);
         });
         for (int i = 0; i < n; i++) {
             T *weight = weights + i * BLOCK, *error = errors + i * BLOCK;
@@ -400,11 +436,13 @@ class Worker {
                 *gradient(p.dq_sin, p.queries, t + i, 1) += by_sin;
             }
         }
-        const int seen = limits[n - 1];
-        product<T, true>(seen, VP, n, weights, BLOCK, out_errors, VP, value_errors, VP, true);
-        product<T, true>(seen, KP, n, errors, BLOCK, queries, KP, key_errors, KP, true);
+        by_keys(n, [&](int j, int some, int i) {
+            multiply<true>(some, VP, n - i, weights + i * BLOCK + j, BLOCK, out_errors + i * VP, VP, value_errors + j * VP, VP,
+                           true);
+            multiply<true>(some, KP, n - i, errors + i * BLOCK + j, BLOCK, queries + i * KP, KP, key_errors + j * KP, KP, true);
+        });
         by_rows(n, [&](int i, int some, int seen) {
-            product<T, false>(some, KP, seen, errors + i * BLOCK, BLOCK, keys, KP, query_errors + i * KP, KP, false);
+            multiply<false>(some, KP, seen, errors + i * BLOCK, BLOCK, keys, KP, query_errors + i * KP, KP, false);
         });
         for (int i = 0; i < n; i++) {
             T* dq = gradient(p.dq, p.queries, t + i, K);
@@ -415,7 +453,7 @@ class Worker {
     // What these queries give to the keys that they read from the state.
     void collect(int n) {
         empty = false;
-        product<T, true>(FP, VP, n, query_features, FP, out_errors, VP, state, VP, true);
+        multiply<true>(FP, VP, n, query_features, FP, out_errors, VP, state, VP, true);
         for (int i = 0; i < n; i++) add_scaled(FP, denominator_errors[i], query_features + i * FP, sums);
     }
 
