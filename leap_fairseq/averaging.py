@@ -46,14 +46,16 @@ def average_checkpoints(
         The checkpoints, the newest (or best) last.
 
     Raises:
-        DataError: a count below 1, no checkpoint of the series, checkpoints of different models, or an output that a
-            training would take for its own.
+        DataError: a count below 1, no checkpoint of the series, checkpoints of different models, or an output that
+            does not end in .pt or that a training would take for its own.
         OSError, EOFError, RuntimeError, pickle.UnpicklingError: a checkpoint that cannot be read, or an output that
             cannot be written.
     """
     folder, out = Path(folder), Path(out)
     if count < 1:
         raise DataError(f"{count} checkpoints cannot be averaged: give a number of at least 1")
+    if out.suffix != ".pt":
+        raise DataError(f"{out} does not end in .pt, as a checkpoint must: give the file to write, such as average.pt")
     if out.resolve().parent == folder.resolve() and OF_TRAINING.fullmatch(out.name):
         raise DataError(f"{out} is a name that fairseq-train gives itself: choose another, such as average.pt")
     found = find_checkpoints(folder, series)

@@ -129,6 +129,9 @@ def test_nothing_to_average(tmp_path):
     for name in ("checkpoint_last.pt", "checkpoint_1_2.pt", "checkpoint7.pt"):
         with pytest.raises(DataError, match=f"{name} is a name that fairseq-train gives itself"):
             average_checkpoints(tmp_path, tmp_path / name)
+    # Where OUT.pt was left out, the number is not taken for it.
+    with pytest.raises(DataError, match="3 does not end in .pt.*such as average.pt"):
+        average_checkpoints(tmp_path, tmp_path / "3")
     assert names(tmp_path.iterdir()) == ["checkpoint_1_2.pt"]
 
 

@@ -181,7 +181,8 @@ def _legend(axes: Any, latency: str, computation_aware: bool) -> None:
         handles.append(Line2D([], [], color=GREY, linewidth=2.0))
         handles.append(Line2D([], [], color=GREY, linewidth=1.4, linestyle="--", marker="o", markerfacecolor="white"))
         labels += [latency, f"{latency}_CA, counts computing too"]
-    axes.legend(handles, labels, loc="lower right")
+    # Above the axes: lines may run through each of their corners.
+    axes.figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]], group: str, x: str) -> Dict[str, List[Mapping[str, Any]]]:

@@ -140,6 +140,15 @@ class TestPlots:
         with pytest.raises(ValueError, match="no rows"):
             self.plots.plot_quality_latency([], out)
 
+    def test_the_legend_is_beside_the_lines(self, tmp_path, monkeypatch):
+        drawn, save = [], self.plots.save_figure
+        monkeypatch.setattr(self.plots, "save_figure", lambda figure, path: (save(figure, path), drawn.append(figure)))
+        self.plots.plot_quality_latency(list(self.rows()), tmp_path / "plot.png")
+        axes = drawn[0].axes[0]
+        (legend,) = drawn[0].legends + [axes.get_legend()] * (axes.get_legend() is not None)
+        assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+        assert drawn[0].bbox.containsx(legend.get_window_extent().x1)
+
     def test_staircase(self, run, tmp_path):
         instances = read_instances(run(sentence(0), empty(1), sentence(2, "sehr" * 9, delays=[100.0])))
         for instance in (instances[0], instances[2]):
