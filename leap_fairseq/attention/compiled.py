@@ -44,7 +44,7 @@ class _Problem(ctypes.Structure):
         ("floor", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in POINTERS),
         *((f"{name}_strides", _Strides) for name in ("q", "k", "v", "q_angle", "k_angle")),
-        *((name, ctypes.c_void_p) for name in ("out", "denominator", "out_gradient", *GRADIENTS)),
+        *((name, ctypes.c_void_p) for name in ("out", "denominator", "states", "out_gradient", *GRADIENTS)),
         ("threads", ctypes.c_int64),
     ]
 
@@ -67,6 +67,7 @@ def native_library() -> Optional[ctypes.CDLL]:
         try:
             found = ctypes.CDLL(str(path))
             found.leap_family.restype = ctypes.c_char_p
+            found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
             for size, structure in ((found.leap_problem_size, _Problem), (found.leap_step_size, _Step)):
                 size.restype = ctypes.c_int64
                 if size() != ctypes.sizeof(structure):
@@ -177,38 +178,44 @@ class _PrefixAttention(torch.autograd.Function):
         inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin)]
         out = q.new_empty(*q.shape[:3], v.shape[-1])
         denominator = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
-        ctx.save_for_backward(*inputs, visible, padding, initial, out, denominator)
+        states = _empty_states(q, k, v, q_cos is not None) if any(ctx.needs_input_grad) else None
+        ctx.save_for_backward(*inputs, visible, padding, initial, out, denominator, states)
         ctx.floor = floor
-        _run(_problem(inputs, visible, padding, initial, out, denominator, floor), q.dtype, backward=False)
+        _run(_problem(inputs, visible, padding, initial, out, denominator, states, floor), q.dtype, backward=False)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, out_gradient):
-        *inputs, visible, padding, initial, out, denominator = ctx.saved_tensors
-        problem = _problem(inputs, visible, padding, initial, out, denominator, ctx.floor)
+        *inputs, visible, padding, initial, out, denominator, states = ctx.saved_tensors
+        problem = _problem(inputs, visible, padding, initial, out, denominator, states, ctx.floor)
         out_gradient = out_gradient.contiguous()
         problem.out_gradient = out_gradient.data_ptr()
-        # A key that no query sees gets no gradient from the library.
-        gradients = [None if x is None else torch.zeros(x.shape, dtype=x.dtype) for x in inputs]
+        # Without a query there is nothing to compute; else the library writes each element.
+        new = torch.empty if out.shape[1] else torch.zeros
+        gradients = [None if x is None else new(x.shape, dtype=x.dtype) for x in inputs]
         for name, gradient in zip(GRADIENTS, gradients):
             setattr(problem, name, None if gradient is None else gradient.data_ptr())
         _run(problem, out.dtype, backward=True)
         return (*gradients, None, None, None, None)
 
 
-def _problem(inputs, visible, padding, initial, out, denominator, floor) -> _Problem:
+def _empty_states(q: Tensor, k: Tensor, v: Tensor, reweighted: bool) -> Tensor:
+    """Room for the states [B, H, N, F, V + 1] that the forward pass keeps for the backward pass."""
+    features = q.shape[3] * (2 if reweighted else 1)
+    return q.new_empty(q.shape[0], q.shape[2], native_library().leap_stretches(k.shape[1]), features, v.shape[3] + 1)
+
+
+def _problem(inputs, visible, padding, initial, out, denominator, states, floor) -> _Problem:
     q, k, v, q_cos, _, k_cos, _ = inputs
     problem = _Problem(q.shape[0], q.shape[2], q.shape[1], k.shape[1], q.shape[3], v.shape[3], q_cos is not None)
-    for name, x in zip(("visible", "padding", "initial"), (visible, padding, initial)):
-        setattr(problem, name, None if x is None else x.data_ptr())
-    for name, x in zip(POINTERS, inputs):
+    named = {"visible": visible, "padding": padding, "initial": initial, **dict(zip(POINTERS, inputs))}
+    for name, x in {**named, "out": out, "denominator": denominator, "states": states}.items():
         setattr(problem, name, None if x is None else x.data_ptr())
     for name, x in zip(("q", "k", "v", "q_angle", "k_angle"), (q, k, v, q_cos, k_cos)):
         if x is not None:
             setattr(problem, f"{name}_strides", _Strides(*x.stride()[:3]))
     problem.floor, problem.threads = floor, torch.get_num_threads()
-    problem.out, problem.denominator = out.data_ptr(), denominator.data_ptr()
     return problem
 
 

@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
         print(note)
     for case in cases:
         print(f"{case}: {pass_gate(case, options)}", flush=True)
-    rows = [row for case in cases for row in measure(case, options)]
+    rows = measure(cases, options)
     print(table(rows, leave_out=PLAIN))
     growths = growth([row for row in rows if row["algorithm"] != MATMUL], "algorithm", "keys", COSTS)
     print(growth_text(growths))
@@ -186,22 +186,26 @@ def peak(name: str, case: them.Case, core: bool) -> float:
     return peak_mib(make_step(name, case, core, clock), case.device)
 
 
-def measure(case: them.Case, options: argparse.Namespace) -> List[Dict[str, Any]]:
-    """The rows of a case."""
-    clock = make_clock(options.clock, case.device)
-    names = chosen(case, options)
-    steps = {name: make_step(name, case, options.core, clock) for name in names}
-    product = matrix_product(options.matmul, case.dtype, case.device, clock)
-    times = alternate({**steps, MATMUL: product}, options.rounds)
-    seconds = {name: totals(parts) for name, parts in times.items()}
-    counts = {name: them.operations(name, case, not options.core) for name in names}
-    counts[MATMUL] = matrix_operations(options.matmul)
+def measure(cases: List[them.Case], options: argparse.Namespace) -> List[Dict[str, Any]]:
+    """The rows of all cases; a round goes through all lengths, or a machine that grows slower would look like growth."""
+    clock = make_clock(options.clock, cases[0].device)
+    steps = {}
+    for case in cases:
+        steps.update({(case, name): make_step(name, case, options.core, clock) for name in chosen(case, options)})
+        steps[case, MATMUL] = matrix_product(options.matmul, case.dtype, case.device, clock)
+    times = alternate(steps, options.rounds)
     rows = []
-    for name in [*names, MATMUL]:
-        memory = None
-        if name != MATMUL and not options.no_memory:
-            memory = apart(peak, name, case, options.core, threads=torch.get_num_threads())
-        rows.append({**_identity(name, case, options), **_figures(name, times, seconds, counts, memory, case)})
+    for case in cases:
+        names = [name for other, name in times if other == case]
+        of_case = {name: times[case, name] for name in names}
+        seconds = {name: totals(parts) for name, parts in of_case.items()}
+        counts = {name: them.operations(name, case, not options.core) for name in names if name != MATMUL}
+        counts[MATMUL] = matrix_operations(options.matmul)
+        for name in names:
+            memory = None
+            if name != MATMUL and not options.no_memory:
+                memory = apart(peak, name, case, options.core, threads=torch.get_num_threads())
+            rows.append({**_identity(name, case, options), **_figures(name, of_case, seconds, counts, memory, case)})
     return rows
 
 

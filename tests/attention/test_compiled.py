@@ -87,6 +87,45 @@ def test_any_size_of_a_head(family, key_dim, value_dim, dtype, monkeypatch):
     assert_all_same(actual, [x.to(dtype) for x in expected])
 
 
+@pytest.fixture
+def nothing_is_left_unwritten():
+    """New memory holds nan until something is written there."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(1).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+STRETCHES = {
+    "causal": (causal_visibility(1100, 1100), 1100),
+    "keys that no query sees": (segment_visibility(1100, 1300, segment=90), 1300),
+    "fewer queries than blocks": (waitk_visibility(150, 1350, lagging=5, ratio=9), 1350),
+    "a stretch in which no prefix ends": (torch.tensor([0, 0, 3, 70, 70, *[1200] * 200]), 1210),
+    "all in the last block": (full_visibility(90, 1100), 1100),
+    "nothing is seen": (torch.zeros(5, dtype=torch.long), 600),
+}
+
+
+@built
+@pytest.mark.parametrize("visible, s", STRETCHES.values(), ids=STRETCHES)
+@pytest.mark.parametrize("initial", [False, True])
+@pytest.mark.parametrize("reweighted", [False, True])
+def test_stretch_after_stretch(visible, s, initial, reweighted, nothing_is_left_unwritten):
+    q, k, v, proportions = make(len(visible), s, heads=3, key_dim=8, value_dim=5)
+    if not reweighted:
+        proportions = {}
+    padding = torch.zeros(2, s, dtype=torch.bool)
+    padding[0, s - 40 :] = padding[1, 520] = padding[1, 0] = True
+    features = 8 * (1 + reweighted)
+    state = LinearAttentionState(torch.rand(2, 3, features, 6, dtype=torch.float64)) if initial else None
+    options = {"key_padding_mask": padding, "initial_state": state}
+    expected = everything(q, k, v, proportions, visible, "naive", **options)
+    assert_all_same(everything(q, k, v, proportions, visible, "compiled", **options), expected)
+    with torch.no_grad():
+        out = prefix_attention(q, k, v, visible, algorithm="compiled", **proportions, **options)
+    assert_same(out, expected[0], what="out without a backward pass")
+
+
 @built
 def test_layout_of_the_inputs_does_not_matter():
     q, k, v, proportions = make(70, 90)
@@ -101,8 +140,8 @@ def test_layout_of_the_inputs_does_not_matter():
 
 @built
 def test_number_of_threads_and_batch_do_not_matter():
-    q, k, v, proportions = make(200, 200, heads=3)
-    visible, threads = causal_visibility(200, 200), torch.get_num_threads()
+    q, k, v, proportions = make(600, 600, heads=5)
+    visible, threads = causal_visibility(600, 600), torch.get_num_threads()
     results = []
     try:
         for number in (1, 2, 5, 16):

@@ -39,6 +39,8 @@ extern "C" {
 int64_t leap_problem_size() { return sizeof(Problem); }
 int64_t leap_step_size() { return sizeof(Step); }
 
+int64_t leap_stretches(int64_t keys) { return stretches_of(keys); }
+
 // The families that this processor can run, the best first; null behind the last.
 const char* leap_family(int number) { return number < (int)FAMILIES.size() ? FAMILIES[number].name : nullptr; }
 
@@ -46,7 +48,7 @@ void leap_prefix_attention(const Problem* problem, int doubles, int backward, in
     std::atomic<int64_t> counter{0};
     auto work = [&] { FAMILIES[family].work(*problem, doubles, backward, next_item, &counter); };
     std::vector<std::thread> threads;
-    for (int64_t n = 1; n < std::min(problem->threads, problem->batch * problem->heads); n++) threads.emplace_back(work);
+    for (int64_t n = 1; n < std::min(problem->threads, problem->batch * groups_of(*problem)); n++) threads.emplace_back(work);
     work();
     for (auto& thread : threads) thread.join();
 }

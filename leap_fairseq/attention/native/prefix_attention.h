@@ -1,10 +1,12 @@
-// Linear attention over a visible prefix, forward and backward, one batch row and head at a time.
+// Linear attention over a visible prefix, forward and backward, some heads of a batch row at a time.
 //
 // The blocks of keys are walked in order. A query reads, of the block in which its visible prefix ends, the visible keys
 // one by one, and of all blocks before the state. What is needed at a time (a block of keys, some queries, their weights,
 // the state) stays in cache; nothing of the size T x S or T x F is ever written. The backward pass computes weights and
-// states again: once forwards for the queries, once backwards for the keys and values. The equations are those of
-// naive.py; a re-weighted feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P).
+// states again, forwards for the queries and backwards for the keys and values. Both passes go stretch by stretch, head
+// after head in each: heads lie beside each other in memory, and so do the two walks of the backward pass through a
+// stretch. For it, the forward pass keeps the state behind each stretch. The equations are those of naive.py; a re-weighted
+// feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P).
 //
 // Shape letters: T queries, S keys, K key dimension, V value dimension, F features (2K re-weighted, else K).
 #pragma once
@@ -13,6 +15,7 @@
 #include "problem.h"
 
 constexpr int BLOCK = 64;
+constexpr int STRETCH = STRETCH_KEYS / BLOCK;  // blocks
 
 namespace {
 
@@ -28,13 +31,16 @@ class Worker {
           F(problem.reweighted ? 2 * problem.key_dim : problem.key_dim),
           KP(padded<T>(K)),
           VP(padded<T>(V)),
-          FP(problem.reweighted ? 2 * KP : KP) {
+          FP(problem.reweighted ? 2 * KP : KP),
+          states((Head*)std::malloc(heads_at_a_time(problem) * sizeof(Head))) {
+        const int many = (int)heads_at_a_time(problem);
         const int64_t sizes[] = {BLOCK * KP, BLOCK * KP, BLOCK * VP, BLOCK * VP, BLOCK * BLOCK, BLOCK * BLOCK, BLOCK * BLOCK,
-                                 BLOCK * FP, BLOCK * FP, BLOCK * FP, FP * VP, FP * VP, FP, VP * BLOCK, KP * BLOCK,
-                                 BLOCK * VP, BLOCK * KP, BLOCK * VP, BLOCK * KP};
+                                 BLOCK * FP, BLOCK * FP, BLOCK * FP, FP * VP, FP, VP * BLOCK, KP * BLOCK, BLOCK * VP,
+                                 BLOCK * KP, BLOCK * VP, BLOCK * KP, many * FP * VP, many * FP};
+        T *all_states, *all_sums;
         T** buffers[] = {&queries, &keys, &values, &outs, &weights, &errors, &products, &query_features, &key_features,
-                         &feature_errors, &state, &turned_state, &sums, &turned_values, &turned_keys, &out_errors,
-                         &key_errors, &value_errors, &query_errors};
+                         &feature_errors, &turned_state, &sums_before, &turned_values, &turned_keys, &out_errors,
+                         &key_errors, &value_errors, &query_errors, &all_states, &all_sums};
         int64_t total = 0;
         for (int64_t size : sizes) total += size;
         memory = std::calloc(total * sizeof(T) + 64, 1);
@@ -43,107 +49,70 @@ class Worker {
             *buffers[n] = at;
             at += sizes[n];
         }
+        for (int n = 0; n < many; n++) states[n] = {all_states + n * FP * VP, all_sums + n * FP, true};
     }
 
-    ~Worker() { std::free(memory); }
-
-    void forward(int64_t b, int64_t h) {
-        begin(b, h, false);
-        const int64_t direct = first_direct_block();
-        int64_t t = 0;
-        for (int64_t block = 0; block < direct; block++) {
-            load_keys(block);
-            look_ahead(block + 1, false);
-            for (int n; (n = queries_of(t, block)); t += n) {
-                load_queries(t, n);
-                read_state(n);
-                read_block(t, n, block);
-                finish(t, n);
-            }
-            absorb(false);
-        }
-        for (int n; t < p.queries; t += n) {
-            n = (int)least(BLOCK, p.queries - t);
-            load_queries(t, n);
-            read_state(n);
-            for (int64_t block = direct; block <= block_of(t + n - 1); block++) {
-                load_keys(block);
-                read_block(t, n, block);
-            }
-            finish(t, n);
-        }
+    ~Worker() {
+        std::free(memory);
+        std::free(states);
     }
 
-    void backward(int64_t b, int64_t h) {
-        // Forwards: the gradients of the queries through the states.
-        begin(b, h, true);
+    void forward(int64_t batch, int64_t first, int64_t last) {
+        turn_to(batch, first, last);
         const int64_t direct = first_direct_block();
         int64_t t = 0;
-        for (int64_t block = 0; block < direct; block++) {
-            look_ahead(block + 1, true);
-            if (!empty)
-                for (int64_t at = t, n; (n = queries_of(at, block)); at += n) through_state(at, (int)n);
-            for (int64_t n; (n = queries_of(t, block)); t += n) continue;
-            load_keys(block);
-            absorb(true);
+        each_head([&] {
+            head->empty = !load_state(initial(), [&](int f, int j) -> T& { return head->state[f * VP + j]; }, head->sums);
+        });
+        for (int64_t block = 0; block < direct; block += STRETCH) {
+            const int64_t stop = least(block + STRETCH, direct), from = t;
+            each_head([&] { t = forward_stretch(block, stop, from); });
         }
-        const int64_t first_direct = t;
-        if (!empty)
-            for (; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t));
-        // Backwards: the gradients of the keys and values, and of the queries within a block.
-        fill<T>(state, FP * VP, 0);
-        fill<T>(sums, FP, 0);
-        empty = true;
-        for (int64_t block = block_of(p.queries - 1); block >= direct; block--) {
-            load_keys(block);
-            begin_key_errors();
-            for (t = first_direct; t < p.queries; t += BLOCK) {
-                const int n = (int)least(BLOCK, p.queries - t);
-                if (block_of(t + n - 1) < block) continue;
-                load_both(t, n);
-                within_block(t, n, block);
-            }
-            end_key_errors(block);
-        }
-        if (direct)
-            for (t = first_direct; t < p.queries; t += BLOCK) {
-                load_both(t, (int)least(BLOCK, p.queries - t));
-                collect((int)least(BLOCK, p.queries - t));
-            }
-        int64_t end = first_direct;
-        for (int64_t block = direct - 1; block >= 0; block--) {
-            int64_t first = end;
-            while (first > 0 && block_of(first - 1) == block) first--;
-            load_keys(block);
-            look_ahead(block - 1, true);
-            begin_key_errors();
-            for (t = first; t < end; t += BLOCK) {
-                const int n = (int)least(BLOCK, end - t);
-                load_both(t, n);
-                within_block(t, n, block);
-                if (block) collect(n);  // the keys of this block have read the state already
-            }
-            end = first;
-            end_key_errors(block);
+        each_head([&] { forward_directly(t, direct); });
+    }
+
+    void backward(int64_t batch, int64_t first, int64_t last) {
+        turn_to(batch, first, last);
+        const int64_t direct = first_direct_block(), stretches = (direct + STRETCH - 1) / STRETCH;
+        int64_t t = 0;
+        while (t < p.queries && block_of(t) < direct) t++;
+        each_head([&] {
+            fill<T>(head->state, FP * VP, 0);
+            fill<T>(head->sums, FP, 0);
+            head->empty = true;
+            backward_directly(t, direct);
+            no_gradient((block_of(p.queries - 1) + 1) * BLOCK, p.keys);
+        });
+        for (int64_t block = (stretches - 1) * STRETCH; block >= 0; block -= STRETCH) {
+            const int64_t stop = least(block + STRETCH, direct), end = t;
+            each_head([&] { t = backward_stretch(block, stop, end); });
         }
     }
 
    private:
+    // What is known of a head, stretch after stretch. Forward pass: the sums over the keys before. Backward pass: those over
+    // the gradients of the queries behind.
+    struct Head {
+        T *state, *sums;  // [F, V], [F]
+        bool empty;       // nothing has been added to them
+    };
+
     const Problem& p;
     const int K, V, F, KP, VP, FP;
+    Head *const states, *head = nullptr;  // of the heads that are worked on, and the one at hand
+    int64_t b = 0, h = 0, first_head = 0, last_head = 0;
     void* memory;
     // Rows of a block or tile: inputs, weights [query, key] and their gradients, features, and what they give.
     T *queries, *keys, *values, *outs, *weights, *errors, *products, *query_features, *key_features, *feature_errors;
-    T *state, *turned_state, *sums;  // [F, V], [V, F], [F]: of the keys before, or of the gradients behind
+    T *turned_state, *sums_before;  // [V, F], [F]: in the backward pass, of the keys before
+    bool empty_before = true;       // nothing has been added to these
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
     T q_cos[BLOCK], q_sin[BLOCK], k_cos[BLOCK], k_sin[BLOCK], denominators[BLOCK], denominator_errors[BLOCK];
     T k_cos_errors[BLOCK], k_sin_errors[BLOCK];
     Ahead ahead;
     int limits[BLOCK];
     bool hidden[BLOCK];
-    int64_t b = 0, h = 0;
     int count = 0, rows = 0;  // keys of the block, and whole vectors of them
-    bool empty = true;        // nothing has been added to state and sums
 
     int64_t block_of(int64_t t) const { return p.visible[t] > 0 ? (p.visible[t] - 1) / BLOCK : 0; }
 
@@ -166,19 +135,144 @@ class Worker {
         return n;
     }
 
-    void begin(int64_t batch, int64_t head, bool turned) {
-        b = batch, h = head;
-        fill<T>(state, FP * VP, 0);
-        fill<T>(turned_state, FP * VP, 0);
+    void turn_to(int64_t batch, int64_t first, int64_t last) {
+        b = batch, first_head = first, last_head = last;
+        ahead.clear();
+    }
+
+    template <class Function>
+    void each_head(Function function) {
+        for (h = first_head; h < last_head; h++) {
+            head = states + (h - first_head);
+            function();
+        }
+    }
+
+    int64_t state_size() const { return (int64_t)F * (V + 1); }
+
+    const T* initial() const { return p.initial ? (const T*)p.initial + (b * p.heads + h) * state_size() : nullptr; }
+
+    // The state behind a stretch.
+    T* kept(int64_t stretch) const {
+        return (T*)p.states + ((b * p.heads + h) * stretches_of(p.keys) + stretch) * state_size();
+    }
+
+    // Takes over a state, if one is given; element(f, v) is its place.
+    template <class Element>
+    bool load_state(const T* given, Element element, T* sums) const {
+        for (int f = 0; f < FP; f++)
+            for (int j = 0; j < VP; j++) element(f, j) = 0;
         fill<T>(sums, FP, 0);
-        empty = !p.initial;
-        if (empty) return;
-        const T* given = (const T*)p.initial + (b * p.heads + h) * F * (V + 1);
-        for (int f = 0; f < F; f++) {
+        for (int f = 0; given && f < F; f++) {
             const int to = f < K ? f : KP + f - K;
-            for (int j = 0; j < V; j++) (turned ? turned_state[j * FP + to] : state[to * VP + j]) = given[f * (V + 1) + j];
+            for (int j = 0; j < V; j++) element(to, j) = given[f * (V + 1) + j];
             sums[to] = given[f * (V + 1) + V];
         }
+        return given;
+    }
+
+    void keep_state(int64_t stretch) const {
+        T* to = kept(stretch);
+        for (int f = 0; f < F; f++) {
+            const int from = f < K ? f : KP + f - K;
+            for (int j = 0; j < V; j++) to[f * (V + 1) + j] = head->state[from * VP + j];
+            to[f * (V + 1) + V] = head->sums[from];
+        }
+    }
+
+    void load_state_before(int64_t stretch) {
+        const T* given = stretch ? kept(stretch - 1) : initial();
+        empty_before = !load_state(given, [&](int f, int j) -> T& { return turned_state[j * FP + f]; }, sums_before);
+    }
+
+    // Queries from t on whose prefix ends in one of the blocks; the first one behind them.
+    int64_t forward_stretch(int64_t first_block, int64_t last_block, int64_t t) {
+        for (int64_t block = first_block; block < last_block; block++) {
+            load_keys(block);
+            if (block + 1 < last_block)
+                look_ahead(h, block + 1, false);
+            else
+                look_ahead_to_stretch(first_block, last_block, false);
+            for (int n; (n = queries_of(t, block)); t += n) {
+                load_queries(t, n);
+                read_state(n);
+                read_block(t, n, block);
+                finish(t, n);
+            }
+            absorb();
+        }
+        if (p.states) keep_state(first_block / STRETCH);
+        return t;
+    }
+
+    // Queries from t on, which read the state before the first direct block and the direct blocks themselves.
+    void forward_directly(int64_t t, int64_t direct) {
+        for (int n; t < p.queries; t += n) {
+            n = (int)least(BLOCK, p.queries - t);
+            load_queries(t, n);
+            read_state(n);
+            for (int64_t block = direct; block <= block_of(t + n - 1); block++) {
+                load_keys(block);
+                read_block(t, n, block);
+            }
+            finish(t, n);
+        }
+    }
+
+    void backward_directly(int64_t first, int64_t direct) {
+        if (first == p.queries) return;
+        load_state_before((direct + STRETCH - 1) / STRETCH);
+        for (int64_t t = first; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t));
+        for (int64_t block = block_of(p.queries - 1); block >= direct; block--) {
+            load_keys(block);
+            begin_key_errors();
+            for (int64_t t = first; t < p.queries; t += BLOCK) {
+                const int n = (int)least(BLOCK, p.queries - t);
+                if (block_of(t + n - 1) < block) continue;
+                load_both(t, n);
+                within_block(t, n, block);
+            }
+            end_key_errors(block);
+        }
+        if (!direct) return;
+        for (int64_t t = first; t < p.queries; t += BLOCK) {
+            const int n = (int)least(BLOCK, p.queries - t);
+            load_both(t, n);
+            collect(n);
+        }
+    }
+
+    // Queries before `end` whose prefix ends in one of the blocks, and the keys of these; the first of the queries.
+    int64_t backward_stretch(int64_t first_block, int64_t last_block, int64_t end) {
+        load_state_before(first_block / STRETCH);
+        int64_t t = end;
+        while (t > 0 && block_of(t - 1) >= first_block) t--;
+        for (int64_t block = first_block; block < last_block; block++) {
+            for (int n; (n = queries_of(t, block)); t += n) through_state(t, n);
+            if (block + 1 == last_block) break;
+            look_ahead(h, block + 1, true);
+            load_keys(block);
+            absorb_turned();
+        }
+        for (int64_t block = last_block - 1; block >= first_block; block--) {
+            int64_t first = end;
+            while (first > 0 && block_of(first - 1) == block) first--;
+            load_keys(block);
+            if (block > first_block)
+                look_ahead(h, block - 1, true);
+            else
+                look_ahead_to_stretch(first_block, first_block - STRETCH, true);
+            begin_key_errors();
+            for (t = first; t < end; t += BLOCK) {
+                const int n = (int)least(BLOCK, end - t);
+                load_both(t, n);
+                within_block(t, n, block);
+                if (block) collect(n);  // the keys of this block have read the state already
+            }
+            end = first;
+            end_key_errors(block);
+        }
+        return end;
     }
 
     static const T* at(const void* x, const Strides& strides, int64_t b, int64_t t, int64_t h) {
@@ -222,7 +316,7 @@ class Worker {
 
     // While this block is worked on, the next one comes from memory: its keys, and as many queries, those of
     // self-attention.
-    void look_ahead(int64_t block, bool backward) {
+    void look_ahead(int64_t h, int64_t block, bool backward) {
         ahead.clear();
         if (block < 0) return;
         const int64_t first = block * BLOCK, row = (b * p.queries + first) * p.heads + h;
@@ -235,6 +329,12 @@ class Worker {
         if (!backward) return;
         ahead.add((const T*)p.out_gradient + row * V, p.heads * value, queries, value);
         ahead.add((const T*)p.dq + row * K, p.heads * key, queries, key);
+    }
+
+    // The next head comes to the same stretch, the first one to the next stretch.
+    void look_ahead_to_stretch(int64_t same, int64_t next, bool backward) {
+        const bool more = h + 1 < last_head;
+        look_ahead(more ? h + 1 : first_head, more ? same : next, backward);
     }
 
     // How many keys of the block each query sees.
@@ -291,13 +391,13 @@ class Worker {
     T angle(int i, int j) const { return p.reweighted ? q_cos[i] * k_cos[j] + q_sin[i] * k_sin[j] : T(1); }
 
     void read_state(int n) {
-        if (empty) {
+        if (head->empty) {
             fill<T>(outs, (int64_t)n * VP, 0);
             fill<T>(denominators, n, 0);
             return;
         }
-        multiply<false>(n, VP, FP, query_features, FP, state, VP, outs, VP, false);
-        for (int i = 0; i < n; i++) denominators[i] = dot(FP, query_features + i * FP, sums);
+        multiply<false>(n, VP, FP, query_features, FP, head->state, VP, outs, VP, false);
+        for (int i = 0; i < n; i++) denominators[i] = dot(FP, query_features + i * FP, head->sums);
     }
 
     void read_block(int64_t t, int n, int64_t block) {
@@ -329,13 +429,16 @@ class Worker {
         }
     }
 
-    void absorb(bool turned) {
-        empty = false;
-        if (turned)
-            multiply<true>(VP, FP, count, values, VP, key_features, FP, turned_state, FP, true);
-        else
-            multiply<true>(FP, VP, count, key_features, FP, values, VP, state, VP, true);
-        for (int j = 0; j < count; j++) add_scaled(FP, T(1), key_features + j * FP, sums);
+    void absorb() {
+        head->empty = false;
+        multiply<true>(FP, VP, count, key_features, FP, values, VP, head->state, VP, true);
+        for (int j = 0; j < count; j++) add_scaled(FP, T(1), key_features + j * FP, head->sums);
+    }
+
+    void absorb_turned() {
+        empty_before = false;
+        multiply<true>(VP, FP, count, values, VP, key_features, FP, turned_state, FP, true);
+        for (int j = 0; j < count; j++) add_scaled(FP, T(1), key_features + j * FP, sums_before);
     }
 
     // Gradients of the numerator and of the denominator of each query.
@@ -364,12 +467,20 @@ class Worker {
         return (T*)x + ((b * length + t) * p.heads + h) * dim;
     }
 
+    // What the state gives to the queries; within_block adds the rest.
     void through_state(int64_t t, int n) {
+        if (empty_before) {
+            for (int i = 0; i < n; i++) {
+                fill<T>(gradient(p.dq, p.queries, t + i, K), K, 0);
+                if (p.reweighted) *gradient(p.dq_cos, p.queries, t + i, 1) = *gradient(p.dq_sin, p.queries, t + i, 1) = 0;
+            }
+            return;
+        }
         load_both(t, n);
         multiply<false>(n, FP, V, out_errors, VP, turned_state, FP, feature_errors, FP, false);
         for (int i = 0; i < n; i++) {
             T *error = feature_errors + i * FP, *dq = gradient(p.dq, p.queries, t + i, K);
-            add_scaled(FP, denominator_errors[i], sums, error);
+            add_scaled(FP, denominator_errors[i], sums_before, error);
             if (!p.reweighted) {
                 std::memcpy(dq, error, K * sizeof(T));
                 continue;
@@ -383,19 +494,19 @@ class Worker {
     // What the queries behind this block, which read it from the state, give to its keys and values.
     void begin_key_errors() {
         transpose<T>(rows, VP, values, VP, turned_values, BLOCK);
-        if (empty) {
+        if (head->empty) {
             fill<T>(key_errors, (int64_t)rows * KP, 0);
             fill<T>(value_errors, (int64_t)rows * VP, 0);
             fill<T>(k_cos_errors, rows, 0);
             fill<T>(k_sin_errors, rows, 0);
             return;
         }
-        transpose<T>(FP, VP, state, VP, turned_state, FP);
-        multiply<false>(rows, VP, FP, key_features, FP, state, VP, value_errors, VP, false);
+        transpose<T>(FP, VP, head->state, VP, turned_state, FP);
+        multiply<false>(rows, VP, FP, key_features, FP, head->state, VP, value_errors, VP, false);
         multiply<false>(rows, FP, V, values, VP, turned_state, FP, feature_errors, FP, false);
         for (int j = 0; j < rows; j++) {
             T* error = feature_errors + j * FP;
-            add_scaled(FP, T(1), sums, error);
+            add_scaled(FP, T(1), head->sums, error);
             if (!p.reweighted) {
                 std::memcpy(key_errors + j * KP, error, KP * sizeof(T));
                 continue;
@@ -452,15 +563,18 @@ class Worker {
 
     // What these queries give to the keys that they read from the state.
     void collect(int n) {
-        empty = false;
-        multiply<true>(FP, VP, n, query_features, FP, out_errors, VP, state, VP, true);
-        for (int i = 0; i < n; i++) add_scaled(FP, denominator_errors[i], query_features + i * FP, sums);
+        head->empty = false;
+        multiply<true>(FP, VP, n, query_features, FP, out_errors, VP, head->state, VP, true);
+        for (int i = 0; i < n; i++) add_scaled(FP, denominator_errors[i], query_features + i * FP, head->sums);
     }
 
     void end_key_errors(int64_t block) {
         for (int j = 0; j < count; j++) {
-            if (hidden[j]) continue;  // the gradients were zero when they came
             const int64_t s = block * BLOCK + j;
+            if (hidden[j]) {
+                no_gradient(s, s + 1);
+                continue;
+            }
             std::memcpy(gradient(p.dk, p.keys, s, K), key_errors + j * KP, K * sizeof(T));
             std::memcpy(gradient(p.dv, p.keys, s, V), value_errors + j * VP, V * sizeof(T));
             if (!p.reweighted) continue;
@@ -468,16 +582,26 @@ class Worker {
             *gradient(p.dk_sin, p.keys, s, 1) = k_sin_errors[j];
         }
     }
+
+    // Keys that no query sees.
+    void no_gradient(int64_t first, int64_t end) {
+        for (int64_t s = first; s < end; s++) {
+            fill<T>(gradient(p.dk, p.keys, s, K), K, 0);
+            fill<T>(gradient(p.dv, p.keys, s, V), V, 0);
+            if (p.reweighted) *gradient(p.dk_cos, p.keys, s, 1) = *gradient(p.dk_sin, p.keys, s, 1) = 0;
+        }
+    }
 };
 
-// The part of one thread: batch rows and heads, as `next` deals them out.
+// The part of one thread: batch rows and some of their heads, as `next` deals them out.
 template <class T>
 inline void work_through(const Problem& problem, bool backward, int64_t (*next)(void*), void* counter) {
     if (!problem.queries) return;
     Worker<T> worker(problem);
-    for (int64_t item; (item = next(counter)) < problem.batch * problem.heads;) {
-        const int64_t b = item / problem.heads, h = item % problem.heads;
-        backward ? worker.backward(b, h) : worker.forward(b, h);
+    const int64_t many = heads_at_a_time(problem), groups = groups_of(problem);
+    for (int64_t item; (item = next(counter)) < problem.batch * groups;) {
+        const int64_t b = item / groups, first = item % groups * many, last = least(first + many, problem.heads);
+        backward ? worker.backward(b, first, last) : worker.forward(b, first, last);
     }
 }
 

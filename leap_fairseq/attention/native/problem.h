@@ -10,6 +10,13 @@ struct Strides {
     int64_t batch, time, head;
 };
 
+// Functions are static: each file is compiled for another processor, and the linker must not take one for another.
+
+// Keys of a stretch: so many that all heads of it stay in cache.
+constexpr int STRETCH_KEYS = 512;
+
+static inline int64_t stretches_of(int64_t keys) { return (keys + STRETCH_KEYS - 1) / STRETCH_KEYS; }
+
 struct Problem {
     int64_t batch, heads, queries, keys, key_dim, value_dim;
     int64_t reweighted;  // whether c and s are given
@@ -20,10 +27,22 @@ struct Problem {
     const void *q, *k, *v, *q_cos, *q_sin, *k_cos, *k_sin;
     Strides q_strides, k_strides, v_strides, q_angle_strides, k_angle_strides;
     void *out, *denominator;  // [B, T, H, V], [B, H, T]
+    void* states;  // [B, H, stretches_of(S), F, V + 1]: those behind each stretch, for the backward pass; or null
     const void* out_gradient;  // [B, T, H, V], contiguous
     void *dq, *dk, *dv, *dq_cos, *dq_sin, *dk_cos, *dk_sin;  // contiguous, as their inputs
     int64_t threads;
 };
+
+// A thread works on some heads of a batch row at a time: on as many as leave all threads about as much to do.
+static inline int64_t heads_at_a_time(const Problem& p) {
+    for (int64_t many = p.heads; many > 1; many--) {
+        const int64_t items = p.batch * ((p.heads + many - 1) / many), rounds = (items + p.threads - 1) / p.threads;
+        if (8 * rounds * many * p.threads <= 9 * p.batch * p.heads) return many;
+    }
+    return 1;
+}
+
+static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
 
 // A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
 // re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column.
