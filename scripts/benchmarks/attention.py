@@ -187,7 +187,7 @@ def peak(name: str, case: them.Case, core: bool) -> float:
 
 
 def measure(cases: List[them.Case], options: argparse.Namespace) -> List[Dict[str, Any]]:
-    """The rows of all cases; a round goes through all lengths, or a machine that grows slower would look like growth."""
+    """The rows of all cases; a round goes through all lengths, so that a slower hour is not taken for growth."""
     clock = make_clock(options.clock, cases[0].device)
     steps = {}
     for case in cases:

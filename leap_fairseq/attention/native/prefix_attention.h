@@ -220,7 +220,6 @@ class Worker {
     }
 
     void backward_directly(int64_t first, int64_t direct) {
-        if (first == p.queries) return;
         load_state_before((direct + STRETCH - 1) / STRETCH);
         for (int64_t t = first; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t));
         for (int64_t block = block_of(p.queries - 1); block >= direct; block--) {
