@@ -3,7 +3,8 @@
 Only linear attention allows it at no cost: its state has the same size however long a stream has been going on.
 """
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, MutableMapping, NamedTuple, Sequence
+from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
@@ -11,9 +12,28 @@ from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAtten
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
 
 
+class _Attentions(NamedTuple):
+    """What a walk through a module has found."""
+
+    linear: List["ref[MultiheadLinearAttention]"]
+    any_softmax: bool
+
+
+_FOUND: MutableMapping[nn.Module, _Attentions] = WeakKeyDictionary()
+"""By module: streams ask at each token, and a walk through a model takes as long as some of its layers."""
+
+
+def _attentions(module: nn.Module) -> _Attentions:
+    if module not in _FOUND:
+        parts = list(module.modules())
+        linear = [ref(part) for part in parts if isinstance(part, MultiheadLinearAttention)]
+        _FOUND[module] = _Attentions(linear, any(isinstance(part, MultiheadSoftmaxAttention) for part in parts))
+    return _FOUND[module]
+
+
 def mergeable(module: nn.Module) -> bool:
-    """Whether every attention of a model or a part of it is linear."""
-    return not any(isinstance(part, MultiheadSoftmaxAttention) for part in module.modules())
+    """Whether every attention of a model or a part of it is linear; its parts are looked up once."""
+    return not _attentions(module).any_softmax
 
 
 def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
@@ -47,5 +67,5 @@ def split_attention(module: nn.Module, merged: Dict[str, Any], states: Sequence[
 
 
 def linear_attentions(module: nn.Module) -> List[MultiheadLinearAttention]:
-    """All linear attentions of a model or a part of it."""
-    return [part for part in module.modules() if isinstance(part, MultiheadLinearAttention)]
+    """All linear attentions of a model or a part of it, in the order of its parts; they are looked up once."""
+    return [attention() for attention in _attentions(module).linear]
