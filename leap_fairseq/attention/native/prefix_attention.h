@@ -34,11 +34,11 @@ class Worker {
           FP(problem.reweighted ? 2 * KP : KP),
           states((Head*)std::malloc(heads_at_a_time(problem) * sizeof(Head))) {
         const int many = (int)heads_at_a_time(problem);
-        const int64_t sizes[] = {BLOCK * KP, BLOCK * KP, BLOCK * VP, BLOCK * VP, BLOCK * BLOCK, BLOCK * BLOCK, BLOCK * BLOCK,
+        const int64_t sizes[] = {BLOCK * KP, BLOCK * KP, BLOCK * VP, BLOCK * VP, BLOCK * BLOCK, BLOCK * BLOCK,
                                  BLOCK * FP, BLOCK * FP, BLOCK * FP, FP * VP, FP, VP * BLOCK, KP * BLOCK, BLOCK * VP,
                                  BLOCK * KP, BLOCK * VP, BLOCK * KP, many * FP * VP, many * FP};
         T *all_states, *all_sums;
-        T** buffers[] = {&queries, &keys, &values, &outs, &weights, &errors, &products, &query_features, &key_features,
+        T** buffers[] = {&queries, &keys, &values, &outs, &weights, &errors, &query_features, &key_features,
                          &feature_errors, &turned_state, &sums_before, &turned_values, &turned_keys, &out_errors,
                          &key_errors, &value_errors, &query_errors, &all_states, &all_sums};
         int64_t total = 0;
@@ -103,7 +103,7 @@ class Worker {
     int64_t b = 0, h = 0, first_head = 0, last_head = 0;
     void* memory;
     // Rows of a block or tile: inputs, weights [query, key] and their gradients, features, and what they give.
-    T *queries, *keys, *values, *outs, *weights, *errors, *products, *query_features, *key_features, *feature_errors;
+    T *queries, *keys, *values, *outs, *weights, *errors, *query_features, *key_features, *feature_errors;
     T *turned_state, *sums_before;  // [V, F], [F]: in the backward pass, of the keys before
     bool empty_before = true;       // nothing has been added to these
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
