@@ -12,9 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from leap_fairseq.simul.instances import read_instances
-from leap_fairseq.simul.plots import plot_quality_latency, plot_staircase
-from leap_fairseq.simul.scoring import format_table, score_run, write_tsv
+from leap_fairseq.scoring.instances import read_instances
+from leap_fairseq.report.plots import plot_quality_latency, plot_staircase
+from leap_fairseq.scoring.run import format_table, score_run, write_tsv
 
 COLUMNS = ("BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA")
 

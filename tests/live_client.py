@@ -9,7 +9,7 @@ import aiohttp
 import numpy as np
 from aiohttp.test_utils import TestServer
 
-from leap_fairseq.serve.listener import Limits
+from leap_fairseq.serve.websocket import Limits
 from leap_fairseq.serve.server import Server
 
 RATE = 16000

@@ -3,7 +3,7 @@
 import numpy as np
 from tiny_models import make_speech_model, spread_proportions
 
-from leap_fairseq.simul import StreamingDetokenizer, StreamingTranslator
+from leap_fairseq.streaming import StreamingDetokenizer, StreamingTranslator
 from leap_fairseq.speech import GlobalCmvn
 
 RATE = 16000

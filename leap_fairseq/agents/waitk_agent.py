@@ -14,13 +14,13 @@ import torch
 from simuleval.agents import SpeechToTextAgent
 from simuleval.agents.actions import Action, ReadAction, WriteAction
 
-from leap_fairseq.simul import StreamingTranslator
+from leap_fairseq.streaming import StreamingTranslator
 
 SEGMENT_MS = 160
 
 
 class WaitkAgent(SpeechToTextAgent):
-    """Reads and writes as :class:`leap_fairseq.simul.StreamingTranslator` does.
+    """Reads and writes as :class:`leap_fairseq.streaming.StreamingTranslator` does.
 
     Args:
         args: of the command line; see :meth:`add_args`. Of SimulEval's own, ``--eval-latency-unit`` decides whether
@@ -28,7 +28,7 @@ class WaitkAgent(SpeechToTextAgent):
 
     Raises:
         FileNotFoundError: a recording of the list is missing.
-        FileNotFoundError, ValueError: as for :func:`leap_fairseq.simul.checkpoint.load_translator`.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.load_translator`.
     """
 
     def __init__(self, args: Namespace):

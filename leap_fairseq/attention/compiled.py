@@ -17,7 +17,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.inputs import Arguments, silence_padding, sum_dtype
+from leap_fairseq.attention.inputs import Arguments, zero_padding, sum_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def _angle(proportion: Optional[Tensor], padding: Optional[Tensor], dtype: torch
     """Cosine and sine [B, T, H] of the angles, or None twice."""
     if proportion is None:
         return None, None
-    angle = silence_padding(proportion, padding).to(dtype) * (math.pi / 2)
+    angle = zero_padding(proportion, padding).to(dtype) * (math.pi / 2)
     return angle.cos(), angle.sin()
 
 

@@ -68,7 +68,7 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def silence_padding(x: Tensor, key_padding_mask: Optional[Tensor]) -> Tensor:
+def zero_padding(x: Tensor, key_padding_mask: Optional[Tensor]) -> Tensor:
     """Zeroes padded positions so that neither junk nor inf in them reaches an output or a gradient.
 
     Args:
@@ -83,9 +83,9 @@ def silence_padding(x: Tensor, key_padding_mask: Optional[Tensor]) -> Tensor:
 def key_side(k: Tensor, v: Tensor, key_proportion: Optional[Tensor], key_padding_mask: Optional[Tensor]):
     """Features [B, H, S, F] and values with a column of ones [B, H, S, V + 1] of the keys, heads first."""
     dtype = sum_dtype(k.dtype)
-    k, v = silence_padding(k, key_padding_mask).to(dtype), silence_padding(v, key_padding_mask).to(dtype)
+    k, v = zero_padding(k, key_padding_mask).to(dtype), zero_padding(v, key_padding_mask).to(dtype)
     if key_proportion is not None:
-        key_proportion = silence_padding(key_proportion, key_padding_mask)
+        key_proportion = zero_padding(key_proportion, key_padding_mask)
     values = torch.cat((v, v.new_ones(v.shape[:-1] + (1,))), dim=-1)
     return reweighted_features(k, key_proportion).transpose(1, 2), values.transpose(1, 2)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.half_life import remaining
-from leap_fairseq.attention.inputs import Arguments, silence_padding, sum_dtype, without_autocast
+from leap_fairseq.attention.inputs import Arguments, zero_padding, sum_dtype, without_autocast
 
 
 def raw_weights(
@@ -29,10 +29,10 @@ def raw_weights(
 ) -> Tensor:
     """The weights w_ij before normalisation, [B, H, T, S], zero where a key is padding or not visible."""
     dtype = sum_dtype(q.dtype)
-    weights = torch.einsum("bthk,bshk->bhts", q.to(dtype), silence_padding(k, key_padding_mask).to(dtype))
+    weights = torch.einsum("bthk,bshk->bhts", q.to(dtype), zero_padding(k, key_padding_mask).to(dtype))
     if query_proportion is not None and key_proportion is not None:
         p_q = query_proportion.to(dtype).transpose(1, 2).unsqueeze(-1)
-        p_k = silence_padding(key_proportion, key_padding_mask).to(dtype).transpose(1, 2).unsqueeze(-2)
+        p_k = zero_padding(key_proportion, key_padding_mask).to(dtype).transpose(1, 2).unsqueeze(-2)
         weights = weights * torch.cos(math.pi / 2 * (p_q - p_k))
     visible = visible.to(weights.device).unsqueeze(-1)
     keys = torch.arange(k.shape[1], device=weights.device)
@@ -70,7 +70,7 @@ def naive(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` from all T x S weights."""
     q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life = given
     weights = raw_weights(q, k, visible, p_q, p_k, padding, half_life)
-    numerator = torch.einsum("bhts,bshv->bthv", weights, silence_padding(v, padding).to(weights.dtype))
+    numerator = torch.einsum("bhts,bshv->bthv", weights, zero_padding(v, padding).to(weights.dtype))
     denominator = weights.sum(-1).transpose(1, 2).unsqueeze(-1)
     if initial_state is not None:
         earlier = initial_state.sums(q, p_q, newer=visible, half_life=half_life).transpose(1, 2)

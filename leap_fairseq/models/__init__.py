@@ -1,4 +1,12 @@
-"""Models registered with fairseq, one family a file; importing this package registers them."""
+"""Models registered with fairseq, one family a file; importing this package registers them.
+
+Also what loads, exports and averages the checkpoints of these models.
+"""
+
+from leap_fairseq import compat
+
+# Before any data or checkpoint is read.
+compat.apply()
 
 from leap_fairseq.models.leap_convtransformer import LeapConvTransformerModel
 from leap_fairseq.models.leap_convtransformer_simul_trans import LeapConvTransformerSimulTransModel

@@ -27,8 +27,8 @@ from leap_fairseq.modules import (
     position_rows,
     split_attention,
 )
-from leap_fairseq.modules.attention_memory import Count, as_offset, by_row, increased
-from leap_fairseq.modules.subsampler import Carry
+from leap_fairseq.layers.state import Count, as_offset, by_row, increased
+from leap_fairseq.layers.subsampler import Carry
 
 SUBSAMPLING = 4
 

@@ -24,10 +24,10 @@ from leap_fairseq.attention import (
     spread_half_lives,
     static_proportion,
 )
-from leap_fairseq.attention.inputs import silence_padding
+from leap_fairseq.attention.inputs import zero_padding
 from leap_fairseq.attention.visibility import Schedule
-from leap_fairseq.modules.attention_heads import Heads, token_positions, visible_prefix
-from leap_fairseq.modules.attention_memory import (
+from leap_fairseq.layers.heads import Heads, token_positions, visible_prefix
+from leap_fairseq.layers.state import (
     AttentionMemory,
     SourceMemory,
     as_offset,
@@ -365,8 +365,8 @@ class MultiheadLinearAttention(nn.Module):
     def _key_side(self, key, value, padding, positions):
         """Keys behind the feature map, values, and proportions or None; padded inputs are silenced first."""
         # Silencing before the projection: 0 * inf would otherwise reach the gradient of its weight.
-        k_in = silence_padding(key.transpose(0, 1), padding)
-        v_in = k_in if value is key else silence_padding(value.transpose(0, 1), padding)
+        k_in = zero_padding(key.transpose(0, 1), padding)
+        v_in = k_in if value is key else zero_padding(value.transpose(0, 1), padding)
         k = self.feature_map(self._split(self.k_proj(k_in)))
         return k, self._drop_keys(self._split(self.v_proj(v_in))), self._proportion(k, positions, 1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leap_fairseq.attention import full_visibility
 from leap_fairseq.attention.visibility import Schedule
-from leap_fairseq.modules.attention_memory import SourceMemory, check_absorbing
+from leap_fairseq.layers.state import SourceMemory, check_absorbing
 
 
 class MultiheadSoftmaxAttention(MultiheadAttention):

@@ -14,7 +14,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
-from leap_fairseq.modules.merging import linear_attentions, merge_attention, split_attention
+from leap_fairseq.modules.batched_states import linear_attentions, merge_attention, split_attention
 from leap_fairseq.modules.positions import position_rows
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer
 

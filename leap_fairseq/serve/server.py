@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Optional, Set
 from urllib.parse import urlsplit
 
-from leap_fairseq.serve.conductor import Conductor
-from leap_fairseq.serve.listener import Limits, Listener, WSCloseCode, web
+from leap_fairseq.serve.scheduler import Scheduler
+from leap_fairseq.serve.websocket import Limits, Listener, WSCloseCode, web
 from leap_fairseq.serve.session import ProtocolError, Session
-from leap_fairseq.simul import StreamingTranslator
-from leap_fairseq.simul.streaming_translator import FRAME_MS
+from leap_fairseq.streaming import StreamingTranslator
+from leap_fairseq.streaming.translator import FRAME_MS
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Server:
         self.total = 0
         self._listeners: Set[Listener] = set()
         self._stopping = False
-        self._conductor = Conductor(workers)
+        self._conductor = Scheduler(workers)
 
     @property
     def open(self) -> int:
@@ -114,7 +114,7 @@ class Server:
             reason = "the server is stopping" if self._stopping else self._full()
             await listener.fail(reason, WSCloseCode.TRY_AGAIN_LATER)
             return listener
-        session = Session(self.translator.another(), self.limits.max_minutes)
+        session = Session(self.translator.new_stream(), self.limits.max_minutes)
         self._listeners.add(listener)
         self.total += 1
         number = self.total

@@ -10,8 +10,8 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leap_fairseq.simul import StreamingTranslator, Word
-from leap_fairseq.simul.together import write_all
+from leap_fairseq.streaming import StreamingTranslator, Word
+from leap_fairseq.streaming.batching import write_all
 
 SAMPLE_RATES = (8000, 192000)
 """Lowest and highest rate of a listener, Hz: from a telephone to a studio."""

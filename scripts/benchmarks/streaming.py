@@ -20,8 +20,8 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-from leap_fairseq.simul import StreamingTranslator, push_together
-from leap_fairseq.simul.streaming_translator import FRAME_MS
+from leap_fairseq.streaming import StreamingTranslator, push_together
+from leap_fairseq.streaming.translator import FRAME_MS
 from leap_fairseq.speech import SAMPLE_RATE
 
 # isort: split
@@ -220,7 +220,7 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
     """
     size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
     count, first = options.sessions, make_translator(options, "segment")
-    together, alone = ([first.another() for _ in range(count)] for _ in range(2))
+    together, alone = ([first.new_stream() for _ in range(count)] for _ in range(2))
     speech = noise(20 + count, size)
     for age in range(count):
         for samples in speech[:age]:

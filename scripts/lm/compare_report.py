@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from leap_fairseq.simul.plots import PALETTE, STYLE
-from leap_fairseq.simul.scoring import format_table, write_tsv
+from leap_fairseq.report.plots import PALETTE, STYLE
+from leap_fairseq.scoring.run import format_table, write_tsv
 
 
 def read_training(log: Path) -> Tuple[int, List[Tuple[float, float]], List[float], float]:

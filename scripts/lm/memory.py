@@ -31,7 +31,7 @@ import torch
 # isort: split
 # Before fairseq, which else lets every library log its details.
 from leap_fairseq.modules import ATTENTION_KINDS
-from leap_fairseq.simul.scoring import format_table, write_tsv
+from leap_fairseq.scoring.run import format_table, write_tsv
 
 # isort: split
 from fairseq import optim, options, tasks

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from leap_fairseq.files import whole_file
-from leap_fairseq.simul.plots import MARKERS, PALETTE, STYLE
-from leap_fairseq.simul.scoring import format_table, write_tsv
+from leap_fairseq.report.plots import MARKERS, PALETTE, STYLE
+from leap_fairseq.scoring.run import format_table, write_tsv
 
 
 def read_log(log: Path) -> Dict[str, Any]:

@@ -269,7 +269,7 @@ def test_broken_variants_fail(monkeypatch):
         assert_equal_runs(run("blockwise", long, **options), aged)
     monkeypatch.undo()
 
-    monkeypatch.setattr("leap_fairseq.attention.inputs.silence_padding", lambda x, m: x)
+    monkeypatch.setattr("leap_fairseq.attention.inputs.zero_padding", lambda x, m: x)
     with pytest.raises(AssertionError):
         assert_equal_runs(run("blockwise", tensors, visible, mask), expected)
     monkeypatch.undo()

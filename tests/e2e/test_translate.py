@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from command_server import ROOT
 
-from leap_fairseq.simul import StreamingTranslator
+from leap_fairseq.streaming import StreamingTranslator
 
 EXPORT = ROOT / "scripts/simulst/export.py"
 
@@ -34,7 +34,7 @@ def translate(environment, elsewhere):
     """A function: starts the command in a process of its own."""
 
     def start(*args, **streams):
-        command = [sys.executable, "-m", "leap_fairseq.translate", *map(str, args)]
+        command = [sys.executable, "-m", "leap_fairseq.cli.translate", *map(str, args)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
         return subprocess.Popen(command, cwd=elsewhere, env={**environment, "PYTHONWARNINGS": "ignore"}, **pipes)
 

@@ -9,7 +9,7 @@ from tolerances import assert_same
 
 from leap_fairseq.attention import waitk_visibility
 from leap_fairseq.modules import ATTENTION_KINDS, WaitkSchedule
-from leap_fairseq.modules.waitk_schedule import parse_lagging
+from leap_fairseq.streaming.waitk import parse_lagging
 
 ARCHES = ["leap_convtransformer_tiny", "leap_convtransformer_simul_trans_tiny"]
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)

@@ -5,7 +5,7 @@ import random_translator
 import torch
 from fairseq.data import Dictionary
 
-from leap_fairseq.simul import StreamingDetokenizer
+from leap_fairseq.streaming import StreamingDetokenizer
 from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
 
 

@@ -17,9 +17,9 @@ aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'lea
 from live_client import HEADER, give, joined, noise, pieces, replies, served  # noqa: E402
 
 from leap_fairseq.serve import listener as listener_module  # noqa: E402
-from leap_fairseq.serve.listener import Limits  # noqa: E402
-from leap_fairseq.simul import StreamingTranslator, Word  # noqa: E402
-from leap_fairseq.simul.together import NextToken  # noqa: E402
+from leap_fairseq.serve.websocket import Limits  # noqa: E402
+from leap_fairseq.streaming import StreamingTranslator, Word  # noqa: E402
+from leap_fairseq.streaming.batching import NextToken  # noqa: E402
 
 HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
 

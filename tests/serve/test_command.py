@@ -12,7 +12,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'lea
 from live_client import HEADER, Client, give, replies, served  # noqa: E402
 
 from leap_fairseq.serve import __main__ as command  # noqa: E402
-from leap_fairseq.serve.listener import Limits  # noqa: E402
+from leap_fairseq.serve.websocket import Limits  # noqa: E402
 from leap_fairseq.serve.server import PAGE, Server  # noqa: E402
 
 
@@ -86,7 +86,7 @@ def test_errors_of_workers_and_address(monkeypatch, capsys, translator):
 
 def test_a_missing_aiohttp_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    monkeypatch.delitem(sys.modules, "leap_fairseq.serve.listener")
+    monkeypatch.delitem(sys.modules, "leap_fairseq.serve.websocket")
     monkeypatch.setattr(sys, "argv", ["serve", "--model", "x"])
     assert command.main() == 1
     assert "error: serving needs aiohttp: pip install 'leap_fairseq[serve]'" in capsys.readouterr().err

@@ -11,7 +11,7 @@ pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[
 
 from live_client import HEADER, give, joined, noise, pieces, replies, served, words_of  # noqa: E402
 
-from leap_fairseq.simul import StreamingTranslator  # noqa: E402
+from leap_fairseq.streaming import StreamingTranslator  # noqa: E402
 
 
 def test_words_are_those_of_the_translator_and_come_while_it_listens(translator):
@@ -75,7 +75,7 @@ def test_long_speech_goes_on_sentence_by_sentence(long_form):
 
 def test_four_at_once_on_one_state_are_not(translator, monkeypatch):
     """The control."""
-    shared = translator.another()
+    shared = translator.new_stream()
     monkeypatch.setattr(StreamingTranslator, "another", lambda _: shared)
     recordings = [noise(1500 + 300 * seed, seed) for seed in range(4)]
     received = all_at_once(translator, recordings)

@@ -17,7 +17,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.quant_noise import quant_noise
 from torch import Tensor, nn
 
-from leap_fairseq.attention.inputs import silence_padding, sum_dtype
+from leap_fairseq.attention.inputs import zero_padding, sum_dtype
 
 
 @dataclass(frozen=True)
@@ -140,13 +140,13 @@ class ZooAttention(nn.Module, ABC):
         padding = check_padding(key_padding_mask)
         valid = torch.ones_like(x[..., 0], dtype=torch.bool) if padding is None else ~padding
         # Silenced before the projection: 0 * inf would otherwise reach the gradient of its weight.
-        x = silence_padding(x, padding)
+        x = zero_padding(x, padding)
         q = self._split(self.q_proj(x), padding)
         k = q if self.k_proj is None else self._split(self.k_proj(x), padding)
         v = self._split(self.v_proj(x), padding)
         with torch.autocast(x.device.type, enabled=False):
             out = self.attend(q, k, v, valid)
-        out = silence_padding(out.transpose(1, 2), padding).flatten(2).to(x.dtype)
+        out = zero_padding(out.transpose(1, 2), padding).flatten(2).to(x.dtype)
         return self.out_proj(out).transpose(0, 1), None
 
     def drawn(self, draws: Tensor, draw: Callable[[Tensor], Tensor] = torch.rand_like) -> Tensor:
@@ -162,7 +162,7 @@ class ZooAttention(nn.Module, ABC):
         return draw(draws) if self.training else draws
 
     def _split(self, x: Tensor, padding: Optional[Tensor]) -> Tensor:
-        heads = silence_padding(x, padding).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        heads = zero_padding(x, padding).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
         return heads.to(sum_dtype(x.dtype))
 
 

@@ -1,1 +1,0 @@
-"""The tasks of Long-Range Arena, made or read from disk; `prep_lra` is the way in."""

@@ -1,0 +1,187 @@
+"""One evaluation in several processes: the list is divided, the logs are put together, what is there is not run again.
+
+A job is a `simuleval` command on a part of the list, in a hidden folder of its own. What it has logged is moved into
+the folder's instances.log when it ends, or by the next run if this one was interrupted; a line that breaks off counts
+as not translated. The folder says in evaluation.json what it was made from, and refuses to go on with anything else.
+"""
+
+import concurrent.futures
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Union
+
+from leap_fairseq.files import DataError, digest, whole_file
+from leap_fairseq.scoring.instances import read_log
+
+logger = logging.getLogger(__name__)
+
+FACTS = "evaluation.json"
+LOG = "instances.log"
+JOBS = ".jobs"
+SENTENCES_PER_JOB = 250
+"""SimulEval keeps all the audio of its list as Python floats: about 60 bytes for each sample."""
+
+
+class Evaluation:
+    """The folder of one evaluation.
+
+    Args:
+        out: the folder; made, or resumed.
+        sources: path of each recording.
+        references: its translation.
+        facts: what decides the result, as plain data: model, k, segment, ...
+
+    Raises:
+        DataError: the lists differ in length or are empty, or the folder holds another evaluation or something else.
+    """
+
+    def __init__(self, out: Union[str, Path], sources: Sequence[str], references: Sequence[str], facts: Dict[str, Any]):
+        if len(sources) != len(references) or not sources:
+            raise DataError(
+                f"the source list has {len(sources)} lines and the target list {len(references)}: they must be "
+                "parallel and not empty (data_prep/make_eval_list.py writes both)"
+            )
+        self.out = Path(out)
+        self.sources, self.references = list(sources), list(references)
+        self.facts = {**facts, "lists": digest([self.sources, self.references]), "sentences": len(sources)}
+        self._claim()
+
+    def run(self, command: Sequence[str], jobs: int, most: int = SENTENCES_PER_JOB) -> int:
+        """Translates what is not translated yet.
+
+        Args:
+            command: `simuleval` with all options but --source, --target and --output.
+            jobs: processes at a time, at least 1.
+            most: recordings that a process takes.
+
+        Returns:
+            How many sentences were translated now; the others had been before.
+
+        Raises:
+            DataError: jobs < 1, another process is at it, or a job failed; what it had finished is kept.
+        """
+        if jobs < 1:
+            raise DataError(f"number of processes is {jobs}, but must be 1 or more (--jobs)")
+        with self._locked():
+            return self._complete(command, jobs, most)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keeps a second process from collecting what this one's jobs still write."""
+        with open(self.out / FACTS, encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                message = f"another process evaluates in {self.out}: wait for it, or give a new folder"
+                raise DataError(message) from error
+            yield
+
+    def _complete(self, command: Sequence[str], jobs: int, most: int) -> int:
+        self._collect()
+        missing = sorted(set(range(len(self.sources))) - self._done().keys())
+        if not missing:
+            logger.info("%s: all %d sentences are there", self.out, len(self.sources))
+            return 0
+        logger.info("%s: %d of %d sentences to translate", self.out, len(missing), len(self.sources))
+        rounds = -(-len(missing) // (jobs * most))
+        parts = [missing[start :: jobs * rounds] for start in range(jobs * rounds)]
+        folders = [self._prepare(number, part) for number, part in enumerate(parts) if part]
+        try:
+            self._run_all(command, folders, jobs)
+        finally:
+            self._collect()
+        if len(self._done()) < len(self.sources):
+            raise DataError(f"{self.out}: simuleval left sentences out: run the same command again")
+        return len(missing)
+
+    def _claim(self) -> None:
+        path = self.out / FACTS
+        if not path.is_file():
+            if self.out.exists() and any(self.out.iterdir()):
+                raise DataError(f"{self.out} holds something that is not an evaluation of ours: give a new folder")
+            self.out.mkdir(parents=True, exist_ok=True)
+            with whole_file(path, text=True) as file:
+                json.dump(self.facts, file, indent=1, sort_keys=True)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name in {**found, **self.facts} if found.get(name) != self.facts.get(name)]
+        if changed:
+            was = "; ".join(f"{name} {found.get(name)}, not {self.facts.get(name)}" for name in sorted(changed))
+            raise DataError(f"{self.out} holds an evaluation of {was}: give a new folder, or remove this one")
+
+    def _prepare(self, number: int, part: List[int]) -> Path:
+        folder = self.out / JOBS / str(number)
+        folder.mkdir(parents=True)
+        for name, lines in (("source", self.sources), ("target", self.references)):
+            (folder / name).write_text("".join(f"{lines[index]}\n" for index in part), encoding="utf-8")
+        (folder / "indices.json").write_text(json.dumps(part), encoding="utf-8")
+        return folder
+
+    def _run_all(self, command: Sequence[str], folders: List[Path], jobs: int) -> None:
+        running: List[subprocess.Popen] = []
+
+        def run_job(folder: Path) -> None:
+            lists = ("--source", folder / "source", "--target", folder / "target", "--output", folder / "out")
+            with open(folder / "output.txt", "wb") as output:
+                options = dict(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+                process = subprocess.Popen([*command, *map(str, lists)], env=_environment(jobs), **options)
+                running.append(process)
+                code = process.wait()
+            if code:
+                text = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip()
+                raise DataError(f"simuleval ended with {code}: {_reason(text)}")
+
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(run_job, folder) for folder in folders]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                for process in running:
+                    process.terminate()
+                raise
+
+    def _done(self) -> Dict[int, Dict[str, Any]]:
+        log = self.out / LOG
+        return {line["index"]: line for line in read_log(log)} if log.is_file() else {}
+
+    def _collect(self) -> None:
+        """Moves what the jobs have logged into the log of the whole, in the order of the list."""
+        jobs = self.out / JOBS
+        if not jobs.is_dir():
+            return
+        done = self._done()
+        for folder in sorted(jobs.iterdir()):
+            if (folder / "out" / LOG).is_file():
+                indices = json.loads((folder / "indices.json").read_text(encoding="utf-8"))
+                for line in read_log(folder / "out" / LOG):
+                    index = indices[line["index"]]
+                    done[index] = {**line, "index": index}
+        with whole_file(self.out / LOG, text=True) as file:
+            file.writelines(json.dumps(done[index]) + "\n" for index in sorted(done))
+        shutil.rmtree(jobs)
+
+
+def simuleval_command() -> List[str]:
+    """How to start SimulEval with this Python."""
+    return [sys.executable, "-m", "simuleval.cli"]
+
+
+def _environment(jobs: int) -> Dict[str, str]:
+    """Shares the cores between the jobs, unless the user has decided."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", **os.environ}
+
+
+def _reason(text: str) -> str:
+    """The line that says why: the last one, or where it was killed what it wrote at last."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it wrote nothing"

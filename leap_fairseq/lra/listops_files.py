@@ -1,0 +1,141 @@
+"""ListOps that others made, read from their files: Long-Range Arena's own, or those of Nangia and Bowman.
+
+Long-Range Arena: basic_{train,val,test}.tsv, a header, then EXPRESSION<tab>LABEL. Nangia and Bowman: train_*.tsv and
+test_*.tsv, LABEL<tab>EXPRESSION. Every label is compared with the value of its expression.
+"""
+
+import functools
+import logging
+from pathlib import Path
+from typing import Dict, List, Tuple, Union
+
+from leap_fairseq.files import DataError
+from leap_fairseq.lra import LraFacts
+from leap_fairseq.lra.data_set import REPORT, Kind, Writer, write_data_set
+from leap_fairseq.lra.listops import LABELS, write_lists
+from leap_fairseq.lra.listops_grammar import CODES, END, VOCABULARY, ListExpression
+from leap_fairseq.lra.listops_machine import evaluate, shortened, words_of
+from leap_fairseq.lra.sources import SourceFile, digest_of, divide, files_of
+
+logger = logging.getLogger(__name__)
+
+PUBLISHED = {"basic_train": "train", "basic_val": "valid", "basic_test": "test"}
+ORIGIN = "lra_release.gz of github.com/google-research/long-range-arena, or nyu-mll/spinn python/spinn/data/listops"
+
+Lists = Dict[str, List[ListExpression]]
+"""The lists of each split."""
+
+
+def prep_listops_files(
+    out: Union[str, Path],
+    source: Union[str, Path],
+    lengths: Tuple[int, int] = (0, 2000),
+    valid: float = 0.1,
+    test: float = 0.1,
+    seed: int = 1,
+) -> LraFacts:
+    """Makes the data set, or finds it done.
+
+    Args:
+        out: Folder for it; report.json there tells lengths, depths and labels.
+        source: Folder, zip or tar with the TSV files.
+        lengths: Tokens; lists that are not longer than the first and shorter than the second are left out.
+        valid: Fraction of the training lists that is held out, unless the files say which.
+        test: Likewise.
+        seed: Another seed holds others out.
+
+    Returns:
+        The facts.
+
+    Raises:
+        DataError: There are no such files, or a line of one is wrong.
+    """
+    files = list(files_of(source, r"[^/]+\.tsv"))
+    if not files:
+        raise DataError(f"{source} has no .tsv: give a folder with basic_train.tsv ... or test_d20s.tsv ... ({ORIGIN})")
+    kind = Kind("listops", len(VOCABULARY), len(LABELS), lengths[1])
+    options = {"source": digest_of(files), "lengths": list(lengths), "valid": valid, "test": test, "seed": seed}
+    make = functools.partial(_make, files=files, lengths=lengths, held_out=(valid, test), seed=seed)
+    return write_data_set(out, kind, options, make, [REPORT])
+
+
+def _make(
+    writer: Writer, files: List[SourceFile], lengths: Tuple[int, int], held_out: Tuple[float, float], seed: int
+) -> None:
+    splits, seen = _by_name(files), set()
+    for split, lists in splits.items():
+        kept = []
+        for found in lists:
+            if lengths[0] < len(found.tokens) < lengths[1] and found.tokens not in seen:
+                kept.append(found)
+                seen.add(found.tokens)
+        rule = f"not between {lengths[0]} and {lengths[1]} tokens, or there twice"
+        logger.info("%s: %d lists kept of %d; the others are %s", split, len(kept), len(lists), rule)
+        splits[split] = kept
+    write_lists(writer, _divided(splits, held_out, seed))
+
+
+def _by_name(files: List[SourceFile]) -> Lists:
+    """The lists of each split that the names of files tell; those of Nangia and Bowman have no validation."""
+    stems = {Path(file.name).stem: file for file in files}
+    if set(PUBLISHED) & set(stems):
+        missing = [name for name in PUBLISHED if name not in stems]
+        if missing:
+            raise DataError(f"{', '.join(missing)} is missing beside {', '.join(stems)}: unpack all of {ORIGIN}")
+        return {split: read_lists(stems[name]) for name, split in PUBLISHED.items()}
+    splits: Lists = {"train": [], "test": []}
+    for file in files:
+        splits["train" if Path(file.name).name.startswith("train") else "test"] += read_lists(file)
+    # Without training files, the test files are all there is.
+    return splits if splits["train"] else {"train": splits["test"]}
+
+
+def _divided(splits: Lists, held_out: Tuple[float, float], seed: int) -> Lists:
+    if "valid" in splits:
+        return splits
+    lists = splits["train"]
+    fractions = held_out if "test" not in splits else held_out[:1]
+    parts = [[lists[i] for i in part] for part in divide([found.label for found in lists], fractions, seed)]
+    return dict(zip(("train", "valid", "test"), [*parts, splits["test"]] if "test" in splits else parts))
+
+
+def read_lists(file: SourceFile) -> List[ListExpression]:
+    """Reads one TSV.
+
+    Args:
+        file: In either format.
+
+    Returns:
+        Its lists, labels checked.
+
+    Raises:
+        DataError: A line that is not a label and an expression, or whose label is not the expression's value.
+    """
+    lines = file.content.decode("utf-8", errors="replace").splitlines()
+    header = bool(lines) and lines[0].split("\t") == ["Source", "Target"]
+    return [_read_line(line, f"{file.name}:{number + header + 1}") for number, line in enumerate(lines[header:])]
+
+
+def _read_line(line: str, place: str) -> ListExpression:
+    cells = line.split("\t")
+    if len(cells) == 2 and cells[1].strip().isdigit():
+        cells.reverse()
+    if len(cells) != 2 or not cells[0].strip().isdigit():
+        raise DataError(f"{place} is {shortened(line)}, but must be a label, a tab and an expression: fetch it again")
+    label, text = int(cells[0]), cells[1]
+    try:
+        value = evaluate(text)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
+    if value != label:
+        raise DataError(f"{place} has the label {label}, but the value of its expression is {value}: fetch it again")
+    tokens = bytes(CODES[word] for word in words_of(text))
+    return ListExpression(tokens, label, _depth(tokens))
+
+
+def _depth(tokens: bytes) -> int:
+    depth = deepest = 0
+    for token in tokens:
+        depth += (token > END) - (token == END)
+        deepest = max(deepest, depth)
+    return deepest

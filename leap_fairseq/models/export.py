@@ -1,0 +1,77 @@
+"""A trained translator as one folder, which can be moved, shipped and loaded by its name."""
+
+import os
+import shutil
+from argparse import Namespace
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+import yaml
+
+from leap_fairseq.files import DataError, whole_folder
+from leap_fairseq.models.translator_checkpoint import read_checkpoint
+
+CHECKPOINT = "checkpoint.pt"
+CONFIG = "config.yaml"
+
+
+def export_translator(
+    checkpoint: Union[str, Path],
+    out: Union[str, Path],
+    data: Optional[Union[str, Path]] = None,
+    config_yaml: Optional[str] = None,
+) -> Path:
+    """Gathers what a translator needs: weights and options, data YAML, CMVN, SentencePiece model and dictionary.
+
+    Args:
+        checkpoint: of ``leap_convtransformer_simul_trans``; the state of its optimizer is left out.
+        out: the folder to make; an older one of this kind is replaced.
+        data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
+        config_yaml: its name (default: the one of training).
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: a file of the data folder is missing, or ``out`` holds something else.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_checkpoint`.
+    """
+    checkpoint, out = Path(checkpoint), Path(out)
+    state = read_checkpoint(checkpoint)
+    if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
+        raise DataError(f"{out} holds something that is not an exported model: give a new folder")
+    cfg = state["cfg"]
+    folder = Path(data if data is not None else cfg.task.data)
+    given = folder / (config_yaml or cfg.task.config_yaml)
+    if not given.is_file():
+        raise DataError(f"no data YAML at {given}: give the prepared folder of the model (--data) and its name")
+    config = yaml.safe_load(given.read_text(encoding="utf-8"))
+    with whole_folder(out) as made:
+        config["vocab_filename"] = _take(folder, config["vocab_filename"], made)
+        tokenizer = config["bpe_tokenizer"]
+        tokenizer["sentencepiece_model"] = _take(folder, tokenizer["sentencepiece_model"], made)
+        if config.get("global_cmvn"):
+            config["global_cmvn"]["stats_npz_path"] = _take(folder, config["global_cmvn"]["stats_npz_path"], made)
+        config["audio_root"] = "."
+        (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        # Where it was trained is of no use elsewhere, and nobody's business.
+        task, model = _without_places(cfg.task), _without_places(cfg.model)
+        task.data, task.config_yaml = ".", CONFIG
+        kept = {name: state[name] for name in ("model", "args", "optimizer_history", "extra_state")}
+        torch.save({**kept, "cfg": {"task": task, "model": model}}, made / CHECKPOINT)
+    return out
+
+
+def _without_places(options: Namespace) -> Namespace:
+    """The options of fairseq's command line, which hold all of them, without absolute paths."""
+    return Namespace(**{k: None if isinstance(x, str) and os.path.isabs(x) else x for k, x in vars(options).items()})
+
+
+def _take(folder: Path, name: str, made: Path) -> str:
+    """Copies a file of the data folder; returns its name in the new one."""
+    source = folder / name
+    if not source.is_file():
+        raise DataError(f"{source} is missing: it is named in the data YAML, and the translator needs it")
+    shutil.copyfile(source, made / source.name)
+    return source.name

@@ -1,0 +1,176 @@
+"""Writes the inputs of SimulEval for one split of a corpus in MuST-C's layout, or of CoVoST 2.
+
+    python data_prep/make_eval_list.py ROOT --split tst-COMMON --out eval
+    python data_prep/make_eval_list.py ROOT --corpus covost --src-lang fr --tgt-lang en --out eval
+    python data_prep/make_eval_list.py ROOT --split tst-COMMON --out eval --whole-talks
+    simuleval --source eval/tst-COMMON.wav_list --target eval/tst-COMMON.target ...
+
+The sentences become 16 kHz mono 16-bit wavs of their own; the lists are parallel, line by line. With --whole-talks the
+talks do, and a table says where their sentences are: eval/tst-COMMON.talks.*, for scripts/simulst/score.py.
+"""
+
+import argparse
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional, Union
+
+import soundfile
+from leap_fairseq.prepare.processes import command_parser, run_command
+from leap_fairseq.prepare.eval_wavs import Talk, write_sentences, write_talks
+
+from leap_fairseq.files import whole_file, whole_folder
+from leap_fairseq.scoring.long_references import COLUMNS
+from leap_fairseq.speech import SAMPLE_RATE, DataError, covost, mustc
+from leap_fairseq.speech.corpus import Segment
+
+logger = logging.getLogger("make_eval_list")
+
+CORPORA = ("mustc", "covost")
+LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
+COLUMN_BREAKS = re.compile(r"\s*[\t\r\n]+\s*")
+
+Lists = Dict[str, List[str]]
+"""The lines of each file, by its ending."""
+
+
+def make_eval_list(
+    root: Union[str, Path],
+    split: Optional[str],
+    out: Union[str, Path],
+    tgt_lang: Optional[str] = None,
+    limit: Optional[int] = None,
+    corpus: str = "mustc",
+    src_lang: Optional[str] = None,
+    whole_talks: bool = False,
+) -> Path:
+    """Cuts one split into sentences and lists them, or lists its talks as they are.
+
+    Args:
+        root: Of the corpus, as `prep_mustc` or `prep_covost` takes it.
+        split: For example dev; None is tst-COMMON of MuST-C and test of CoVoST.
+        out: Folder that gets SPLIT.wav_list, SPLIT.target, SPLIT.source_text and SPLIT_wavs/; with whole talks
+            SPLIT.talks.wav_list, SPLIT.talks.target, SPLIT.talks.tsv and SPLIT_talks/.
+        tgt_lang: Language of the references; None is de for MuST-C and en for CoVoST.
+        limit: Only the first so many sentences, or whole talks, that have audio; None takes all.
+        corpus: mustc or covost.
+        src_lang: Language of the speech; for CoVoST alone, where it must be given.
+        whole_talks: List the recordings of the split, not its sentences. A line of the targets then holds all
+            references of a talk; which sentence is where in which talk stands in SPLIT.talks.tsv, with the columns of
+            `leap_fairseq.scoring.long_references`. CoVoST has no talks.
+
+    Returns:
+        The wav list. Its paths are absolute, for SimulEval resolves others against the folder it is started in.
+
+    Raises:
+        DataError: The layout or an option is wrong, the limit below 1, or no sentence has audio.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"limit is {limit}, but must be 1 or more (--limit)")
+    out = Path(out).resolve()
+    split = split or ("test" if corpus == "covost" else "tst-COMMON")
+    if whole_talks and corpus == "covost":
+        raise DataError("--whole-talks with --corpus covost, whose recordings are sentences: leave --whole-talks out")
+    segments = _read_split(root, split, corpus, src_lang, tgt_lang)
+    name, folder = (f"{split}.talks", out / f"{split}_talks") if whole_talks else (split, out / f"{split}_wavs")
+    with whole_folder(folder) as partial:
+        kept = write_talks(segments, partial, limit) if whole_talks else write_sentences(segments, partial, limit)
+        if not kept:
+            raise DataError(f"no sentence of {split} has audio: check the audio files of {root} (ROOT)")
+    lists = _talk_lists(kept, folder) if whole_talks else _sentence_lists(kept, folder)
+    lists = {ending: [LINE_BREAKS.sub(" ", line) for line in lines] for ending, lines in lists.items()}
+    for ending, lines in lists.items():
+        with whole_file(out / f"{name}.{ending}", text=True) as file:
+            file.writelines(line + "\n" for line in lines)
+    _check(out, name, lists)
+    wav_list = out / f"{name}.wav_list"
+    logger.info("%s: %d %s listed in %s", split, len(kept), "talks" if whole_talks else "sentences", wav_list)
+    return wav_list
+
+
+def _read_split(
+    root: Union[str, Path], split: str, corpus: str, src_lang: Optional[str], tgt_lang: Optional[str]
+) -> List[Segment]:
+    if corpus not in CORPORA:
+        raise DataError(f"--corpus is {corpus!r}, but must be one of {', '.join(CORPORA)}")
+    if corpus == "mustc":
+        if src_lang not in (None, mustc.SRC_LANG):
+            raise DataError(
+                f"--src-lang is {src_lang}, but MuST-C is spoken in English: give --corpus covost for CoVoST"
+            )
+        return mustc.read_split(root, split, tgt_lang or "de")
+    if src_lang is None:
+        raise DataError("--corpus covost needs the language of the speech: give --src-lang, for example fr")
+    if split not in covost.SPLITS:
+        raise DataError(f"--split is {split!r}, but CoVoST has {', '.join(covost.SPLITS)}")
+    return covost.read_corpus(root, src_lang, tgt_lang or "en", splits=[split], required=[split])[split]
+
+
+def _sentence_lists(sentences: List[Segment], folder: Path) -> Lists:
+    return {
+        "wav_list": [str(folder / f"{segment.id}.wav") for segment in sentences],
+        "target": [segment.tgt_text for segment in sentences],
+        "source_text": [segment.src_text for segment in sentences],
+    }
+
+
+def _talk_lists(talks: List[Talk], folder: Path) -> Lists:
+    table = ["\t".join(COLUMNS)]
+    for talk in talks:
+        for segment, duration in talk.sentences:
+            times = (str(round(1000 * seconds, 3)) for seconds in (segment.offset, duration))
+            texts = (COLUMN_BREAKS.sub(" ", text) for text in (segment.src_text, segment.tgt_text))
+            table.append("\t".join((talk.wav, *times, *texts)))
+    return {
+        "wav_list": [str(folder / talk.wav) for talk in talks],
+        "target": [" ".join(segment.tgt_text.strip() for segment, _ in talk.sentences).strip() for talk in talks],
+        "tsv": table,
+    }
+
+
+def _check(out: Path, name: str, lists: Lists) -> None:
+    """Reads everything again as SimulEval does, line by line.
+
+    Raises:
+        DataError: A line that differs from the sentence it was made from, or a wav that is not 16 kHz, mono, with
+            samples.
+    """
+    for ending, wanted in lists.items():
+        path = out / f"{name}.{ending}"
+        with open(path, encoding="utf-8") as file:  # universal newlines, as SimulEval's reader
+            found = [line.strip() for line in file]
+        if len(found) != len(wanted):
+            raise DataError(f"{path} has {len(found)} lines instead of {len(wanted)}: run again")
+        for number, (line, text) in enumerate(zip(found, wanted), start=1):
+            if line != text.strip():
+                raise DataError(f"{path}: line {number} is {line!r} instead of {text.strip()!r}: run again")
+    for wav in lists["wav_list"]:
+        info = soundfile.info(wav)
+        if (info.samplerate, info.channels) != (SAMPLE_RATE, 1) or not info.frames:
+            raise DataError(f"{wav} must be {SAMPLE_RATE} Hz, mono, with samples: run again")
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = command_parser(__doc__)
+    parser.add_argument("root", metavar="ROOT", help="of the corpus, as prep_mustc.py or prep_covost.py takes it")
+    parser.add_argument("--corpus", default="mustc", choices=CORPORA, help="which layout")
+    text = "which split (default: tst-COMMON; covost: test)"
+    parser.add_argument("--split", default=argparse.SUPPRESS, help=text)
+    parser.add_argument("--out", required=True, metavar="DIR", default=argparse.SUPPRESS, help="folder for the lists")
+    parser.add_argument("--src-lang", default=argparse.SUPPRESS, help="language of the speech, for covost alone")
+    text = "language of the references (default: de; covost: en)"
+    parser.add_argument("--tgt-lang", default=argparse.SUPPRESS, help=text)
+    text = "only the first N sentences, or talks"
+    parser.add_argument("--limit", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
+    parser.add_argument("--whole-talks", action="store_true", help="list the recordings, not their sentences")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line; its options are the arguments of `make_eval_list`."""
+    make_eval_list(**{"split": None, **vars(_parse_arguments())})
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

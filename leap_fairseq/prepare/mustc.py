@@ -1,0 +1,72 @@
+"""Turns a corpus in MuST-C's layout (v1 to v3) into the data of fairseq's speech_to_text task.
+
+    python data_prep/prep_mustc.py ROOT --tgt-lang de --task st --vocab-size 8000
+
+writes fbank80.zip, gcmvn.npz, {train,dev,tst-COMMON,tst-HE}_st.tsv, spm_unigram8000_st.{model,txt} and config_st.yaml,
+with fairseq's own names, into ROOT/en-de. Paths inside are relative: the folder can be moved. What is complete is
+reused; a changed option redoes what depends on it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Optional, Union
+
+from leap_fairseq.prepare.processes import command_parser, run_command
+from leap_fairseq.prepare.joined_segments import join_segments
+from leap_fairseq.prepare.prepared_data import Options, add_options, prepare
+
+from leap_fairseq.speech.mustc import pair_folder, read_corpus
+
+
+def prep_mustc(
+    root: Union[str, Path],
+    tgt_lang: str = "de",
+    out: Optional[Union[str, Path]] = None,
+    join: Optional[int] = None,
+    **options: Union[int, str],
+) -> Path:
+    """Prepares one language pair.
+
+    Args:
+        root: Folder that holds `en-de/data/SPLIT`, or `en-de` itself; train and dev must be there.
+        tgt_lang: Language of the translations, for example de.
+        out: Folder for the data; None is `root/en-de`.
+        join: Train also on stretches of up to so many sentences, with their pauses; see `joined_segments`.
+        **options: Those of `prepared_data.Options`.
+
+    Returns:
+        The folder of the data.
+
+    Raises:
+        DataError: The layout or an option is wrong; the message says what to do.
+    """
+    chosen = Options(**options)
+    chosen.check()
+    corpus = read_corpus(root, tgt_lang)
+    if join is not None:
+        corpus["train"] = corpus["train"] + join_segments(corpus["train"], join)
+    return prepare(pair_folder(root, tgt_lang) if out is None else out, "prep_mustc", corpus, chosen)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = command_parser(__doc__)
+    text = "folder that holds en-de/data/{train,dev,tst-COMMON,tst-HE}, or en-de itself"
+    parser.add_argument("root", metavar="ROOT", help=text)
+    parser.add_argument("--tgt-lang", default="de", help="language of the translations")
+    parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help="data folder (default: ROOT/en-TGT)")
+    text = "train also on stretches of 1 to N consecutive sentences with their pauses, for speech without end"
+    parser.add_argument(
+        "--join-segments", type=int, dest="join", metavar="N", default=argparse.SUPPRESS, help=text + " (for example 4)"
+    )
+    add_options(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line; its options are the arguments of `prep_mustc`."""
+    prep_mustc(**vars(_parse_arguments()))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

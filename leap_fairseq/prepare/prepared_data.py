@@ -1,0 +1,203 @@
+"""Turns the segments of any corpus into the data of fairseq's speech_to_text task.
+
+A part of `prep_mustc` and `prep_covost`, which only read their corpus's layout. Stages: 1 features (fbank80.zip,
+gcmvn.npz, skipped_clips.tsv), 2 manifests (SPLIT_TASK.tsv), 3 vocabulary (spm_*.model, .txt), 4 config
+(config_TASK.yaml). Paths inside are relative: the folder can be moved. What is complete is reused; a changed option
+redoes what depends on it.
+"""
+
+import argparse
+import functools
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple, Union
+
+from leap_fairseq.prepare.processes import add_processes
+from leap_fairseq.prepare.clip_features import CMVN, ZIP, extract_features
+from leap_fairseq.prepare.recipe_stages import LAST, RecipeStages, add_stages, check_stages
+
+from leap_fairseq.files import digest
+from leap_fairseq.speech import (
+    NEXT_SENTENCE,
+    DataError,
+    ManifestRow,
+    train_vocabulary,
+    write_data_config,
+    write_manifest,
+)
+from leap_fairseq.speech.corpus import Corpus, Segment
+from leap_fairseq.speech.data_config import SPECAUGMENT_POLICIES
+from leap_fairseq.speech.vocabulary import VOCAB_TYPES, vocabulary_name
+
+logger = logging.getLogger(__name__)
+
+TASKS = ("st", "asr", "both")
+
+Rows = Dict[str, List[ManifestRow]]
+"""The manifest of each split."""
+
+
+class Options(NamedTuple):
+    """What can be chosen for any corpus.
+
+    Attributes:
+        task: st (targets are translations), asr (targets are transcripts) or both.
+        vocab_size: Number of SentencePieces, special symbols included.
+        vocab_type: unigram or char.
+        processes: Worker processes; the bytes do not depend on it.
+        min_frames: Shorter training clips are left out (10 ms frames); dev and test keep everything that has audio.
+        max_frames: Longer training clips are left out.
+        specaugment: none, lb, ld or lb-frequency; see `write_data_config`.
+        stage: Number of the stage to start with; those before must be complete.
+        stop_stage: Number of the last stage.
+    """
+
+    task: str = "st"
+    vocab_size: int = 8000
+    vocab_type: str = "unigram"
+    processes: int = 1
+    min_frames: int = 5
+    max_frames: int = 3000
+    specaugment: str = "lb"
+    stage: int = 1
+    stop_stage: int = LAST
+
+    def check(self) -> None:
+        """Refuses impossible values before the features are made, which takes an hour on a large corpus.
+
+        Raises:
+            DataError: The message names the flag.
+        """
+        for flag, value, choices in (
+            ("task", self.task, TASKS),
+            ("vocab-type", self.vocab_type, VOCAB_TYPES),
+            ("specaugment", self.specaugment, SPECAUGMENT_POLICIES),
+        ):
+            if value not in choices:
+                raise DataError(f"--{flag} is {value!r}, but must be one of {', '.join(choices)}")
+        if not 0 <= self.min_frames <= self.max_frames:
+            given = f"--min-frames {self.min_frames} and --max-frames {self.max_frames}"
+            raise DataError(f"{given} must be 0 <= min <= max")
+        check_stages(self.stage, self.stop_stage)
+
+    @property
+    def tasks(self) -> Tuple[str, ...]:
+        """The tasks one by one."""
+        return ("st", "asr") if self.task == "both" else (self.task,)
+
+
+def prepare(out: Union[str, Path], name: str, corpus: Corpus, options: Options) -> Path:
+    """Runs the stages.
+
+    Args:
+        out: Folder for the data.
+        name: Of the hidden folder that remembers what is complete.
+        corpus: The segments of each split; `train` is what CMVN and vocabulary come from.
+        options: What was chosen.
+
+    Returns:
+        The folder of the data.
+
+    Raises:
+        DataError: An option cannot be met, no clip of a split has audio, or a stage before the first one is not
+            complete; the message says what to do.
+    """
+    options.check()
+    stages = RecipeStages(out, name, options.stage, options.stop_stage)
+    clips = extract_features(stages, corpus, options.processes)
+    if not stages.wants("manifests"):
+        return stages.folder
+    rows = {task: _rows(corpus, clips, task) for task in options.tasks}
+    for task, of_task in rows.items():
+        of_task["train"] = _filter_train(of_task["train"], task, options.min_frames, options.max_frames)
+        _write_manifests(stages, of_task, task)
+    for task, of_task in rows.items():
+        if stages.wants("vocabulary"):
+            _write_vocabulary(stages, [row.tgt_text for row in of_task["train"]], task, options)
+    for task in rows:
+        if stages.wants("config"):
+            _write_config(stages, task, options)
+    return stages.folder
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of any corpus, but for --out."""
+    default = Options()
+    text = "targets: translations, transcripts, or both"
+    parser.add_argument("--task", default=default.task, choices=TASKS, help=text)
+    text = "number of SentencePieces"
+    parser.add_argument("--vocab-size", type=int, default=default.vocab_size, metavar="N", help=text)
+    text = "kind of SentencePiece model"
+    parser.add_argument("--vocab-type", default=default.vocab_type, choices=VOCAB_TYPES, help=text)
+    add_processes(parser, default=default.processes)
+    for which, text in (("min", "shorter"), ("max", "longer")):
+        frames, text = getattr(default, f"{which}_frames"), f"leave {text} training clips out"
+        parser.add_argument(f"--{which}-frames", type=int, default=frames, metavar="N", help=text)
+    text = "SpecAugment policy for training"
+    parser.add_argument("--specaugment", default=default.specaugment, choices=SPECAUGMENT_POLICIES, help=text)
+    add_stages(parser)
+
+
+def _rows(corpus: Corpus, clips: Dict[str, Dict[str, List[int]]], task: str) -> Rows:
+    return {
+        split: [_row(segment, clips[split][segment.id], task) for segment in segments if segment.id in clips[split]]
+        for split, segments in corpus.items()
+    }
+
+
+def _row(segment: Segment, clip: List[int], task: str) -> ManifestRow:
+    offset, length, frames = clip
+    return ManifestRow(
+        id=segment.id,
+        audio=f"{ZIP}:{offset}:{length}",
+        n_frames=frames,
+        tgt_text=segment.src_text if task == "asr" else segment.tgt_text,
+        src_text=segment.src_text,
+        speaker=segment.speaker,
+        src_lang=segment.src_lang,
+        tgt_lang=segment.src_lang if task == "asr" else segment.tgt_lang,
+    )
+
+
+def _filter_train(rows: List[ManifestRow], task: str, min_frames: int, max_frames: int) -> List[ManifestRow]:
+    short = sum(row.n_frames < min_frames for row in rows)
+    long = sum(row.n_frames > max_frames for row in rows)
+    kept = [row for row in rows if min_frames <= row.n_frames <= max_frames and row.tgt_text.strip()]
+    logger.info(
+        "train_%s: %d of %d clips kept; left out: %d under %d frames, %d over %d, %d without text",
+        *(task, len(kept), len(rows), short, min_frames, long, max_frames, len(rows) - len(kept) - short - long),
+    )
+    return kept
+
+
+def _write_manifests(stages: RecipeStages, rows: Rows, task: str) -> None:
+    names = {split: f"{split}_{task}.tsv" for split in rows}
+
+    def make() -> None:
+        for split, name in names.items():
+            count = write_manifest(stages.folder / name, rows[split])
+            logger.info("%s: %d clips", name, count)
+
+    content = {split: digest([asdict(row) for row in rows[split]]) for split in rows}
+    stages.run(f"manifests_{task}", {"rows": content}, list(names.values()), make)
+
+
+def _write_vocabulary(stages: RecipeStages, texts: List[str], task: str, options: Options) -> None:
+    size, kind = options.vocab_size, options.vocab_type
+    name = vocabulary_name(kind, size, task)
+    facts = {"size": size, "type": kind, "texts": digest(texts)}
+    # The sentences of joined segments are there alone as well.
+    single = [text for text in texts if NEXT_SENTENCE not in text]
+    symbols = [NEXT_SENTENCE] if len(single) < len(texts) else []
+    make = functools.partial(train_vocabulary, single, stages.folder / name, size, kind, symbols)
+    stages.run(f"vocabulary_{task}", facts, [f"{name}.model", f"{name}.txt"], make)
+
+
+def _write_config(stages: RecipeStages, task: str, options: Options) -> None:
+    path = stages.folder / f"config_{task}.yaml"
+    vocabulary = vocabulary_name(options.vocab_type, options.vocab_size, task)
+    facts = {"vocabulary": vocabulary, "specaugment": options.specaugment}
+    make = functools.partial(write_data_config, path, vocabulary, CMVN, specaugment=options.specaugment)
+    stages.run(f"config_{task}", facts, [path.name], make)
+    logger.info("%s is ready: %s", task, path)

@@ -1,0 +1,273 @@
+"""Turns WikiText-103 (word level), or with --any-text another text, into a fairseq data set for language modelling.
+
+    python data_prep/prep_wikitext.py wikitext-103-v1.zip --out data/wikitext-103
+
+reads a folder, a zip or files, and writes dict.txt and {train,valid,test}.{bin,idx} into --out, all or none. Names of
+files tell the split: wiki.train.tokens, validation.csv, train-00000-of-00002.csv. A CSV has one line of the text in
+each cell of its column `text`. The counts must be the published ones. What is complete is reused.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+from leap_fairseq.prepare.processes import add_processes, command_parser, run_command
+from leap_fairseq.prepare.wikitext_text import (
+    LOCAL_REMEDY,
+    PUBLISHED,
+    SPLITS,
+    Counts,
+    TextFile,
+    check_official,
+    download,
+    find_texts,
+    refuse_raw_name,
+    write_text,
+)
+
+from leap_fairseq.files import DataError, Stages, file_digest, whole_file
+from leap_fairseq.compat.root_logger import unchanged_root_logger
+
+logger = logging.getLogger("prep_wikitext")
+
+VERSION = 1
+"""Raise it with every change that changes what is written: prepared data is then made again."""
+
+BUILD = "build-"
+
+
+def prep_wikitext(
+    sources: Sequence[Union[str, Path]] = (),
+    *,
+    out: Union[str, Path],
+    train: Optional[Union[str, Path]] = None,
+    valid: Optional[Union[str, Path]] = None,
+    test: Optional[Union[str, Path]] = None,
+    url: Optional[str] = None,
+    sha256: Optional[str] = None,
+    fetch: bool = False,
+    srcdict: Optional[Union[str, Path]] = None,
+    any_text: bool = False,
+    nwords: int = -1,
+    threshold: int = 0,
+    processes: int = 1,
+) -> Dict[str, Counts]:
+    """Prepares the data set.
+
+    Args:
+        sources: Folders, zips and files; the names of the files tell the split.
+        out: Folder for the data set.
+        train: File of this split, whatever its name; it takes the place of one in the sources.
+        valid: Likewise.
+        test: Likewise.
+        url: Address of a copy of wikitext-103-v1.zip; with sha256.
+        sha256: Of the file at url.
+        fetch: Download from the known addresses; with neither sources nor url.
+        srcdict: A dict.txt to use; None makes it from train.
+        any_text: Take a corpus that is not the word-level WikiText-103.
+        nwords: Largest size of the dictionary, special symbols included, as fairseq's --nwordssrc; with any_text.
+        threshold: Rarer words become <unk>, as fairseq's --thresholdsrc; with any_text.
+        processes: Worker processes; the bytes do not depend on it.
+
+    Returns:
+        What each split holds.
+
+    Raises:
+        DataError: The text is not the right one, or an option is wrong; the message says what to do.
+    """
+    _check_options(any_text, srcdict, nwords, threshold, processes)
+    stages = Stages(out, "prep_wikitext")
+    if fetch or url or sha256:
+        sources = [*sources, _download(stages, sources, url, sha256)]
+    texts = find_texts(sources)
+    texts.update({split: [_given(path)] for split, path in zip(SPLITS, (test, valid, train)) if path is not None})
+    _check_splits(texts, srcdict, any_text)
+    dictionary = {"srcdict": srcdict and file_digest(srcdict), "nwords": nwords, "threshold": threshold}
+    inputs = {"version": VERSION, "any_text": any_text, "texts": _fingerprint(texts), **dictionary}
+    counts_file = stages.stamps / "counts.json"
+    names = [f"{split}.{ending}" for split in SPLITS if split in texts for ending in ("bin", "idx")]
+
+    def make() -> None:
+        # A killed run's workers may still be writing there: what cannot be removed now is the next run's.
+        for left in stages.stamps.glob(f"{BUILD}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=BUILD, dir=stages.stamps) as build:
+            prefixes = {split: Path(build) / f"{split}.text" for split in SPLITS if split in texts}
+            counts = {split: _counted(split, texts[split], path, any_text) for split, path in prefixes.items()}
+            _binarise(Path(build), prefixes, srcdict, nwords, threshold, processes)
+            with whole_file(counts_file, text=True) as file:
+                json.dump(counts, file)
+            _publish(Path(build), stages.folder, names)
+
+    outputs = ["dict.txt", *names, str(counts_file.relative_to(stages.folder))]
+    stages.run("data_set", inputs, outputs, make)
+    return {split: Counts(*row) for split, row in json.loads(counts_file.read_text(encoding="utf-8")).items()}
+
+
+def _check_options(
+    any_text: bool, srcdict: Optional[Union[str, Path]], nwords: int, threshold: int, processes: int
+) -> None:
+    if processes < 1:
+        raise DataError(f"number of processes is {processes}, but must be 1 or more (-j)")
+    if nwords != -1 and nwords < 5:
+        raise DataError(f"--nwords is {nwords}, but must be -1 (all) or more than the 4 special symbols")
+    if threshold < 0:
+        raise DataError(f"--threshold is {threshold}, but must be 0 or more")
+    smaller = nwords != -1 or threshold > 0
+    if smaller and srcdict:
+        raise DataError("--nwords and --threshold make a dictionary, --srcdict takes one: leave one out")
+    if smaller and not any_text:
+        rule = "no perplexity with another vocabulary compares with the published ones of WikiText-103"
+        raise DataError(f"--nwords or --threshold was given, but {rule}: leave them out, or add --any-text")
+    if srcdict:
+        from fairseq.data import Dictionary
+
+        try:
+            Dictionary.load(str(srcdict))
+        except Exception as error:  # fairseq raises a bare one where the text is not UTF-8.
+            raise DataError(
+                f"--srcdict {srcdict} is no dictionary of fairseq (lines of word and count): {error}"
+            ) from error
+
+
+def _download(stages: Stages, sources: Sequence[Union[str, Path]], url: Optional[str], sha256: Optional[str]) -> Path:
+    if sources:
+        raise DataError(f"SOURCE {sources[0]} and a download were given: leave out SOURCE, or --download and --url")
+    if bool(url) != bool(sha256):
+        raise DataError("--url and --sha256 belong together: without a checksum no download is trusted")
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise DataError(f"--sha256 is {sha256!r}, but must be 64 hexadecimal digits (sha256sum FILE prints them)")
+    target = stages.stamps / "wikitext-103-v1.zip"
+    return download(target, [url], sha256) if url and sha256 else download(target)
+
+
+def _given(path: Union[str, Path]) -> TextFile:
+    if not Path(path).is_file():
+        raise DataError(f"{path} is no file: --train, --valid and --test take text or CSV files")
+    return TextFile(Path(path))
+
+
+def _check_splits(texts: Dict[str, List[TextFile]], srcdict: Optional[Union[str, Path]], any_text: bool) -> None:
+    if not texts:
+        raise DataError(f"no text was found: {LOCAL_REMEDY}, or try --download")
+    for file in (file for files in texts.values() for file in files if not any_text):
+        refuse_raw_name(file)
+    if "train" not in texts and not srcdict:
+        remedy = (
+            "--srcdict dict.txt of the trained model, or --train FILE (with --any-text if it is not WikiText-103's)"
+        )
+        raise DataError(f"train is missing, and the dictionary is made from it: add {remedy}")
+    for split in SPLITS:
+        if split not in texts:
+            logger.warning("%s is missing: the data set will be without it", split)
+
+
+def _fingerprint(texts: Dict[str, List[TextFile]]) -> Dict[str, Any]:
+    digests = {file.path: file_digest(file.path) for files in texts.values() for file in files}
+    return {split: [[file.name, file.member, digests[file.path]] for file in files] for split, files in texts.items()}
+
+
+def _counted(split: str, files: List[TextFile], path: Path, any_text: bool) -> Counts:
+    counts = write_text(files, path)
+    logger.info(
+        "%s: %d tokens in %d lines (published: %d in %d)", split, counts.tokens, counts.lines, *PUBLISHED[split]
+    )
+    if not counts.words:
+        raise DataError(f"{split} has no words: {', '.join(str(file.path) for file in files)}")
+    if not any_text:
+        check_official(split, counts)
+    return counts
+
+
+def _binarise(
+    build: Path,
+    texts: Dict[str, Path],
+    srcdict: Optional[Union[str, Path]],
+    nwords: int,
+    threshold: int,
+    processes: int,
+) -> None:
+    """Runs fairseq-preprocess in this process: one of its own would go on writing after a kill of this one."""
+    from fairseq import options
+
+    with unchanged_root_logger():
+        from fairseq_cli import preprocess
+
+    arguments = ["--only-source", "--destdir", str(build), "--workers", str(processes)]
+    arguments += ["--nwordssrc", str(nwords), "--thresholdsrc", str(threshold)]
+    arguments += ["--srcdict", str(srcdict)] if srcdict else []
+    for split, path in texts.items():
+        arguments += [f"--{split}pref", str(path)]
+    handlers = list(preprocess.logger.handlers)
+    try:
+        preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
+    finally:
+        # It logs into the folder as well, and leaves that file open.
+        for handler in [handler for handler in preprocess.logger.handlers if handler not in handlers]:
+            preprocess.logger.removeHandler(handler)
+            handler.close()
+
+
+def _publish(build: Path, folder: Path, names: List[str]) -> None:
+    """Puts the files in place. fairseq opens no data set without dict.txt: it goes first and comes last."""
+    for name in ["dict.txt", *(f"{split}.{ending}" for split in SPLITS for ending in ("bin", "idx"))]:
+        (folder / name).unlink(missing_ok=True)
+    for name in [*names, "dict.txt"]:
+        os.replace(build / name, folder / name)
+
+
+def format_counts(counts: Dict[str, Counts], any_text: bool = False) -> str:
+    """The table that the command prints: each split's tokens beside the published ones.
+
+    Args:
+        counts: What `prep_wikitext` returned.
+        any_text: Another corpus: nothing is published about it, unless the counts say that it is the same.
+
+    Returns:
+        Lines without a final line feed.
+    """
+    rows = [f"{'split':<6}{'tokens':>13}{'published':>13}{'lines':>11}{'<unk>':>11}"]
+    for split in ("train", "valid", "test"):
+        if split in counts:
+            row, (tokens, lines) = counts[split], PUBLISHED[split]
+            known = f"{tokens:,}" if not any_text or (row.tokens, row.lines) == (tokens, lines) else "-"
+            rows.append(f"{split:<6}{row.tokens:>13,}{known:>13}{row.lines:>11,}{row.unknown:>11,}")
+    return "\n".join(rows)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = command_parser(__doc__)
+    add = functools.partial(parser.add_argument, default=argparse.SUPPRESS)
+    parser.add_argument("sources", metavar="SOURCE", nargs="*", help="folder, zip or files of the corpus")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the data set")
+    for split in ("train", "valid", "test"):
+        add(f"--{split}", metavar="FILE", help=f"text or CSV of {split}, in place of SOURCE's")
+    add("--download", dest="fetch", action="store_true", help="download wikitext-103-v1.zip, where a mirror answers")
+    add("--url", help="download the zip from this address, with --sha256")
+    add("--sha256", metavar="SUM", help="checksum of the file at --url")
+    add("--srcdict", metavar="FILE", help="dict.txt to use instead of one made from train")
+    parser.add_argument("--any-text", action="store_true", help="take a corpus that is not word-level WikiText-103")
+    parser.add_argument("--nwords", type=int, default=-1, metavar="N", help="largest dictionary (with --any-text)")
+    rarer = "rarer words become <unk> (with --any-text)"
+    parser.add_argument("--threshold", type=int, default=0, metavar="N", help=rarer)
+    add_processes(parser, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command line; its options are the arguments of `prep_wikitext`."""
+    options = vars(_parse_arguments())
+    counts = prep_wikitext(options.pop("sources"), **options)
+    print(format_counts(counts, options["any_text"]))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,179 @@
+"""One sentence while it is being translated: what was heard, what was written, and the state of the decoder.
+
+Shape legend: S encoder frames, C model dimension, B candidates, T tokens.
+"""
+
+import logging
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leap_fairseq.attention import waitk_requirement
+from leap_fairseq.speech.pauses import find_pauses, loudness, quiet_below
+from leap_fairseq.streaming.source import FEATURES_PER_FRAME, make_source
+
+logger = logging.getLogger(__name__)
+
+CANDIDATES = 64
+"""Pauses that are considered as the end of a sentence, at most."""
+
+BEFORE = 1
+"""Encoder frames of silence that are left before a sentence."""
+
+PATIENCE = 75
+"""Encoder frames of speech without a pause, behind what was read, after which the sentence ends where it was read."""
+
+BATCH = 16
+
+
+class Sentence:
+    """A hypothesis and the speech it is written from.
+
+    Args:
+        model: a wait-k translator, in evaluation mode, its k set.
+        dictionary: of the target.
+        first_frame: where in the stream the sentence begins, in encoder frames.
+        stops: indices of the tokens that end it.
+        keep: keep the speech, for :meth:`end_of_speech`.
+
+    Attributes:
+        source: the speech.
+        memory: the state of the decoder.
+        tokens: written so far, without the one that ends the sentence.
+        ended: whether that one was written.
+        silence: loudness below which there is none to translate yet; None once its speech has begun.
+    """
+
+    silence: Optional[float] = None
+
+    def __init__(self, model: Any, dictionary: Any, first_frame: int, stops: List[int], keep: bool = False):
+        self.model, self.dictionary, self.first_frame, self.stops = model, dictionary, first_frame, stops
+        self.source = make_source(model, keep)
+        self.tokens: List[int] = []
+        self.ended = False
+        self._end: Optional[int] = None
+        self.memory: Dict[str, Any] = {}
+
+    @property
+    def required_frames(self) -> int:
+        """Frames from its beginning that must have been read before the next token is written."""
+        schedule = self.model.decoder.waitk
+        return waitk_requirement(len(self.tokens), schedule.lagging, schedule.ratio)
+
+    @torch.no_grad()
+    def scores(self, frames: Optional[int]) -> Tensor:
+        """What the model says of the next token.
+
+        Args:
+            frames: that the token may see; None for all, where the speech has ended.
+
+        Returns:
+            Logits or log-probabilities, [vocabulary].
+        """
+        encoder_out = self.source.show(frames, self.memory)
+        if encoder_out is None:
+            return self.model.decoder.forward_block(self.last_token(), self.memory)[0][0, -1]
+        previous = torch.tensor([[self.dictionary.eos(), *self.tokens]], device=self._device)
+        return self.model.decoder(previous, encoder_out=encoder_out, incremental_state=self.memory)[0][0, -1]
+
+    def last_token(self) -> Tensor:
+        """The token that the decoder reads next, int64 [1, 1]."""
+        return torch.tensor([[self.tokens[-1] if self.tokens else self.dictionary.eos()]], device=self._device)
+
+    def choose(self, scores: Tensor, max_len: int) -> int:
+        """Writes the next token greedily, as fairseq's generator would with beam 1.
+
+        Args:
+            scores: of :meth:`scores`.
+            max_len: tokens of a sentence, at most.
+
+        Returns:
+            Its index.
+        """
+        allowed = scores.float()
+        allowed[self.dictionary.pad()] = -torch.inf
+        if not self.tokens:
+            allowed[self.stops] = -torch.inf
+        token = int(allowed.argmax())
+        if len(self.tokens) >= max_len and token not in self.stops:
+            logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", len(self.tokens))
+            token = self.dictionary.eos()
+        self.ended = token in self.stops
+        if not self.ended:
+            self.tokens.append(token)
+        return token
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def following(self, length: int) -> "Sentence":
+        """The sentence behind this one, in the silence before its speech.
+
+        Args:
+            length: of this one, in encoder frames.
+        """
+        heard = self.source.from_frame(0)
+        sentence = Sentence(self.model, self.dictionary, self.first_frame + length, self.stops, keep=True)
+        sentence.source.push(heard[length * FEATURES_PER_FRAME :])
+        sentence.silence = quiet_below(heard)
+        return sentence
+
+    def has_begun(self) -> bool:
+        """Whether its speech has; silence is forgotten, but for the last moment before."""
+        if self.silence is None or not self.source.heard:
+            return self.silence is None
+        loud = np.flatnonzero(loudness(self.source.from_frame(0)) >= self.silence)
+        begins = loud[0] if len(loud) else self.source.heard
+        silent = max(0, begins // FEATURES_PER_FRAME - BEFORE)
+        self.source.drop(silent)
+        self.first_frame += silent
+        if len(loud):
+            self.silence = None
+        return self.silence is None
+
+    def end_of_speech(self, source_ended: bool) -> Optional[int]:
+        """Where the speech of a sentence ended whose last token was written.
+
+        The decoder may have read on into the next sentence, or not to the end of this one. Of the pauses that it has
+        read, and the first one behind, it is that after which the model gives the most probability to what it has
+        written, and to the end of the sentence, if the source ended there.
+
+        Args:
+            source_ended: nothing more will be heard.
+
+        Returns:
+            Encoder frames from the beginning of the sentence; None while the pause is still to come.
+        """
+        begins = [-(-first // FEATURES_PER_FRAME) for first, _ in find_pauses(self.source.from_frame(0)) if first]
+        read = self.source.frames
+        if self._end is None:
+            passed = [frame for frame in begins if 0 < frame < read][-CANDIDATES:]
+            self._end = self._most_probable_end([*passed, read])
+        if self._end < read:
+            return self._end
+        behind = next((frame for frame in begins if frame >= read), None)
+        if behind is None and source_ended:
+            return -(-self.source.heard // FEATURES_PER_FRAME)
+        patient = self.source.heard < (read + PATIENCE) * FEATURES_PER_FRAME
+        return read if behind is None and not patient else behind
+
+    @torch.no_grad()
+    def _most_probable_end(self, frames: List[int]) -> int:
+        if len(frames) == 1:
+            return frames[0]
+        speech, ends = torch.cat(self.source.kept), torch.tensor(frames)
+        scores = torch.cat([self._score(speech, some) for some in ends.split(BATCH)])
+        return frames[int(scores.argmax())]
+
+    def _score(self, frames: Tensor, ends: Tensor) -> Tensor:
+        """Log-probabilities [B] of the sentence for speech [S, 1, C] that ends at each of these frames [B]."""
+        eos, device = self.dictionary.eos(), frames.device
+        previous = torch.tensor([[eos, *self.tokens]], device=device).expand(len(ends), -1)
+        target = torch.tensor([[*self.tokens, eos]], device=device).expand(len(ends), -1)
+        padding = (torch.arange(len(frames)) >= ends.unsqueeze(1)).to(device)
+        speech = {"encoder_out": [frames.expand(-1, len(ends), -1)], "encoder_padding_mask": [padding]}
+        scores = self.model.decoder(previous, encoder_out=speech)[0].float().log_softmax(-1)
+        return scores.gather(-1, target.unsqueeze(-1)).sum((1, 2)).cpu()

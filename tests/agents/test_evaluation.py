@@ -1,0 +1,120 @@
+"""An evaluation in several processes: divided, put together, resumed, and never mixed with another."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from leap_fairseq.files import DataError
+from leap_fairseq.streaming import evaluation
+from leap_fairseq.agents.evaluation import Evaluation
+from leap_fairseq.scoring.instances import read_instances
+from leap_fairseq.scoring.run import tokenizer_for, unit_for
+
+# In place of simuleval: "translates" a list, and may break off inside of a line as a killed one does.
+FAKE = """
+import argparse, json, pathlib, sys
+parser = argparse.ArgumentParser()
+for name in ("--source", "--target", "--output"):
+    parser.add_argument(name, type=pathlib.Path)
+parser.add_argument("--stop-at", default="nothing")
+options = parser.parse_args()
+options.output.mkdir()
+with open(options.output / "instances.log", "w") as log:
+    lists = (path.read_text().splitlines() for path in (options.source, options.target))
+    for index, (source, target) in enumerate(zip(*lists)):
+        line = json.dumps({"index": index, "prediction": "of " + source, "delays": [1.0, 2.0], "elapsed": [1.0, 2.0],
+                           "reference": target, "source_length": 2.0})
+        if source == options.stop_at:
+            log.write(line[:20])
+            log.flush()
+            sys.exit("no recording at " + source)
+        log.write(line + "\\n")
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    (tmp_path / "fake.py").write_text(FAKE, encoding="utf-8")
+    return [sys.executable, str(tmp_path / "fake.py")]
+
+
+SOURCES = [f"{number}.wav" for number in range(23)]
+REFERENCES = [f"Satz {number}" for number in range(23)]
+
+
+def evaluate(out, **facts):
+    return Evaluation(out, SOURCES, REFERENCES, {"k": 3, **facts})
+
+
+def check(out):
+    instances = read_instances(out)
+    assert [i.index for i in instances] == list(range(23))
+    assert [i.prediction for i in instances] == [f"of {source}" for source in SOURCES]
+    assert [i.reference for i in instances] == REFERENCES
+    assert sorted(path.name for path in Path(out).iterdir()) == ["evaluation.json", "instances.log"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5, 40])
+def test_any_number_of_jobs_gives_the_same_log(tmp_path, command, jobs):
+    assert evaluate(tmp_path / "one").run(command, 1) == 23
+    assert evaluate(tmp_path / "out").run(command, jobs) == 23
+    check(tmp_path / "out")
+    assert (tmp_path / "out/instances.log").read_bytes() == (tmp_path / "one/instances.log").read_bytes()
+
+
+def test_long_lists_are_divided_further(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(evaluation, "SENTENCES_PER_JOB", 4)
+    assert evaluate(tmp_path / "out").run(command, 2) == 23
+    check(tmp_path / "out")
+
+
+def test_a_failed_job_is_named_and_only_what_is_missing_runs_again(tmp_path, command, caplog):
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="simuleval ended with 1: no recording at 10.wav"):
+        evaluate(out).run([*command, "--stop-at", "10.wav"], 1)
+    assert [i.index for i in read_instances(out)] == list(range(10))
+    # What a killed process leaves: a job that nobody collected, and a last line that breaks off.
+    job = out / ".jobs" / "0"
+    (job / "out").mkdir(parents=True)
+    (job / "indices.json").write_text("[15, 17]", encoding="utf-8")
+    line = json.loads((out / "instances.log").read_text(encoding="utf-8").splitlines()[0])
+    whole = json.dumps({**line, "index": 0, "prediction": "of 15.wav", "reference": "Satz 15"})
+    (job / "out/instances.log").write_text(whole + '\n{"index": 1, "predic', encoding="utf-8")
+    assert evaluate(out).run(command, 2) == 23 - 10 - 1
+    check(out)
+    assert "breaks off" in caplog.text
+    assert evaluate(out).run(["command", "that", "is", "not", "run"], 1) == 0
+
+
+def test_another_evaluation_is_refused(tmp_path, command):
+    evaluate(tmp_path / "out").run(command, 1)
+    with pytest.raises(DataError, match="holds an evaluation of k 3, not 5: give a new folder"):
+        evaluate(tmp_path / "out", k=5)
+    with pytest.raises(DataError, match="an evaluation of lists"):
+        Evaluation(tmp_path / "out", SOURCES, REFERENCES[::-1], {"k": 3})
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(DataError, match="not an evaluation of ours"):
+        evaluate(tmp_path / "notes")
+
+
+def test_two_at_once_are_refused(tmp_path, command):
+    with evaluate(tmp_path / "out")._locked(), pytest.raises(DataError, match="another process evaluates in"):
+        evaluate(tmp_path / "out").run(command, 1)
+    assert evaluate(tmp_path / "out").run(command, 1) == 23
+
+
+def test_wrong_lists_and_jobs_are_named(tmp_path, command):
+    with pytest.raises(DataError, match="the source list has 23 lines and the target list 22"):
+        Evaluation(tmp_path / "out", SOURCES, REFERENCES[1:], {})
+    with pytest.raises(DataError, match="not empty"):
+        Evaluation(tmp_path / "out", [], [], {})
+    with pytest.raises(DataError, match="--jobs"):
+        evaluate(tmp_path / "out").run(command, 0)
+
+
+def test_languages():
+    assert [unit_for(name) for name in ("de", "zh", "zh-CN", "ja_JP", "ko")] == ["word", "char", "char", "char", "word"]
+    assert [tokenizer_for(name) for name in ("de", "zh_TW", "ja", "ko")] == ["13a", "zh", "ja-mecab", "ko-mecab"]

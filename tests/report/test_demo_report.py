@@ -1,0 +1,66 @@
+"""The report of the demo, from logs of a run that is made up here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from leap_fairseq.scoring.run import read_tsv
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "demo_report.py"
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    for attention in ("leap", "softmax"):
+        for k in (1, 4, 12):
+            folder = tmp_path / "simuleval" / f"{attention}-k{k}"
+            folder.mkdir(parents=True)
+            delays = [min(2000.0, 160.0 * (i + k)) for i in range(5)]
+            sentence = {
+                "index": 0,
+                "prediction": "der Zug kommt um zehn",
+                "reference": "der Zug kommt um zehn",
+                "delays": delays,
+                "elapsed": [delay + 10 for delay in delays],
+                "prediction_length": 5,
+                "source": ["x.wav"],
+                "source_length": 2000.0,
+            }
+            (folder / "instances.log").write_text(json.dumps(sentence) + "\n")
+    folder = tmp_path / "lm-leap"
+    folder.mkdir()
+    (folder / "eval.log").write_text(
+        "INFO | Evaluated 2,220 tokens in 0.4s (5000.00 tokens/s)\nINFO | Loss (base 2): 5.9, Perplexity: 61.38\n"
+    )
+    return tmp_path
+
+
+def report(folder):
+    return subprocess.run([sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True)
+
+
+def test_tables_and_pictures(run_folder):
+    done = report(run_folder)
+    assert done.returncode == 0, done.stderr
+    rows = read_tsv(run_folder / "simulst.tsv")
+    assert list(rows[0]) == ["attention", "waitk", "BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA"]
+    assert [(row["attention"], row["waitk"]) for row in rows] == [
+        (a, k) for a in ("leap", "softmax") for k in (1, 4, 12)
+    ]
+    assert rows[0]["BLEU"] == pytest.approx(100)
+    assert rows[0]["LAAL"] < rows[1]["LAAL"] < rows[2]["LAAL"] < rows[2]["LAAL_CA"]
+    assert read_tsv(run_folder / "lm.tsv") == [{"attention": "leap", "perplexity": 61.38, "tokens": 2220}]
+    for picture in ("quality_latency.png", "staircase.png"):
+        assert (run_folder / picture).read_bytes().startswith(b"\x89PNG")
+    assert "version:" in (run_folder / "signature.txt").read_text() and "61.4" in done.stdout
+
+
+def test_missing_runs_are_named(tmp_path, run_folder):
+    done = report(tmp_path / "empty")
+    assert done.returncode == 1 and "holds no run: run scripts/demo.sh" in done.stderr
+    (run_folder / "lm-leap" / "eval.log").write_text("killed\n")
+    done = report(run_folder)
+    assert done.returncode == 1 and "holds no perplexity" in done.stderr and "Traceback" not in done.stderr
