@@ -7,11 +7,10 @@ from setuptools import Extension, find_packages, setup
 README = Path(__file__).with_name("README.md")
 
 REQUIREMENTS = [
-    # fairseq 0.12.2 cannot be imported on Python 3.11; ve-fairseq is the same code with that repaired, under the same
-    # import name.
-    'fairseq==0.12.2; python_version < "3.11"',
-    've-fairseq==0.12.3; python_version >= "3.11"',
-    "torch>=1.12",
+    # fairseq 0.12.2 cannot be imported on Python 3.11; this is the same code with that repaired, under the same name.
+    "ve-fairseq==0.12.3",
+    # Older ones read a checkpoint by running it.
+    "torch>=2.6",
     "numpy",
     "PyYAML",
     "sentencepiece",
@@ -26,14 +25,14 @@ EXTRAS = {
     "plots": ["matplotlib"],
     "data": ["py-nanotts"],
     "serve": ["aiohttp>=3.11"],
-    # simuleval brings pytest-flake8, which stops every run of pytest 9.
-    "dev": ["pytest<9", "pytest-xdist", "hypothesis", "ruff"],
+    # simuleval brings pytest-flake8, which stops every run of pytest 9. setuptools 70.1 builds a wheel without help.
+    "dev": ["pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1"],
     "gpu": ["flash-linear-attention"],
 }
 
 NATIVE = "leap_fairseq/attention/native"
 
-# No module of Python: a library that leap_fairseq/attention/compiled.py loads. Without it, torch computes.
+# No module of Python: a library that leap_fairseq/attention/compiled_library.py loads. Without it, torch computes.
 COMPILED = Extension(
     "leap_fairseq.attention._native",
     sources=[f"{NATIVE}/{name}.cpp" for name in ("main", "anywhere", "avx2", "avx512")],
@@ -57,8 +56,9 @@ setup(
     long_description_content_type="text/markdown",
     author="The leap_fairseq authors",
     license="MIT",
-    python_requires=">=3.9,<3.13",
+    python_requires=">=3.11",
     packages=find_packages(include=["leap_fairseq", "leap_fairseq.*"]),
+    entry_points={"console_scripts": ["leap-fairseq = leap_fairseq.cli:main"]},
     package_data={"leap_fairseq": ["**/*.yaml", "*.yaml"], "leap_fairseq.serve": ["page/*"]},
     ext_modules=[COMPILED],
     install_requires=REQUIREMENTS,
@@ -66,10 +66,9 @@ setup(
     classifiers=[
         "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3",
-        "Programming Language :: Python :: 3.9",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -20,7 +20,7 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-import leap_fairseq  # noqa: F401  (registers the models)
+import leap_fairseq.models  # noqa: F401  (registers the models)
 
 # isort: split
 from benchmarks import attention, decoding, language_model, streaming

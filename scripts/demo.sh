@@ -88,14 +88,14 @@ train_translator() {
 train_lm() {
     train "$RUN/lm-$1" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq --save-dir "$RUN/lm-$1" --cpu \
         --num-workers 0 --seed 1 --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints \
-        --no-progress-bar --log-format simple --log-interval 50 --task language_modeling --tokens-per-sample 128 \
+        --no-progress-bar --log-format simple --log-interval 50 --task leap_language_modeling --tokens-per-sample 128 \
         --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$1" \
         --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt \
         --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
 }
 
 evaluate_lm() {
-    fairseq-eval-lm "$RUN/text/bin" --user-dir leap_fairseq --task language_modeling --gen-subset test --cpu \
+    fairseq-eval-lm "$RUN/text/bin" --user-dir leap_fairseq --task leap_language_modeling --gen-subset test --cpu \
         --path "$RUN/lm-$1/checkpoint_best.pt" --tokens-per-sample 128 --batch-size 8 --context-window 64 \
         --required-batch-size-multiple 1 2>&1 | tee "$RUN/lm-$1/eval.log" | grep -E 'Evaluated|Loss'
 }

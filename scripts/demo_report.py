@@ -12,9 +12,11 @@ import re
 import sys
 from pathlib import Path
 
+from leap_fairseq.report.quality_latency import plot_quality_latency
+from leap_fairseq.report.staircase import plot_staircase
+from leap_fairseq.report.tables import format_table, write_tsv
 from leap_fairseq.scoring.instances import read_instances
-from leap_fairseq.report.plots import plot_quality_latency, plot_staircase
-from leap_fairseq.scoring.run import format_table, score_run, write_tsv
+from leap_fairseq.scoring.run import score_run
 
 COLUMNS = ("BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA")
 

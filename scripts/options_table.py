@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Writes the table of options in README.md from the dataclasses that define them.
+"""Writes the tables of docs/options.md, from the dataclasses that define the options and the table of kinds.
 
-    python scripts/options_table.py            prints the table
-    python scripts/options_table.py --write    puts it into README.md, between its two markers
+    python scripts/options_table.py            prints the tables
+    python scripts/options_table.py --write    puts them into docs/options.md, between its two markers
 
-fairseq-train --help never shows the options of a plugin, so the README must.
+fairseq-train --help never shows the options of a plugin, so the documents must.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from leap_fairseq.attention import KINDS
 from leap_fairseq.models.leap_lra import LeapLraConfig
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
 from leap_fairseq.models.options import AttentionOptions, SpeechAttentionOptions, WaitkOptions
@@ -20,7 +21,7 @@ from leap_fairseq.modules.zoo import ZOO_KINDS
 from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingConfig
 from leap_fairseq.tasks.long_range_arena import LongRangeArenaConfig
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs/options.md"
 BEGIN, END = "<!-- options: made by scripts/options_table.py -->", "<!-- end of options -->"
 MODELS = {
     "leap_transformer_lm": LeapTransformerLanguageModelConfig,
@@ -69,8 +70,27 @@ def defaults(found):
     return "; ".join([f"`{first}`", *others])
 
 
+def kinds_table():
+    """The kinds of attention in Markdown; a head has K dimensions for keys and V for values."""
+    lines = [
+        "| kind | feature map | proportions | needs the longest length | numbers in the state of a head |",
+        "|---|---|---|---|---|",
+    ]
+    for name, kind in KINDS.items():
+        feature_map = f"`{kind.feature_map.__name__}`" if kind.linear else "none"
+        state = f"{'2K' if kind.state_features(1) == 2 else 'K'} (V + 1)" if kind.linear else "grows"
+        length = "yes" if kind.needs_length else "no"
+        lines.append(f"| `{name}` | {feature_map} | {kind.proportions or 'none'} | {length} | {state} |")
+    return "\n".join(lines)
+
+
+def tables():
+    """Both."""
+    return f"{options_table()}\n\n{kinds_table()}"
+
+
 def with_table(text):
-    """A README with the present table between its markers.
+    """A page with the present tables between its markers.
 
     Raises:
         ValueError: it lacks the markers.
@@ -78,17 +98,17 @@ def with_table(text):
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"no markers in the text: {BEGIN} ... {END}")
-    return pattern.sub(lambda _: f"{BEGIN}\n{options_table()}\n{END}", text)
+    return pattern.sub(lambda _: f"{BEGIN}\n{tables()}\n{END}", text)
 
 
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the table into README.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/options.md")
     if parser.parse_args().write:
-        README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        print(options_table())
+        print(tables())
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 #
 #   bash scripts/setup.sh
 #
-# LEAP_TORCH   the torch to install, as pip writes a requirement. Default: torch==2.13.0 (1.12.1 below Python 3.11).
-#              Which build that is, CPU or CUDA, is decided by the package index that pip is set up for. Name the build
-#              to be sure: LEAP_TORCH='torch==2.13.0+cpu'. Without a pin, pip may fetch a CUDA build of several GB.
-# LEAP_PYTHON  the Python to build .venv with (3.9 to 3.12). Default: the first found of 3.11, 3.12, 3.10, 3.9.
+# LEAP_TORCH   the torch to install, as pip writes a requirement, 2.6 or later. Default: torch==2.13.0. Which build that
+#              is, CPU or CUDA, is decided by the package index that pip is set up for. Name the build to be sure:
+#              LEAP_TORCH='torch==2.13.0+cpu'. Without a pin, pip may fetch a CUDA build of several GB.
+# LEAP_PYTHON  the Python to build .venv with (3.11 to 3.13). Default: the first found of 3.11, 3.12, 3.13.
 #
 # To change either later, remove .venv first. Nothing outside .venv is touched, an active environment included.
 set -euo pipefail
@@ -18,26 +18,27 @@ unset PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 VENV=.venv
 PYTHON=$VENV/bin/python
 STAMP=$VENV/leap-setup.stamp
+TORCH=${LEAP_TORCH:-torch==2.13.0}
 
 say() { printf '[setup] %s\n' "$*"; }
 fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
-suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
+suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
 
 find_python() {
     if [ -n "${LEAP_PYTHON:-}" ]; then
-        suitable "$LEAP_PYTHON" || fail "LEAP_PYTHON=$LEAP_PYTHON is not a Python 3.9 to 3.12 with venv and ensurepip"
+        suitable "$LEAP_PYTHON" || fail "LEAP_PYTHON=$LEAP_PYTHON is not a Python 3.11 to 3.13 with venv and ensurepip"
         printf '%s\n' "$LEAP_PYTHON"
         return
     fi
     local candidate
-    for candidate in python3.11 python3.12 python3 python3.10 python3.9; do
+    for candidate in python3.11 python3.12 python3.13 python3; do
         if suitable "$candidate"; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    fail "no Python 3.9 to 3.12 with venv and ensurepip found (on Debian: apt install python3-venv);" \
+    fail "no Python 3.11 to 3.13 with venv and ensurepip found (on Debian: apt install python3-venv);" \
         "install one, or name it: LEAP_PYTHON=/path/to/python3.11 bash scripts/setup.sh"
 }
 
@@ -53,20 +54,8 @@ print(hashlib.sha256("\0".join(parts).encode()).hexdigest())
 PY
 }
 
-choose_torch() {
-    # fairseq 0.12.2, the one for Python below 3.11, needs the numpy, torch and pip of its time.
-    if "$PYTHON" -c 'import sys; sys.exit(sys.version_info >= (3, 11))'; then
-        TORCH=${LEAP_TORCH:-torch==1.12.1}
-        COMPANIONS=("numpy<1.24" "pip<24.1")
-    else
-        TORCH=${LEAP_TORCH:-torch==2.13.0}
-        COMPANIONS=()
-    fi
-}
-
 # One question to Python on the way that is taken most often: ready already.
 if [ -f "$STAMP" ] && [ -x "$PYTHON" ] && "$PYTHON" -c '' 2>/dev/null; then
-    choose_torch
     if [ "$(cat "$STAMP")" = "$(fingerprint)" ]; then
         say "$VENV is ready"
         exit 0
@@ -84,12 +73,10 @@ if ! usable; then
 fi
 
 rm -f "$STAMP"
-choose_torch
-[ ${#COMPANIONS[@]} -eq 0 ] || "$PYTHON" -m pip install --disable-pip-version-check "${COMPANIONS[@]}"
 say "installing $TORCH, leap-fairseq and what they need: 1 to 2 GB, a minute or two on a fast line"
 # torch in the same command as everything else: alone, a later requirement could make pip replace it.
 "$PYTHON" -m pip install --disable-pip-version-check --progress-bar off \
-    "$TORCH" ${COMPANIONS[@]+"${COMPANIONS[@]}"} --editable '.[plots,data,serve,dev]'
+    "$TORCH" --editable '.[plots,data,serve,dev]'
 "$PYTHON" -c 'import torch, fairseq, simuleval' >/dev/null 2>&1 ||
     fail "the packages are installed but cannot be imported; see: $PYTHON -c 'import torch, fairseq, simuleval'"
 fingerprint >"$STAMP.part"

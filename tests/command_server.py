@@ -83,18 +83,23 @@ def serve():
     # What the imports print is not an answer.
     os.dup2(2, 1)
     sys.path.remove(str(Path(__file__).resolve().parent))
-    points = entry_points()
-    # Python 3.9 has a dictionary of lists.
-    points = points.select(group="console_scripts") if hasattr(points, "select") else points["console_scripts"]
-    scripts = {script.name: script for script in points}
-    for name in PRELOADED:
-        scripts[name].load()
+    scripts = preload()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             answers.close()
             os._exit(run_command(scripts, *json.loads(line)))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+
+
+def preload():
+    """Makes the slow imports; returns the console scripts by name."""
+    scripts = {script.name: script for script in entry_points(group="console_scripts")}
+    for name in PRELOADED:
+        scripts[name].load()
+    # The first optimizer of a process would import it.
+    importlib.import_module("torch._dynamo")
+    return scripts
 
 
 def run_file(path):
@@ -111,10 +116,19 @@ def run_command(scripts, command, args, cwd, stdin, output, imports):
     sys.stdin = open(0, encoding="utf-8", closefd=False)
     os.chdir(cwd)
     sys.argv = [command, *args]
-    try:
+
+    def call():
         for name in imports:
             importlib.import_module(name)
-        sys.exit(scripts[command].load()() if command in scripts else run_file(command))
+        return scripts[command].load()() if command in scripts else run_file(command)
+
+    return exit_code(call)
+
+
+def exit_code(call):
+    """Calls a function as the whole of a process; returns the exit code."""
+    try:
+        sys.exit(call())
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)

@@ -9,8 +9,8 @@ import aiohttp
 import numpy as np
 from aiohttp.test_utils import TestServer
 
-from leap_fairseq.serve.websocket import Limits
 from leap_fairseq.serve.server import Server
+from leap_fairseq.serve.websocket import Limits
 
 RATE = 16000
 HEADER = {"sample_rate": RATE}

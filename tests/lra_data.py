@@ -12,7 +12,7 @@ CLASSES = {"listops": 10, "text": 2, "retrieval": 2, "image": 10, "pathfinder": 
 
 
 def write_lra(folder, task, max_length=40, sizes=None, seed=0):
-    """Writes a folder as prep_lra.py does; the label is the number of a sequence's most frequent of a few tokens.
+    """Writes a folder as `prepare lra` does; the label is the number of a sequence's most frequent of a few tokens.
 
     Args:
         folder: made if needed.

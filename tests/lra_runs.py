@@ -13,7 +13,7 @@ from fairseq import checkpoint_utils, options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import train as fairseq_train
 
-import leap_fairseq  # noqa: F401  (registers the task)
+import leap_fairseq.models  # noqa: F401  (registers the task)
 
 TRAIN = (
     "unused --task long_range_arena --criterion sequence_classification --cpu --num-workers 0 --seed 1 "

@@ -10,7 +10,7 @@ import tolerances
 import torch
 
 from leap_fairseq.attention import ALGORITHMS, LinearAttentionState
-from leap_fairseq.scoring.run import read_tsv
+from leap_fairseq.report.tables import read_tsv
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))

@@ -3,12 +3,13 @@
 from argparse import Namespace
 
 import torch
-from fairseq import options, tasks
+from fairseq import options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
-import leap_fairseq  # noqa: F401  (registers the models)
+import leap_fairseq.models  # noqa: F401  (registers the models)
+from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 
 def make_dictionary(size=20):
@@ -21,11 +22,11 @@ def make_dictionary(size=20):
 def make_lm(*flags, dictionary=None, seed=0, arch="leap_transformer_lm_tiny"):
     """A language model, parsed from a command line as fairseq-train would."""
     dictionary = dictionary or make_dictionary()
-    parser = options.get_training_parser(default_task="language_modeling")
+    parser = options.get_training_parser(default_task="leap_language_modeling")
     argv = ["unused", "--arch", arch, "--tokens-per-sample", "64", *flags]
     args = options.parse_args_and_arch(parser, argv)
     cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.language_modeling.LanguageModelingTask(cfg.task, dictionary)
+    task = LeapLanguageModelingTask(cfg.task, dictionary)
     torch.manual_seed(seed)
     return task.build_model(cfg.model).eval()
 

@@ -46,7 +46,7 @@ class Evaluation:
         if len(sources) != len(references) or not sources:
             raise DataError(
                 f"the source list has {len(sources)} lines and the target list {len(references)}: they must be "
-                "parallel and not empty (data_prep/make_eval_list.py writes both)"
+                "parallel and not empty (leap-fairseq prepare lists writes both)"
             )
         self.out = Path(out)
         self.sources, self.references = list(sources), list(references)

@@ -14,7 +14,8 @@ import torch
 from simuleval.agents import SpeechToTextAgent
 from simuleval.agents.actions import Action, ReadAction, WriteAction
 
-from leap_fairseq.streaming import StreamingTranslator
+from leap_fairseq.models import load_translator
+from leap_fairseq.streaming.policy import add_policy_options, at_least_one, policy_options
 
 SEGMENT_MS = 160
 
@@ -28,7 +29,7 @@ class WaitkAgent(SpeechToTextAgent):
 
     Raises:
         FileNotFoundError: a recording of the list is missing.
-        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.load_translator`.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.load_translator`.
     """
 
     def __init__(self, args: Namespace):
@@ -37,15 +38,15 @@ class WaitkAgent(SpeechToTextAgent):
         unit = getattr(args, "eval_latency_unit", "word")
         self._separator = "" if unit == "char" else " "
         # SimulEval's constructor already calls reset().
-        self.translator = StreamingTranslator.from_path(
+        self.translator = load_translator(
             args.model_path,
             args.data_bin,
             args.config_yaml,
             unit=unit,
-            lagging=args.test_waitk_lagging,
             max_len_a=args.max_len_a,
             max_len_b=args.max_len_b,
             long_form=args.long_form,
+            **policy_options(args),
         )
         super().__init__(args)
 
@@ -56,9 +57,7 @@ class WaitkAgent(SpeechToTextAgent):
         parser.add_argument("--model-path", required=True, metavar="PATH", help=text)
         parser.add_argument("--data-bin", help="of a checkpoint: folder of its data YAML (default: as in training)")
         parser.add_argument("--config-yaml", help="of a checkpoint: name of its data YAML (default: as in training)")
-        parser.add_argument(
-            "--test-waitk-lagging", type=at_least_one, metavar="K", help="k (default: the highest of training)"
-        )
+        add_policy_options(parser, prefix="test-")
         # SimulEval's own name for it has a default of 1 ms, which would call the policy for each of them.
         parser.add_argument(
             *("--segment-ms", "--source-segment-size"),
@@ -110,17 +109,10 @@ class WaitkAgent(SpeechToTextAgent):
         return WriteAction(text, finished=False) if text else ReadAction()
 
 
-def at_least_one(text: str) -> int:
-    """A number of the command line, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} must be a number of at least 1")
-    return int(text)
-
-
 def only_one(text: str) -> int:
     """The one beam that a policy can have which takes nothing back."""
     if text.strip() != "1":
-        raise ArgumentTypeError(f"{text!r} must be 1: wait-k shows each word at once and never takes it back")
+        raise ArgumentTypeError(f"{text!r} must be 1: the agent shows each word at once and never takes it back")
     return 1
 
 

@@ -5,8 +5,9 @@ weights, and three algorithms with one signature (``naive``, ``blockwise``, ``st
 """
 
 from leap_fairseq.attention.backend import ALGORITHMS, prefix_attention
-from leap_fairseq.attention.feature_maps import FEATURE_MAPS, elu_plus_one, relu
+from leap_fairseq.attention.feature_maps import elu_plus_one, relu
 from leap_fairseq.attention.half_life import spread_half_lives
+from leap_fairseq.attention.kinds import KINDS, AttentionKind
 from leap_fairseq.attention.naive import attention_weights
 from leap_fairseq.attention.proportions import LeapProportion, static_proportion
 from leap_fairseq.attention.state import LinearAttentionState
@@ -20,7 +21,8 @@ from leap_fairseq.attention.visibility import (
 
 __all__ = [
     "ALGORITHMS",
-    "FEATURE_MAPS",
+    "KINDS",
+    "AttentionKind",
     "LeapProportion",
     "LinearAttentionState",
     "attention_weights",

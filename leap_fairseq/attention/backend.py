@@ -7,14 +7,16 @@ from typing import Optional
 
 from torch import Tensor
 
+from leap_fairseq.attention.arguments import Arguments, check_arguments
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
-from leap_fairseq.attention.compiled import can_compute, compiled
-from leap_fairseq.attention.flash_linear import flash_linear
-from leap_fairseq.attention.inputs import Arguments, check_arguments, without_autocast
+from leap_fairseq.attention.compiled import can_compile, compiled
+from leap_fairseq.attention.flash_linear import flash_linear, worth_flash_linear
+from leap_fairseq.attention.inputs import without_autocast
 from leap_fairseq.attention.naive import naive
-from leap_fairseq.attention.state import LinearAttentionState, state
+from leap_fairseq.attention.recurrent import recurrent
+from leap_fairseq.attention.state import LinearAttentionState
 
-ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": state, "compiled": compiled, "fla": flash_linear}
+ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": recurrent, "compiled": compiled, "fla": flash_linear}
 
 
 @without_autocast
@@ -46,9 +48,8 @@ def prefix_attention(
         initial_state: keys absorbed before, which every query sees in addition to the visible ones.
         half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
-        algorithm: "naive", "blockwise", "state", "compiled", "fla" (flash-linear-attention, on a GPU), or "auto":
-            compiled code where it is there and knows the arguments, else the one of naive and blockwise with the
-            fewest operations.
+        algorithm: "naive", "blockwise", "state", "compiled", "fla" (flash-linear-attention, on a GPU), or "auto"; see
+            :func:`choose_algorithm`.
 
     Returns:
         [B, T, H, V] in the type of ``v``; zeros for a query without a visible key. Sums are kept in float32 at least.
@@ -73,13 +74,28 @@ def prefix_attention(
     )
     check_arguments(given)
     if algorithm == "auto":
-        features = q.shape[-1] if query_proportion is None else 2 * q.shape[-1]
-        algorithm = "compiled"
-        if not can_compute(given):
-            algorithm = cheapest_algorithm(visible, q.shape[-1], features, v.shape[-1])
+        algorithm = choose_algorithm(given)
     if algorithm not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
     return ALGORITHMS[algorithm](given)
+
+
+def choose_algorithm(given: Arguments) -> str:
+    """What ``auto`` is: compiled code on the CPU and flash-linear-attention on a GPU, where they are there and fit.
+
+    Args:
+        given: the arguments, checked.
+
+    Returns:
+        A key of ``ALGORITHMS``; the one of naive and blockwise with the fewest operations where neither of those fits.
+    """
+    if can_compile(given):
+        return "compiled"
+    if worth_flash_linear(given):
+        return "fla"
+    key_dim = given.q.shape[-1]
+    features = key_dim if given.query_proportion is None else 2 * key_dim
+    return cheapest_algorithm(given.visible, key_dim, features, given.v.shape[-1])
 
 
 def cheapest_algorithm(visible: Tensor, key_dim: int, features: int, value_dim: int) -> str:

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from leap_fairseq.attention.arguments import Arguments
 from leap_fairseq.attention.half_life import aged_keys, remaining
-from leap_fairseq.attention.inputs import Arguments, HeadInputs, head_inputs, normalise
+from leap_fairseq.attention.inputs import key_side, normalise, query_side
 
 BLOCK = 64
 
@@ -40,17 +41,19 @@ class Tiles(NamedTuple):
 
 def blockwise(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S)."""
-    inputs = head_inputs(given)
-    if inputs.visible.numel() and bool(inputs.visible[0] == inputs.visible[-1]):
+    visible, half_life = given.visible.cpu(), given.half_life
+    last = int(visible[-1]) if visible.numel() else 0
+    key_inputs = (given.k, given.v, given.key_proportion, given.key_padding_mask)
+    # Keys behind the last visible one are never read.
+    keys, values = key_side(*(None if x is None else x[:, :last] for x in key_inputs))
+    queries = query_side(given.q, given.query_proportion)
+    if visible.numel() and int(visible[0]) == last:
         # All queries see the same keys: their sum serves them all.
-        keys = aged_keys(inputs.key_features, given.half_life)
-        sums = inputs.query_features @ (keys.transpose(-1, -2) @ inputs.values)
+        sums = queries @ (aged_keys(keys, half_life).transpose(-1, -2) @ values)
     else:
-        sums = _tiled_sums(inputs, given.half_life)
+        sums = _tiled_sums(queries, keys, values, visible, half_life)
     if given.initial_state is not None:
-        sums = sums + given.initial_state.sums(
-            given.q, given.query_proportion, newer=inputs.visible, half_life=given.half_life
-        )
+        sums = sums + given.initial_state.sums(given.q, given.query_proportion, newer=visible, half_life=half_life)
     return normalise(sums, given.normalizer_floor, given.v.dtype)
 
 
@@ -81,20 +84,20 @@ def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
     return Tiles(tile_block, query.view(-1, length), limit.view(-1, length), slot, aligned)
 
 
-def _tiled_sums(inputs: HeadInputs, half_life: Optional[Tensor], block_size: int = BLOCK) -> Tensor:
-    """Numerator and denominator [B, H, T, V + 1] of all queries."""
-    batch, heads, num_queries, features = inputs.query_features.shape
-    num_keys, width = inputs.values.shape[2:]
+def _tiled_sums(queries, keys, values, visible: Tensor, half_life: Optional[Tensor]) -> Tensor:
+    """Numerator and denominator [B, H, T, V + 1] of all queries, from what :mod:`.inputs` makes of the arguments."""
+    batch, heads, num_queries, features = queries.shape
+    num_keys, width, block_size = *values.shape[2:], BLOCK
     num_blocks = -(-num_keys // block_size)
     fill = num_blocks * block_size - num_keys
-    keys = F.pad(inputs.key_features, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, features)
-    values = F.pad(inputs.values, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, width)
+    keys = F.pad(keys, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, features)
+    values = F.pad(values, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, width)
     # Exclusive sums by shifting: cumsum minus the block itself would lose the digits of a small early state.
     sums = aged_keys(keys[:, :, :-1], half_life).transpose(-1, -2) @ values[:, :, :-1]
     states = F.pad(_running_sums(sums, half_life, block_size), (0, 0, 0, 0, 1, 0))
 
-    tiles = plan_tiles(inputs.visible, num_blocks, block_size)
-    queries = _gather_queries(inputs.query_features, tiles)
+    tiles = plan_tiles(visible, num_blocks, block_size)
+    queries = _gather_queries(queries, tiles)
     keys, values, states = (_gather_blocks(x, tiles) for x in (keys, values, states))
     seen = (torch.arange(block_size) < tiles.limit.unsqueeze(-1)).to(queries.device)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)

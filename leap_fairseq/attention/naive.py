@@ -14,8 +14,9 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.arguments import Arguments
 from leap_fairseq.attention.half_life import remaining
-from leap_fairseq.attention.inputs import Arguments, zero_padding, sum_dtype, without_autocast
+from leap_fairseq.attention.inputs import sum_dtype, without_autocast, zero_padding
 
 
 def raw_weights(

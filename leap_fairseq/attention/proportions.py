@@ -7,7 +7,7 @@ Shape legend: B batch, T tokens, H heads, K head dimension.
 """
 
 import math
-from typing import Optional, Tuple
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -91,16 +91,3 @@ def reweighted_features(x: Tensor, proportion: Optional[Tensor]) -> Tensor:
         return x
     angle = (proportion.to(x.dtype) * (math.pi / 2)).unsqueeze(-1)
     return torch.cat((x * angle.cos(), x * angle.sin()), dim=-1)
-
-
-def check_proportions(q: Tensor, k: Tensor, proportions: Tuple[Optional[Tensor], Optional[Tensor]]) -> None:
-    """Refuses proportions that are one-sided or of another shape than their tokens.
-
-    Raises:
-        ValueError: one of the two is None and the other is not, or a shape differs from [B, T, H].
-    """
-    if (proportions[0] is None) != (proportions[1] is None):
-        raise ValueError("query_proportion and key_proportion come together: give both, or None for both")
-    for name, x, proportion in (("query", q, proportions[0]), ("key", k, proportions[1])):
-        if proportion is not None and proportion.shape != x.shape[:-1]:
-            raise ValueError(f"{name}_proportion has shape {tuple(proportion.shape)}, expected {tuple(x.shape[:-1])}")

@@ -16,9 +16,9 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.compiled import can_step, step
+from leap_fairseq.attention.compiled_library import can_step, step
 from leap_fairseq.attention.half_life import aged_keys, remaining
-from leap_fairseq.attention.inputs import Arguments, key_side, normalise, query_side, sum_dtype, without_autocast
+from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype, without_autocast
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,19 @@ class LinearAttentionState:
         cls,
         batch_size: int,
         num_heads: int,
-        key_dim: int,
+        features: int,
         value_dim: int,
         *,
-        reweighted: bool = True,
         dtype: torch.dtype = torch.float32,
         device: Optional[torch.device] = None,
     ) -> "LinearAttentionState":
         """The state before the first key.
 
         Args:
-            batch_size, num_heads, key_dim, value_dim: B, H, K, V.
-            reweighted: whether keys come with proportions (F = 2K) or without (F = K).
+            batch_size, num_heads, features, value_dim: B, H, F, V; F is 2K where keys come with proportions, else K.
             dtype: of the queries and keys; the state is float32 at least.
             device: where the state lives.
         """
-        features = 2 * key_dim if reweighted else key_dim
         shape = (batch_size, num_heads, features, value_dim + 1)
         return cls(torch.zeros(shape, dtype=sum_dtype(dtype), device=device))
 
@@ -185,25 +182,3 @@ class LinearAttentionState:
                 f"this state holds {self.kvz.shape[-2]} features a head, the tokens have {features.shape[-1]}: "
                 "a re-weighted state needs proportions with every key and query, a plain one none"
             )
-
-
-def state(given: Arguments) -> Tensor:
-    """Computes :func:`leap_fairseq.attention.prefix_attention` as a stream would: absorb, read, absorb, read."""
-    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life = given
-    batch, _, heads, key_dim = q.shape
-    current = initial_state or LinearAttentionState.zeros(
-        batch, heads, key_dim, v.shape[-1], reweighted=p_q is not None, dtype=q.dtype, device=q.device
-    )
-    counts, repeats = torch.unique_consecutive(visible.cpu(), return_counts=True)
-    outputs, first, absorbed = [v.new_empty(batch, 0, heads, v.shape[-1])], 0, 0
-    for count, repeat in zip(counts.tolist(), repeats.tolist()):
-        new, now = slice(absorbed, count), slice(first, first + repeat)
-        cuts = (_cut(x, new) for x in (p_k, padding))
-        current = current.absorb(k[:, new], v[:, new], *cuts, half_life)
-        outputs.append(current.read(q[:, now], _cut(p_q, now), floor))
-        first, absorbed = first + repeat, count
-    return torch.cat(outputs, dim=1).to(v.dtype)
-
-
-def _cut(x: Optional[Tensor], positions: slice) -> Optional[Tensor]:
-    return None if x is None else x[:, positions]

@@ -1,23 +1,23 @@
-"""Repairs of fairseq 0.12.2 / ve-fairseq 0.12.3 on current torch and numpy.
+"""Repairs of fairseq 0.12.2 / ve-fairseq 0.12.3 on current torch, torchaudio and numpy, and nothing else.
 
-One file a kind; each repair is a function whose docstring says what breaks and since when. Importing `leap_fairseq`
-(fairseq does so for ``--user-dir``) applies them all, before any data or checkpoint is read.
+Each repair is a function whose docstring says what breaks and since when; it tries whether that breaks on the running
+stack, and leaves alone what does not. Importing this package imports fairseq and repairs nothing; ``models``, ``tasks``
+and ``criterions`` apply the repairs before they register, and so before any data or checkpoint is read.
 """
 
+from leap_fairseq.compat.light_import import light_import
 from leap_fairseq.compat.root_logger import unchanged_root_logger
 
 # Every import of fairseq in this package comes after this one.
-with unchanged_root_logger():
+with unchanged_root_logger(), light_import():
     import fairseq  # noqa: F401
 
 from leap_fairseq.compat.audio import repair_audio_reading  # noqa: E402
 from leap_fairseq.compat.batching import repair_batch_by_size  # noqa: E402
+from leap_fairseq.compat.checkpoint_types import allow_checkpoint_types  # noqa: E402
 from leap_fairseq.compat.checkpoints import repair_checkpoint_copies, repair_checkpoint_reading  # noqa: E402
-from leap_fairseq.compat.data_config import repair_data_config_paths  # noqa: E402
-from leap_fairseq.compat.evaluation import repair_language_model_evaluation  # noqa: E402
-from leap_fairseq.compat.half_precision import repair_half_precision  # noqa: E402
-from leap_fairseq.compat.resuming import repair_resuming  # noqa: E402
-from leap_fairseq.compat.stack import allow_checkpoint_types, restore_numpy_compat  # noqa: E402
+from leap_fairseq.compat.half_precision import repair_bf16_option, repair_fp16_on_cpus  # noqa: E402
+from leap_fairseq.compat.numpy_names import restore_numpy_compat  # noqa: E402
 
 __all__ = ["apply"]
 
@@ -30,7 +30,5 @@ def apply() -> None:
     repair_checkpoint_copies()
     repair_batch_by_size()
     repair_audio_reading()
-    repair_data_config_paths()
-    repair_language_model_evaluation()
-    repair_resuming()
-    repair_half_precision()
+    repair_bf16_option()
+    repair_fp16_on_cpus()

@@ -3,6 +3,11 @@
 Shape letters: N channels, L samples, T frames.
 """
 
+import ctypes
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
 from typing import Callable, Optional, Tuple, Union
 
 import numpy as np
@@ -12,24 +17,37 @@ from fairseq.models.speech_to_text import hub_interface
 
 from leap_fairseq.compat.replacing import replace
 
-INT16_SCALE = 2**15
-"""fairseq hands features code samples at the scale of 16-bit integers; ours takes [-1, 1]. A power of two: exact."""
+LIBSOX = "libsox.dylib" if sys.platform == "darwin" else "libsox.so"
+"""What torchaudio's sox_effects load when they are first used."""
 
 
 def repair_audio_reading() -> None:
     """Replaces the two functions through which fairseq reaches torchaudio.
 
-    `torchaudio.sox_effects` was removed in torchaudio 2.9, and the torchaudio that pip installs beside CPU torch raises
-    OSError on import: every manifest with wav, flac or ogg paths failed, even where nothing had to be converted. The
-    replacement is used with any torchaudio, so that training on raw audio, data preparation and the streaming agent
-    share one definition of the features.
+    `torchaudio.sox_effects` was removed in torchaudio 2.9, and a torchaudio that was built for another torch, such as
+    the one that pip installs beside CPU torch, raises OSError on import: every manifest with wav, flac or ogg paths
+    fails, even where nothing has to be converted. The features are those of data preparation and of streaming.
     """
     replace(
         [audio_utils, (hub_interface, "convert_wav")],
         "convert_waveform",
         lambda needs_torchaudio: convert_waveform,
+        symptom=_lacks_sox_effects,
     )
-    replace([audio_utils], "_get_torchaudio_fbank", _filterbank)
+    replace([audio_utils], "_get_torchaudio_fbank", _filterbank, symptom=_lacks_sox_effects)
+
+
+def _lacks_sox_effects(needs_torchaudio: Callable) -> bool:
+    # torchaudio is not imported: that takes seconds, and may raise an OSError.
+    spec = importlib.util.find_spec("torchaudio")
+    folders = (spec and spec.submodule_search_locations) or []
+    if not any(Path(folder, "sox_effects").is_dir() for folder in folders):
+        return True
+    try:
+        ctypes.CDLL(LIBSOX)
+        return importlib.metadata.version("torchaudio") != importlib.metadata.version("torch")
+    except (ImportError, OSError):
+        return True
 
 
 def convert_waveform(
@@ -80,9 +98,10 @@ def _resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 def _filterbank(needs_torchaudio: Callable) -> Callable:
     def log_mel_filterbank(waveform: np.ndarray, sample_rate: int, n_bins: int = 80) -> np.ndarray:
-        # Here, not at the top: repairs are applied while the package is being imported.
-        from leap_fairseq.speech.features import fbank
+        # Here, not at the top: only users with raw audio need it.
+        from leap_fairseq.speech.features import INT16_SCALE, fbank
 
+        # fairseq hands over samples at the scale of 16-bit integers.
         return fbank(np.asarray(waveform[0], dtype=np.float32) / INT16_SCALE, sample_rate, num_mel_bins=n_bins)
 
     return log_mel_filterbank

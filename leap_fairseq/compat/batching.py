@@ -5,7 +5,7 @@ from typing import Callable, List, Optional
 import numpy as np
 from fairseq.data import data_utils
 
-from leap_fairseq.compat.replacing import original, replace
+from leap_fairseq.compat.replacing import replace
 
 
 def repair_batch_by_size() -> None:
@@ -16,8 +16,7 @@ def repair_batch_by_size() -> None:
     leaves out sentences, and a set with fewer sentences than the multiple ends in "The dataset is empty" or, with no
     sentence at all, in an IndexError. The multiple is a hint for fast kernels; no code of fairseq relies on it.
     """
-    if _loses_samples(original(data_utils.batch_by_size)):
-        replace([data_utils], "batch_by_size", _keeping_the_last_batch)
+    replace([data_utils], "batch_by_size", _keeping_the_last_batch, symptom=_loses_samples)
 
 
 def _loses_samples(batch_by_size: Callable) -> bool:

@@ -1,18 +1,23 @@
-"""How a repair replaces a function of fairseq: once, everywhere it is known by name, and so that it can be undone."""
+"""How a function of fairseq is replaced: once, everywhere it is known by name, and so that it can be undone."""
 
 import functools
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Optional, Sequence
 
 _MARK = "__leap_fairseq_original__"
 
 
 def original(function: Callable) -> Callable:
-    """The function as fairseq wrote it, whether or not a repair has replaced it."""
+    """The function as fairseq wrote it, whether or not it has been replaced."""
     return getattr(function, _MARK, function)
 
 
-def replace(owners: Sequence[Any], name: str, build: Callable[[Callable], Callable]) -> None:
-    """Replaces the function `name` of each owner by ``build(original)``; does nothing if that was done before.
+def replace(
+    owners: Sequence[Any],
+    name: str,
+    build: Callable[[Callable], Callable],
+    symptom: Optional[Callable[[Callable], bool]] = None,
+) -> None:
+    """Replaces the function `name` of each owner by ``build(original)``, unless it is sound or was replaced before.
 
     The mark is an attribute of the replacement, not a flag of this module: it survives a reload of the package.
 
@@ -20,15 +25,18 @@ def replace(owners: Sequence[Any], name: str, build: Callable[[Callable], Callab
         owners: modules or classes that hold the function. A module that did ``from a import f as g`` holds its own
             copy and is given as a pair (module, "g").
         name: attribute name in every owner that is not a pair.
-        build: gets the original function and returns the repaired one.
+        build: gets the original function and returns the one that takes its place.
+        symptom: tries the original function and tells whether it fails, without a lasting effect; None replaces any.
     """
     places = [owner if isinstance(owner, tuple) else (owner, name) for owner in owners]
     first_owner, first_name = places[0]
     current = getattr(first_owner, first_name)
     if hasattr(current, _MARK):
-        repaired = current
+        replacement = current
+    elif symptom is None or symptom(current):
+        replacement = functools.wraps(current)(build(current))
+        setattr(replacement, _MARK, current)
     else:
-        repaired = functools.wraps(current)(build(current))
-        setattr(repaired, _MARK, current)
+        return
     for owner, attribute in places:
-        setattr(owner, attribute, repaired)
+        setattr(owner, attribute, replacement)

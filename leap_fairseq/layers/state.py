@@ -1,19 +1,15 @@
-"""What an attention keeps between two calls of incremental decoding: its state, and the source it was read from.
+"""What an attention layer carries on from one piece of a sequence to the next: its sums, and what it has counted.
 
-A source may stay, grow, or change between two steps: beam search re-orders the encoder output into new tensors, a
-streaming encoder appends frames, and an encoder that re-encodes the prefix changes every frame. What is kept of a
-source is valid exactly as long as the frames it was computed from are still there, so they are compared by content.
-
-Shape legend: S source frames, B batch, C encoder dimension.
+Shape legend: B batch, T queries, H heads, F features, V values of a head.
 """
 
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention import LinearAttentionState
+from leap_fairseq.attention import LinearAttentionState, prefix_attention
 from leap_fairseq.attention.visibility import Schedule
 
 Count = Union[int, Tuple[int, ...]]
@@ -36,70 +32,23 @@ def as_offset(count: Count, device: torch.device) -> Union[int, Tensor]:
 
 
 @dataclass(frozen=True)
-class SourceMemory:
-    """The source tensors of the previous step.
-
-    Attributes:
-        key, value: [S, B, C].
-        padding: bool [B, S], True = padding, or None.
-        version: of ``key`` when it was read, as torch counts changes in place.
-    """
-
-    key: Tensor
-    value: Tensor
-    padding: Optional[Tensor]
-    version: int
-
-    @classmethod
-    def of(cls, key: Tensor, value: Tensor, padding: Optional[Tensor]) -> "SourceMemory":
-        """Remembers a source; it is copied only in inference mode, where torch does not count changes in place."""
-        if key.is_inference():
-            copy = key.clone()
-            return cls(copy, copy if value is key else value.clone(), padding, 0)
-        return cls(key, value, padding, key._version)
-
-    def begins(self, key: Tensor, value: Tensor, padding: Optional[Tensor], length: int) -> bool:
-        """Whether the first ``length`` frames of a source are those of this one."""
-        if not self.key.is_inference() and self.key._version != self.version:
-            return False
-        if key is self.key and value is self.value and padding is self.padding:
-            return True
-        if key.shape[0] < length or key.shape[1:] != self.key.shape[1:]:
-            return False
-        same = torch.equal(key[:length], self.key[:length])
-        if value is not key or self.value is not self.key:
-            same = same and torch.equal(value[:length], self.value[:length])
-        return same and torch.equal(_padding(padding, key, length), _padding(self.padding, key, length))
-
-    def reorder(self, new_order: Tensor) -> "SourceMemory":
-        """The same source after beam search has re-ordered the batch."""
-        key = self.key.index_select(1, new_order)
-        value = key if self.value is self.key else self.value.index_select(1, new_order)
-        return SourceMemory.of(key, value, _reorder(self.padding, new_order))
-
-
-@dataclass(frozen=True)
-class AttentionMemory:
-    """The memory of one linear attention. Immutable: a step makes a new one.
+class LayerState:
+    """The state of one attention layer. Immutable and of constant size: a step makes a new one.
 
     Attributes:
         state: the keys absorbed so far.
+        positions: int64 [B], how many of the keys were not padding.
         keys: how many they are, padding included.
         queries: how many queries have been answered.
-        positions: int64 [B], how many of the keys were not padding (self-attention; None in cross-attention).
-        source: what the keys were absorbed from (None in self-attention, and before the first step).
-        absorbed: the source comes in pieces, of which nothing is kept but the state.
     """
 
     state: LinearAttentionState
+    positions: Tensor
     keys: Count = 0
     queries: Count = 0
-    positions: Optional[Tensor] = None
-    source: Optional[SourceMemory] = None
-    absorbed: bool = False
 
     def visible(self, schedule: Schedule, queries: int, new_keys: int) -> Tensor:
-        """How many of the new keys the next queries see, int64 [T]; below 0, not all of those in the state.
+        """How many of the new keys the next queries see, int64 [T].
 
         Args:
             schedule: of the attention.
@@ -109,8 +58,7 @@ class AttentionMemory:
         Raises:
             ValueError: the rows have been going on differently long, and see differently many.
         """
-        batch_size = self.state.kvz.shape[0]
-        pairs = set(zip(by_row(self.keys, batch_size), by_row(self.queries, batch_size)))
+        pairs = set(zip(*(by_row(count, len(self.positions)) for count in (self.keys, self.queries))))
         first, *others = (schedule(queries, keys + new_keys, answered) - keys for keys, answered in pairs)
         if any(not torch.equal(first, other) for other in others):
             raise ValueError(
@@ -119,91 +67,98 @@ class AttentionMemory:
             )
         return first
 
-    @classmethod
-    def merge(cls, memories: Sequence["AttentionMemory"]) -> "AttentionMemory":
-        """The rows of several memories in one, for streams that are computed together.
+    def step(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor, **options: Any) -> Tuple[Tensor, "LayerState"]:
+        """Computes the next queries and absorbs the next keys.
 
         Args:
-            memories: of the same attention; what they read is in their states alone.
+            q, k, v, visible, options: as for :func:`leap_fairseq.attention.prefix_attention`; ``visible`` counts the
+                new keys.
 
-        Raises:
-            ValueError: one has read a whole source, which the others do not have.
+        Returns:
+            The output [B, T, H, V], and the new state.
         """
-        for memory in memories:
-            check_absorbing(memory.source)
+        queries, keys, padding = q.shape[1], k.shape[1], options["key_padding_mask"]
+        p_q, p_k, floor = (options[name] for name in ("query_proportion", "key_proportion", "normalizer_floor"))
+        one_token = queries == keys == 1 == int(visible[0])
+        if one_token and padding is None and options["half_life"] is None:
+            out, after = self.state.step(q, k, v, p_q, p_k, floor)
+        else:
+            after = self.state.absorb(k, v, p_k, padding, options["half_life"])
+            if bool((visible == keys).all()):
+                out = after.read(q, p_q, floor)
+            else:
+                out = prefix_attention(q, k, v, visible, initial_state=self.state, **options)
+        return out, self.advanced(after, queries, keys, padding)
+
+    def advanced(
+        self, state: LinearAttentionState, queries: int, keys: int, padding: Optional[Tensor] = None
+    ) -> "LayerState":
+        """The state behind more tokens.
+
+        Args:
+            state: with the keys absorbed.
+            queries, keys: how many came.
+            padding: bool [B, keys], True = padding, or None.
+        """
+        seen = keys if padding is None else (~padding).sum(1)
+        positions = self.positions + seen if keys else self.positions
+        return LayerState(state, positions, increased(self.keys, keys), increased(self.queries, queries))
+
+    def without_keys(self) -> "LayerState":
+        """The state that has answered as many queries and absorbed nothing."""
+        empty = LinearAttentionState(torch.zeros_like(self.state.kvz))
+        return LayerState(empty, torch.zeros_like(self.positions), 0, self.queries)
+
+    @classmethod
+    def merge(cls, states: Sequence["LayerState"]) -> "LayerState":
+        """The rows of several states in one, for streams that are computed together.
+
+        Args:
+            states: of the same layer; their streams may have been going on differently long.
+        """
 
         def rows(name: str) -> Tuple[int, ...]:
-            return sum((by_row(getattr(each, name), each.state.kvz.shape[0]) for each in memories), ())
+            return sum((by_row(getattr(each, name), len(each.positions)) for each in states), ())
 
-        positions = [each.positions for each in memories]
-        return cls(
-            LinearAttentionState(torch.cat([each.state.kvz for each in memories])),
-            rows("keys"),
-            rows("queries"),
-            None if positions[0] is None else torch.cat(positions),
-            absorbed=any(each.absorbed for each in memories),
-        )
+        kvz = torch.cat([each.state.kvz for each in states])
+        positions = torch.cat([each.positions for each in states])
+        return cls(LinearAttentionState(kvz), positions, rows("keys"), rows("queries"))
 
-    def row(self, number: int) -> "AttentionMemory":
-        """One row as a memory of its own.
+    def row(self, number: int) -> "LayerState":
+        """One row as a state of its own.
 
         Args:
             number: of the row, from 0.
         """
-        batch_size, one = self.state.kvz.shape[0], slice(number, number + 1)
-        return AttentionMemory(
-            LinearAttentionState(self.state.kvz[one]),
-            by_row(self.keys, batch_size)[number],
-            by_row(self.queries, batch_size)[number],
-            None if self.positions is None else self.positions[one],
-            absorbed=self.absorbed,
-        )
+        one = slice(number, number + 1)
+        counts = (by_row(count, len(self.positions))[number] for count in (self.keys, self.queries))
+        return LayerState(LinearAttentionState(self.state.kvz[one]), self.positions[one], *counts)
 
-    def at_source(self, source: SourceMemory, first_visible: int) -> "AttentionMemory":
-        """The memory at a source: as it is where the frames absorbed are still there and visible, else empty.
+    def reorder(self, new_order: Tensor) -> "LayerState":
+        """The state of a re-ordered batch (beam search).
 
         Args:
-            source: of this step.
-            first_visible: frames that the next query may see; what was absorbed beyond them would leak.
+            new_order: int64 [B'], indices into the batch; repeats are allowed.
         """
-        kept = self.source is not None and self.keys <= first_visible
-        if kept and self.source.begins(source.key, source.value, source.padding, self.keys):
-            return replace(self, source=source)
-        empty = LinearAttentionState(torch.zeros_like(self.state.kvz))
-        return replace(self, state=empty, keys=0, source=source)
+        keys, queries = (
+            count if isinstance(count, int) else tuple(count[number] for number in new_order.tolist())
+            for count in (self.keys, self.queries)
+        )
+        return LayerState(self.state.reorder(new_order), self.positions.index_select(0, new_order), keys, queries)
 
-    def reorder(self, new_order: Tensor) -> "AttentionMemory":
-        """The memory of a re-ordered batch.
+    def detach(self) -> "LayerState":
+        """The same numbers without the graph behind them."""
+        return replace(self, state=LinearAttentionState(self.state.kvz.detach()))
+
+    def to_plain(self) -> Dict[str, Any]:
+        """The state as numbers and tensors, which ``torch.save`` writes and any process reads."""
+        return {"kvz": self.state.kvz, "keys": self.keys, "queries": self.queries, "positions": self.positions}
+
+    @classmethod
+    def from_plain(cls, plain: Dict[str, Any]) -> "LayerState":
+        """The reverse of :meth:`to_plain`.
 
         Args:
-            new_order: int64 [B'], indices into the batch.
+            plain: what it returned.
         """
-        return replace(
-            self,
-            state=self.state.reorder(new_order),
-            positions=_reorder(self.positions, new_order),
-            source=None if self.source is None else self.source.reorder(new_order),
-        )
-
-
-def check_absorbing(source: Optional[SourceMemory]) -> None:
-    """Refuses to absorb the next frames of a source that was given whole.
-
-    Args:
-        source: of the state so far.
-
-    Raises:
-        ValueError: there is one.
-    """
-    if source is not None:
-        raise ValueError("this state has read a whole source: absorb its pieces from the start, or none")
-
-
-def _padding(padding: Optional[Tensor], key: Tensor, length: int) -> Tensor:
-    if padding is None:
-        return torch.zeros(key.shape[1], length, dtype=torch.bool, device=key.device)
-    return padding[:, :length].bool()
-
-
-def _reorder(x: Optional[Tensor], new_order: Tensor) -> Optional[Tensor]:
-    return None if x is None else x.index_select(0, new_order)
+        return cls(LinearAttentionState(plain["kvz"]), plain["positions"], plain["keys"], plain["queries"])

@@ -8,6 +8,9 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+SUBSAMPLING = 4
+"""Features of one frame."""
+
 Carry = Tuple[Tensor, Tensor]
 """The inputs of each convolution that its next outputs read, [B, 1 or C, frames, M]."""
 

@@ -1,6 +1,6 @@
 """The data side of Long-Range Arena: classification of long sequences of small integers.
 
-`data_prep/prep_lra.py` writes a folder, this package reads it. It needs numpy alone: neither torch nor fairseq.
+`leap-fairseq prepare lra` writes a folder, `LraSplit` reads it. It needs numpy alone: neither torch nor fairseq.
 """
 
 from leap_fairseq.files import DataError

@@ -20,7 +20,7 @@ PADDING = 0
 
 SPLITS = ("train", "valid", "test")
 TASKS = ("listops", "text", "retrieval", "image", "pathfinder")
-REMEDY = "make the folder again with data_prep/prep_lra.py"
+REMEDY = "make the folder again with leap-fairseq prepare lra"
 
 CHECKED_AT_ONCE = 2**24
 """Tokens; what the check of a split holds in memory at a time."""
@@ -39,7 +39,7 @@ class LraFacts(NamedTuple):
         max_length: No sequence has more tokens.
         pairs: Whether an example is two sequences.
         splits: Number of examples of train, valid and test.
-        options: From what it was made; for people, and for `prep_lra.py` itself.
+        options: From what it was made; for people, and for `prepare lra` itself.
     """
 
     task: str
@@ -55,7 +55,7 @@ def read_facts(folder: Union[str, Path]) -> LraFacts:
     """Reads lra.json.
 
     Args:
-        folder: What `prep_lra.py` was given as --out.
+        folder: What `prepare lra` was given as --out.
 
     Returns:
         The facts.
@@ -103,7 +103,7 @@ class LraSplit:
     """One split, mapped into memory; `split[i]` gives the tokens of example i, or the pair of them, and its label.
 
     Args:
-        folder: What `prep_lra.py` was given as --out.
+        folder: What `prepare lra` was given as --out.
         split: train, valid or test.
 
     Attributes:

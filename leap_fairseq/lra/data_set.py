@@ -4,11 +4,9 @@ Examples go to disk as they come, into a hidden folder; the finished set is open
 its place, so what is published can be read. The same options find it done.
 """
 
+import functools
 import json
 import logging
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
@@ -16,6 +14,7 @@ import numpy as np
 
 from leap_fairseq.files import DataError, Stages, whole_file
 from leap_fairseq.lra import FACTS, SPLITS, LraFacts, LraSplit, read_facts
+from leap_fairseq.prepare.publishing import make_and_publish
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,6 @@ VERSION = 1
 """Raise it with every change that changes what is written: prepared data is then made again."""
 
 NAME = "prep_lra"
-BUILD = "build-"
 REPORT = "report.json"
 
 HEADER_BYTES = 128
@@ -162,19 +160,15 @@ def write_data_set(
     options = {"version": VERSION, **options}
     names = [*kind.files(), *extra]
 
-    def build_and_publish() -> None:
-        # A killed run's workers may still be writing there: what cannot be removed now is the next run's.
-        for left in stages.stamps.glob(f"{BUILD}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=BUILD, dir=stages.stamps) as build:
-            with Writer(Path(build), kind) as writer:
-                make(writer)
-                writer.finish(options)
-            for split in SPLITS:
-                LraSplit(build, split)
-            _publish(Path(build), stages.folder, names)
+    def build(folder: Path) -> None:
+        with Writer(folder, kind) as writer:
+            make(writer)
+            writer.finish(options)
+        for split in SPLITS:
+            LraSplit(folder, split)
 
-    stages.run("data_set", {"kind": kind._asdict(), **options}, [*names, FACTS], build_and_publish)
+    publish = functools.partial(make_and_publish, stages, FACTS, names, build)
+    stages.run("data_set", {"kind": kind._asdict(), **options}, [*names, FACTS], publish)
     facts = read_facts(out)
     counts = ", ".join(f"{split} {facts.splits[split]:,}" for split in SPLITS)
     logger.info("%s: %s; %d classes, up to %d tokens", kind.task, counts, facts.num_classes, facts.max_length)
@@ -192,11 +186,3 @@ def refuse_other_task(out: Union[str, Path], task: str) -> None:
     found = read_facts(out).task
     if found != task:
         raise DataError(f"{out} holds the task {found}, not {task}: choose another --out, or delete it")
-
-
-def _publish(build: Path, folder: Path, names: List[str]) -> None:
-    """Puts the files in place. Nothing is read without lra.json: it goes first and comes last."""
-    for name in [FACTS, *names]:
-        (folder / name).unlink(missing_ok=True)
-    for name in [*names, FACTS]:
-        os.replace(build / name, folder / name)

@@ -17,7 +17,8 @@ import numpy as np
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts
 from leap_fairseq.lra.data_set import Kind, Writer, write_data_set
-from leap_fairseq.lra.sources import SourceFile, digest_of, divide, files_of
+from leap_fairseq.lra.division import divide
+from leap_fairseq.prepare.sources import SourceFile, digest_of, files_of
 
 logger = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
 
 import numpy as np
-from leap_fairseq.prepare.processes import in_order
-from leap_fairseq.prepare.choices import Choices
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import SPLITS, LraFacts
 from leap_fairseq.lra.data_set import REPORT, Kind, Writer, write_data_set, write_json
+from leap_fairseq.lra.division import check_sizes, shuffled
 from leap_fairseq.lra.listops_grammar import VOCABULARY, Grower, Limits, ListExpression
-from leap_fairseq.lra.sources import check_sizes, shuffled
+from leap_fairseq.prepare.choices import Choices
+from leap_fairseq.prepare.processes import in_order
 
 logger = logging.getLogger(__name__)
 

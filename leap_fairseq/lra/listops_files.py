@@ -12,10 +12,11 @@ from typing import Dict, List, Tuple, Union
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts
 from leap_fairseq.lra.data_set import REPORT, Kind, Writer, write_data_set
+from leap_fairseq.lra.division import divide
 from leap_fairseq.lra.listops import LABELS, write_lists
 from leap_fairseq.lra.listops_grammar import CODES, END, VOCABULARY, ListExpression
 from leap_fairseq.lra.listops_machine import evaluate, shortened, words_of
-from leap_fairseq.lra.sources import SourceFile, digest_of, divide, files_of
+from leap_fairseq.prepare.sources import SourceFile, digest_of, files_of
 
 logger = logging.getLogger(__name__)
 

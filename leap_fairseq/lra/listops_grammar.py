@@ -111,8 +111,3 @@ class Grower:
         values = [self._node(depth + 1) for _ in range(choices.pick(self._numbers_of_args))]
         tokens.append(END)
         return OPERATORS[operator](values)
-
-
-def as_text(tokens: bytes) -> str:
-    """The usual notation without parentheses, for example `[MAX 4 3 [MIN 2 3 ] ]`."""
-    return " ".join(VOCABULARY[token] for token in tokens)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
-from leap_fairseq.prepare.processes import in_order
-from leap_fairseq.prepare.choices import Choices
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts, LraSplit
 from leap_fairseq.lra.data_set import Kind, Writer, write_data_set
+from leap_fairseq.lra.division import check_sizes, shuffled
 from leap_fairseq.lra.pathfinder_images import WHITE, draw_picture, write_sheet
 from leap_fairseq.lra.pathfinder_lattice import SIZE, Point
 from leap_fairseq.lra.pathfinder_paths import CONTOUR_LENGTHS, Paths, draw_paths
-from leap_fairseq.lra.sources import check_sizes, shuffled
+from leap_fairseq.prepare.choices import Choices
+from leap_fairseq.prepare.processes import in_order
 
 PUBLISHED_SIZES = {"train": 160_000, "valid": 20_000, "test": 20_000}
 SMALL_SIZES = {"train": 3_000, "valid": 300, "test": 300}

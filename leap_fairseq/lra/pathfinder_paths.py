@@ -15,8 +15,6 @@ import itertools
 import math
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-from leap_fairseq.prepare.choices import Choices
-
 from leap_fairseq.lra.pathfinder_lattice import (
     BORDER,
     CELLS,
@@ -33,6 +31,7 @@ from leap_fairseq.lra.pathfinder_lattice import (
     axis,
     on_lattice,
 )
+from leap_fairseq.prepare.choices import Choices
 
 CONTOUR_LENGTHS = {"easy": 6, "intermediate": 9, "hard": 14}
 """Dashes of each of the two long paths."""

@@ -1,11 +1,12 @@
 """Makes the data of a Long-Range Arena task, or reads it from disk: listops, pathfinder, text, retrieval, image.
 
-    python data_prep/prep_lra.py listops --out data/listops -j 4
-    python data_prep/prep_lra.py listops --from lra_release/listops-1000 --out data/listops
-    python data_prep/prep_lra.py pathfinder --difficulty hard --out data/pathfinder --sheet pathfinder.png -j 4
-    python data_prep/prep_lra.py text aclImdb_v1.tar.gz --out data/imdb
-    python data_prep/prep_lra.py retrieval lra_release/tsv_data --out data/aan
-    python data_prep/prep_lra.py image cifar-10-binary.tar.gz --out data/cifar10
+    leap-fairseq prepare lra listops --out data/listops -j 4
+    leap-fairseq prepare lra listops --from lra_release/listops-1000 --out data/listops
+    leap-fairseq prepare lra pathfinder --difficulty hard --out data/pathfinder --sheet pathfinder.png -j 4
+    leap-fairseq prepare lra text aclImdb_v1.tar.gz --out data/imdb
+    leap-fairseq prepare lra retrieval lra_release/tsv_data --out data/aan
+    leap-fairseq prepare lra image cifar-10-binary.tar.gz --out data/cifar10
+    python data_prep/prep_lra.py TASK ...                                 (from a checkout)
 
 Nothing is downloaded. --out gets lra.json and the arrays of train, valid and test, all or none, which
 `leap_fairseq.lra` reads. What is complete is reused; other options make the task anew, another task is refused.
@@ -14,12 +15,11 @@ Nothing is downloaded. --out gets lra.json and the arrays of train, valid and te
 import argparse
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from leap_fairseq.prepare.processes import add_processes, command_parser, run_command
-from leap_fairseq.lra import listops, pathfinder
+from leap_fairseq.files import DataError
+from leap_fairseq.lra import SPLITS, LraFacts, listops, pathfinder
 from leap_fairseq.lra.data_set import REPORT
 from leap_fairseq.lra.images import prep_images
 from leap_fairseq.lra.listops_files import prep_listops_files
@@ -27,11 +27,10 @@ from leap_fairseq.lra.listops_grammar import Limits
 from leap_fairseq.lra.pathfinder_paths import CONTOUR_LENGTHS
 from leap_fairseq.lra.retrieval import prep_retrieval
 from leap_fairseq.lra.text import prep_text
+from leap_fairseq.prepare.processes import add_processes
 
-from leap_fairseq.files import DataError
-from leap_fairseq.lra import SPLITS, LraFacts
-
-logger = logging.getLogger("prep_lra")
+logger = logging.getLogger(__name__)
+LOG_LEVEL = logging.INFO
 
 OPTIONS_OF_MAKING = ("sizes", "small", "max_depth", "max_args", "labels")
 OPTIONS_OF_READING = ("valid", "test")
@@ -94,85 +93,57 @@ def _sizes(given: Optional[Sequence[int]], small: bool, task: Any) -> Dict[str, 
     return dict(zip(SPLITS, given)) if given else task.SMALL_SIZES if small else task.PUBLISHED_SIZES
 
 
-def _add_task(tasks: Any, name: str, prepare: Any, text: str, source: Optional[str] = None) -> argparse.ArgumentParser:
-    parser = tasks.add_parser(name, help=text, description=text, argument_default=argparse.SUPPRESS)
-    parser.set_defaults(prepare=prepare)
-    if source:
-        parser.add_argument("source", metavar="SOURCE", help=source)
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the data set")
-    return parser
+FRACTION, NUMBER = {"type": float, "metavar": "FRACTION"}, {"type": int, "metavar": "N"}
+SMALL = " ".join(map(str, listops.SMALL_SIZES.values()))
+OPTIONS: Dict[str, Dict[str, Any]] = {
+    "--from": dict(dest="source", metavar="SOURCE", help="folder, zip or tar of TSV files to read"),
+    "--difficulty": dict(choices=CONTOUR_LENGTHS, help="6, 9 or 14 dashes in a path (hard)"),
+    "--sizes": dict(type=int, nargs=3, metavar=("TRAIN", "VALID", "TEST"), help="examples of a split (as published)"),
+    "--small": dict(action="store_true", help=f"a set to try things out: --sizes {SMALL}"),
+    "--lengths": dict(type=int, nargs=2, metavar=("MIN", "MAX"), help="lists are longer than MIN tokens and shorter "
+                      "than MAX (500 2000; with --small 50 200, with --from 0 2000)"),
+    "--max-depth": dict(**NUMBER, help="digits alone at this depth (10)"),
+    "--max-args": dict(**NUMBER, help="of an operator (10)"),
+    "--labels": dict(choices=listops.DISTRIBUTIONS, help="each value equally often, or as drawn, which is how the "
+                     "published set was made (balanced)"),
+    "--max-length": dict(type=int, metavar="BYTES", help="longer texts are cut (4000)"),
+    "--valid": dict(**FRACTION, help="of training that is held out, where the source does not tell (0.1); of a text "
+                    "with a test 0 is allowed: validation is the test, as published"),
+    "--test": dict(**FRACTION, help="likewise, for the test (0.1)"),
+    "--sheet": dict(metavar="PNG", help="also write some of the pictures there"),
+    "--seed": dict(**NUMBER, help="another seed draws other examples, or holds others out (1)"),
+}  # fmt: skip
+"""What each option is, in every task that has it; none has a default here but that of the task's function."""
+
+LISTOPS = "--from --sizes --small --lengths --max-depth --max-args --labels --valid --test --seed"
+REVIEWS = "folder, zip or tar with {train,test}/{pos,neg}/*.txt, or {pos,neg}/*.txt"
+PAIRS = "folder with new_aan_pairs.{train,eval,test}.tsv"
+IMAGES = "CIFAR-10's binary version, or a folder with {train,test}/CLASS/*.png"
 
 
-def _add_sizes(parser: argparse.ArgumentParser, task: Any) -> None:
-    published, small = (" ".join(map(str, sizes.values())) for sizes in (task.PUBLISHED_SIZES, task.SMALL_SIZES))
-    names = ("TRAIN", "VALID", "TEST")
-    parser.add_argument("--sizes", type=int, nargs=3, metavar=names, help=f"examples of each split ({published})")
-    parser.add_argument("--small", action="store_true", help=f"a set to try things out: --sizes {small}")
-
-
-def _add_seed(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--seed", type=int, metavar="N", help=f"another seed {text} (1)")
-
-
-def _add_held_out(parser: argparse.ArgumentParser, valid: str, test: Optional[str] = None) -> None:
-    parser.add_argument("--valid", type=float, metavar="FRACTION", help=f"{valid} (0.1)")
-    if test:
-        parser.add_argument("--test", type=float, metavar="FRACTION", help=f"{test} (0.1)")
-
-
-def _add_listops(tasks: Any) -> None:
-    parser = _add_task(tasks, "listops", make_or_read_listops, "values of nested lists, made or read")
-    parser.add_argument("--from", dest="source", metavar="SOURCE", help="folder, zip or tar of TSV files to read")
-    _add_sizes(parser, listops)
-    text = "lists are longer than MIN tokens and shorter than MAX (500 2000; with --small 50 200, with --from 0 2000)"
-    parser.add_argument("--lengths", type=int, nargs=2, metavar=("MIN", "MAX"), help=text)
-    parser.add_argument("--max-depth", type=int, metavar="N", help="digits alone at this depth (10)")
-    parser.add_argument("--max-args", type=int, metavar="N", help="of an operator (10)")
-    text = "each value equally often, or as drawn, which is how the published set was made (balanced)"
-    parser.add_argument("--labels", choices=listops.DISTRIBUTIONS, help=text)
-    _add_held_out(parser, "of training, with --from where files do not tell", "likewise")
-    _add_seed(parser, "gives other lists")
-    add_processes(parser, default=1)
-
-
-def _add_pathfinder(tasks: Any) -> None:
-    parser = _add_task(tasks, "pathfinder", make_pathfinder, "pictures with dashed paths: does one join the dots?")
-    parser.add_argument("--difficulty", choices=CONTOUR_LENGTHS, help="6, 9 or 14 dashes in a path (hard)")
-    _add_sizes(parser, pathfinder)
-    parser.add_argument("--sheet", metavar="PNG", help="also write some of the pictures there")
-    _add_seed(parser, "gives other pictures")
-    add_processes(parser, default=1)
-
-
-def _add_readers(tasks: Any) -> None:
-    source = "folder, zip or tar with {train,test}/{pos,neg}/*.txt, or {pos,neg}/*.txt"
-    text = _add_task(tasks, "text", prep_text, "reviews as bytes: positive or negative?", source)
-    _add_held_out(text, "of training; 0: the test, as published", "of a source that has one split")
-    source = "folder with new_aan_pairs.{train,eval,test}.tsv"
-    retrieval = _add_task(tasks, "retrieval", prep_retrieval, "pairs of papers as bytes: related?", source)
-    source = "CIFAR-10's binary version, or a folder with {train,test}/CLASS/*.png"
-    image = _add_task(tasks, "image", prep_images, "grey 32 x 32 pictures: of which class?", source)
-    _add_held_out(image, "of training")
-    for parser in (text, retrieval):
-        parser.add_argument("--max-length", type=int, metavar="BYTES", help="longer texts are cut (4000)")
-    for parser in (text, image):
-        _add_seed(parser, "holds others out")
-
-
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the tasks; the options of each are the arguments of its function."""
     tasks = parser.add_subparsers(metavar="TASK", required=True)
-    _add_listops(tasks)
-    _add_pathfinder(tasks)
-    _add_readers(tasks)
-    return parser.parse_args()
+    for name, function, text, source, flags in (
+        ("listops", make_or_read_listops, "values of nested lists, made or read", None, LISTOPS),
+        ("pathfinder", make_pathfinder, "pictures with dashed paths: does one join the dots?", None,
+         "--difficulty --sizes --small --sheet --seed"),
+        ("text", prep_text, "reviews as bytes: positive or negative?", REVIEWS, "--valid --test --max-length --seed"),
+        ("retrieval", prep_retrieval, "pairs of papers as bytes: related?", PAIRS, "--max-length"),
+        ("image", prep_images, "grey 32 x 32 pictures: of which class?", IMAGES, "--valid --seed"),
+    ):  # fmt: skip
+        task = tasks.add_parser(name, help=text, description=text, argument_default=argparse.SUPPRESS)
+        task.set_defaults(prepare=function)
+        if source:
+            task.add_argument("source", metavar="SOURCE", help=source)
+        task.add_argument("--out", metavar="DIR", required=True, help="folder for the data set")
+        for flag in flags.split():
+            task.add_argument(flag, **OPTIONS[flag])
+        if not source:
+            add_processes(task, default=1)
 
 
-def main() -> None:
-    """The command line; its options are the arguments of the task's function."""
-    options = vars(_parse_arguments())
-    options.pop("prepare")(**options)
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    given = dict(vars(options))
+    given.pop("prepare")(**given)

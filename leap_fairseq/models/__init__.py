@@ -12,10 +12,15 @@ from leap_fairseq.models.leap_convtransformer import LeapConvTransformerModel
 from leap_fairseq.models.leap_convtransformer_simul_trans import LeapConvTransformerSimulTransModel
 from leap_fairseq.models.leap_lra import LeapLraModel
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModel
+from leap_fairseq.models.resuming import refuse_other_models
+from leap_fairseq.models.translator_checkpoint import load_translator
+
+refuse_other_models(LeapConvTransformerModel, LeapLraModel, LeapTransformerLanguageModel)
 
 __all__ = [
     "LeapConvTransformerModel",
     "LeapConvTransformerSimulTransModel",
     "LeapLraModel",
     "LeapTransformerLanguageModel",
+    "load_translator",
 ]

@@ -10,10 +10,7 @@ import torch
 import yaml
 
 from leap_fairseq.files import DataError, whole_folder
-from leap_fairseq.models.translator_checkpoint import read_checkpoint
-
-CHECKPOINT = "checkpoint.pt"
-CONFIG = "config.yaml"
+from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, read_checkpoint
 
 
 def export_translator(
@@ -25,7 +22,7 @@ def export_translator(
     """Gathers what a translator needs: weights and options, data YAML, CMVN, SentencePiece model and dictionary.
 
     Args:
-        checkpoint: of ``leap_convtransformer_simul_trans``; the state of its optimizer is left out.
+        checkpoint: of a simultaneous translator; the state of its optimizer is left out.
         out: the folder to make; an older one of this kind is replaced.
         data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
         config_yaml: its name (default: the one of training).

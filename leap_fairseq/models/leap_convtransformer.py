@@ -18,6 +18,7 @@ from leap_fairseq.models.options import SpeechAttentionOptions, attention_spec
 from leap_fairseq.models.pretrained import load_pretrained
 from leap_fairseq.models.speech_encoder import EncoderState, LeapConvTransformerEncoder, max_encoder_frames
 from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder, mergeable
+from leap_fairseq.streaming.source import PrefixSource, SegmentSource, Source
 
 
 @register_model("leap_convtransformer")
@@ -77,12 +78,25 @@ class LeapConvTransformerModel(ConvTransformerModel):
         return decoder
 
     @property
+    def frames_are_final(self) -> bool:
+        """Whether a frame of the encoder stays what it is, whatever is heard after its segment."""
+        return self.encoder.segment is not None
+
+    @property
     def streams_merge(self) -> bool:
         """Whether several streams can be computed together, whenever each began.
 
         Their frames must be final, and every attention linear.
         """
-        return self.encoder.segment is not None and mergeable(self)
+        return self.frames_are_final and mergeable(self)
+
+    def new_source(self, keep: bool = False) -> Source:
+        """The speech of a sentence to come, as the encoder's visibility allows to compute it.
+
+        Args:
+            keep: keep all of it, for a sentence of a long form.
+        """
+        return SegmentSource(self, keep) if self.frames_are_final else PrefixSource(self)
 
     def encode_segment(
         self, features: Tensor, state: Optional[EncoderState] = None, last: bool = False

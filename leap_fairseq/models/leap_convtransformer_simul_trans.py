@@ -15,7 +15,8 @@ from leap_fairseq.models.leap_convtransformer import (
 )
 from leap_fairseq.models.options import WaitkOptions, attention_spec
 from leap_fairseq.models.speech_encoder import max_encoder_frames
-from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder, WaitkSchedule
+from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder
+from leap_fairseq.streaming.waitk import WaitkPolicy, WaitkSchedule
 
 
 class WaitkDecoder(LeapTransformerDecoder):
@@ -55,13 +56,32 @@ class LeapConvTransformerSimulTransModel(LeapConvTransformerModel):
     options = WaitkOptions
     decoder_class = WaitkDecoder
 
+    @staticmethod
+    def schedule_of(args) -> WaitkSchedule:
+        """The schedule that the options name.
+
+        Raises:
+            ValueError: a lagging or ratio that is not a number of at least 1.
+        """
+        return WaitkSchedule(args.waitk_lagging, args.fixed_pre_decision_ratio)
+
+    @classmethod
+    def policy_of(cls, args) -> WaitkPolicy:
+        """The policy that a model with these options streams by; errors as for :meth:`schedule_of`."""
+        return cls.schedule_of(args).policy
+
+    @property
+    def policy(self) -> WaitkPolicy:
+        """The policy that it was trained for, with the highest k."""
+        return self.decoder.waitk.policy
+
     @classmethod
     def cross_attention(cls, args) -> AttentionSpec:
         """The attention of the text to the speech that wait-k has read."""
         return attention_spec(
             args,
             args.decoder_cross_attention,
-            WaitkSchedule(args.waitk_lagging, args.fixed_pre_decision_ratio),
+            cls.schedule_of(args),
             args.max_target_positions,
             max_encoder_frames(args),
         )

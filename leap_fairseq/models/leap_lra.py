@@ -21,7 +21,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.utils import safe_getattr
 from torch import Tensor, nn
 
-from leap_fairseq.models.options import AttentionOptions
+from leap_fairseq.models.options import AttentionOptions, attention_option, leap_factor_option
 from leap_fairseq.modules import LeapEncoderLayer
 from leap_fairseq.modules.zoo import ZOO_KINDS, ZooSizes, ZooSpec
 
@@ -33,30 +33,40 @@ POOLINGS = ("mean", "cls")
 class LeapLraConfig(AttentionOptions):
     """Options of ``leap_lra``."""
 
-    attention: ChoiceEnum(ZOO_KINDS) = field(default="leap", metadata={"help": "attention over the sequence"})
+    attention: ChoiceEnum(ZOO_KINDS) = attention_option("attention over the sequence", "encoder")
     attention_features: int = field(
         default=128,
         metadata={
             "help": "random features (performer), projected positions (linformer), landmarks (nystromformer, "
-            "skyformer), active queries at the longest length (informer)"
+            "skyformer), active queries at the longest length (informer)",
+            "shapes": ("encoder",),
         },
     )
     attention_block: int = field(
         default=64,
-        metadata={"help": "tokens of a block (bigbird), of a chunk (reformer), of a side of the window (local)"},
+        metadata={
+            "help": "tokens of a block (bigbird), of a chunk (reformer), of a side of the window (local)",
+            "shapes": ("encoder",),
+        },
     )
-    attention_hashes: int = field(default=2, metadata={"help": "rounds of hashing (reformer)"})
-    attention_random_blocks: int = field(default=3, metadata={"help": "random blocks of a block of queries (bigbird)"})
-    leap_factor: int = field(
-        default=2, metadata={"help": "hidden width of the LeaP networks is the head dimension divided by this"}
+    attention_hashes: int = field(default=2, metadata={"help": "rounds of hashing (reformer)", "shapes": ("encoder",)})
+    attention_random_blocks: int = field(
+        default=3, metadata={"help": "random blocks of a block of queries (bigbird)", "shapes": ("encoder",)}
     )
+    leap_factor: int = leap_factor_option(2)
     pooling: ChoiceEnum(POOLINGS) = field(
-        default="mean", metadata={"help": "what stands for a sequence: the mean of its tokens, or a token before it"}
+        default="mean",
+        metadata={
+            "help": "what stands for a sequence: the mean of its tokens, or a token before it",
+            "shapes": ("encoder",),
+        },
     )
-    encoder_layers: int = field(default=2, metadata={"help": "layers of the encoder"})
-    encoder_embed_dim: int = field(default=64, metadata={"help": "model dimension"})
-    encoder_ffn_embed_dim: int = field(default=128, metadata={"help": "hidden width of the feed-forward networks"})
-    encoder_attention_heads: int = field(default=2, metadata={"help": "attention heads"})
+    encoder_layers: int = field(default=2, metadata={"help": "layers of the encoder", "shapes": ("encoder",)})
+    encoder_embed_dim: int = field(default=64, metadata={"help": "model dimension", "shapes": ("encoder",)})
+    encoder_ffn_embed_dim: int = field(
+        default=128, metadata={"help": "hidden width of the feed-forward networks", "shapes": ("encoder",)}
+    )
+    encoder_attention_heads: int = field(default=2, metadata={"help": "attention heads", "shapes": ("encoder",)})
     dropout: float = field(default=0.1, metadata={"help": "dropout of embeddings and sublayers"})
     attention_dropout: float = field(
         default=0.1, metadata={"help": "dropout of attention weights (linear attention: of keys), where there are any"}

@@ -4,6 +4,7 @@ Sizes and options are those of fairseq's ``transformer_lm``; a command changes b
 """
 
 import copy
+import logging
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -16,11 +17,14 @@ from fairseq.models.transformer_lm import (
     base_lm_architecture,
     transformer_lm_baevski_wiki103,
 )
+from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.utils import safe_getattr
 
-from leap_fairseq.attention import causal_visibility
-from leap_fairseq.models.options import AttentionOptions
+from leap_fairseq.attention import KINDS, causal_visibility
+from leap_fairseq.models.options import AttentionOptions, attention_option
 from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, LeapTransformerDecoder
+
+logger = logging.getLogger(__name__)
 
 WITHOUT_END = 10**9
 """Positions of a model without positions, as a number that fairseq can count with."""
@@ -30,14 +34,15 @@ WITHOUT_END = 10**9
 class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageModelConfig):
     """Options of ``leap_transformer_lm``: fairseq's for ``transformer_lm``, and the attention."""
 
-    decoder_self_attention: ChoiceEnum(ATTENTION_KINDS) = field(
-        default="leap", metadata={"help": "attention over the text so far"}
+    decoder_self_attention: ChoiceEnum(ATTENTION_KINDS) = attention_option(
+        "attention over the text so far", "decoder", "max_target_positions"
     )
     attention_half_life: Optional[str] = field(
         default=None,
         metadata={
             "help": "the weight of a token halves every so many tokens: one number, or a range such as 8-2048 that is "
-            "spread over the heads; by default nothing is forgotten"
+            "spread over the heads; by default nothing is forgotten",
+            "shapes": ("decoder",),
         },
     )
 
@@ -80,7 +85,8 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
     def max_positions(self):
         """The longest block: that of training, or any where the model has no positions."""
         args = self.decoder.args
-        if self.decoder.embed_positions is None and args.decoder_self_attention in ("leap", "relu", "elu"):
+        kind = KINDS[str(args.decoder_self_attention)]
+        if self.decoder.embed_positions is None and kind.linear and not kind.needs_length:
             return WITHOUT_END
         return super().max_positions()
 
@@ -94,7 +100,7 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
         Raises:
             ValueError: softmax attention, whose state grows, or learned positions, which end.
         """
-        if args.decoder_self_attention == "softmax":
+        if not KINDS[str(args.decoder_self_attention)].linear:
             raise ValueError("--carry-state needs linear attention: the state of softmax grows with the text")
         if args.decoder_learned_pos:
             raise ValueError("--carry-state needs positions without end: leave --decoder-learned-pos out")
@@ -115,6 +121,11 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
         Raises:
             ValueError: attention options that do not fit the sizes, or cutoffs that do not fit the dictionary.
         """
+        if type(task) is LanguageModelingTask:
+            logger.info(
+                "--task language_modeling leaves out blocks that are longer than the positions of the model, and has "
+                "no --carry-state: use --task leap_language_modeling"
+            )
         _check_cutoffs(args, len(task.target_dictionary))
         # fairseq checks the options and builds the embeddings, in a model without layers; the decoder is ours.
         without_layers = copy.deepcopy(args)

@@ -19,18 +19,9 @@ from torch import Tensor, nn
 
 from leap_fairseq.attention import full_visibility, segment_visibility
 from leap_fairseq.models.options import attention_spec
-from leap_fairseq.modules import (
-    CausalConvSubsampler,
-    ConvSubsampler,
-    LeapEncoderLayer,
-    merge_attention,
-    position_rows,
-    split_attention,
-)
 from leap_fairseq.layers.state import Count, as_offset, by_row, increased
-from leap_fairseq.layers.subsampler import Carry
-
-SUBSAMPLING = 4
+from leap_fairseq.layers.subsampler import SUBSAMPLING, Carry, CausalConvSubsampler, ConvSubsampler
+from leap_fairseq.modules import LeapEncoderLayer, merge_attention, position_rows, split_attention
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,25 @@
-"""From a checkpoint and its data folder to a translator that hears what the model was trained on."""
+"""From a checkpoint and its data folder, or an exported folder, to a translator that hears what it was trained on.
+
+What is loaded says itself by which policy it streams; nothing here knows a particular one.
+"""
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
-from fairseq import checkpoint_utils, tasks
+from fairseq import checkpoint_utils
+from fairseq.models import ARCH_MODEL_REGISTRY
 
-from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
 from leap_fairseq.speech import NUM_MEL_BINS, SAMPLE_RATE, GlobalCmvn
+from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
+from leap_fairseq.streaming.policy import Policy
+from leap_fairseq.streaming.translator import StreamingTranslator
+from leap_fairseq.tasks.leap_speech_to_text import LeapSpeechToTextTask
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINT, CONFIG = "checkpoint.pt", "config.yaml"
+"""Files of an exported folder."""
 
 UNAVAILABLE = {
     "use_audio_input": "the model reads raw audio",
@@ -19,22 +29,25 @@ UNAVAILABLE = {
 
 
 def load_translator(
-    translator_class,
-    checkpoint: str,
-    data: Optional[str] = None,
+    path: Union[str, Path],
+    data: Optional[Union[str, Path]] = None,
     config_yaml: Optional[str] = None,
+    *,
     unit: str = "word",
-    **options,
-):
-    """Loads a wait-k model and everything around it.
+    max_len_a: float = 0.0,
+    max_len_b: int = 200,
+    long_form: bool = False,
+    **policy_options: Any,
+) -> StreamingTranslator:
+    """Loads a simultaneous translator and everything around it.
 
     Args:
-        translator_class: the class to make.
-        checkpoint: path of the .pt file.
-        data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
-        config_yaml: its name (default: the one of training).
+        path: an exported folder, or the .pt file of a checkpoint.
+        data: of a checkpoint, folder of its data YAML (default: the one of training, as the checkpoint remembers it).
+        config_yaml: of a checkpoint, name of its data YAML (default: the one of training).
         unit: what it writes: "word"; "char" for languages without spaces; or "spm", pieces.
-        options: of the translator: lagging, max_len_a, max_len_b.
+        max_len_a, max_len_b, long_form: as for :class:`StreamingTranslator`.
+        policy_options: of the model's policy, such as ``waitk_lagging=5``; None for what it was trained with.
 
     Returns:
         A translator on the CPU, in float32.
@@ -42,22 +55,20 @@ def load_translator(
     Raises:
         FileNotFoundError: no such checkpoint, data YAML, vocabulary or statistics.
         ValueError: features, normalisation or tokenisation that cannot stream, a dictionary of another size than the
-            model's, an unknown unit, or a model that is not a wait-k translator.
+            model's, an unknown unit, an option that the policy does not have, or a model that has no policy.
     """
-    state = read_checkpoint(checkpoint)
+    path = Path(path)
+    if path.is_dir():
+        data, config_yaml = path, CONFIG
+    state, _ = _read(path)
     cfg = state["cfg"]
     if data is not None:
         cfg.task.data = str(data)
     if config_yaml is not None:
         cfg.task.config_yaml = config_yaml
-    if not Path(cfg.task.data, cfg.task.config_yaml).is_file():
-        raise FileNotFoundError(
-            f"no data YAML at {Path(cfg.task.data, cfg.task.config_yaml)}: give the prepared folder of the model "
-            "(--data-bin) and the name of its YAML (--config-yaml)"
-        )
-    task = tasks.setup_task(cfg.task)
+    task = LeapSpeechToTextTask.setup_task(cfg.task)
     check_streaming(task.data_cfg)
-    model = task.build_model(cfg.model)
+    model = task.build_model(cfg.model, from_checkpoint=True)
     model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     model.eval()
     transforms = task.data_cfg.get_feature_transforms("test", False)
@@ -65,15 +76,18 @@ def load_translator(
     if transforms.get("feature_transforms"):
         cmvn = GlobalCmvn.load(transforms["global_cmvn"]["stats_npz_path"])
     detokenizer = StreamingDetokenizer(task.data_cfg.bpe_tokenizer["sentencepiece_model"], unit)
-    logger.info("loaded %s: wait-k %s, ratio %d", checkpoint, cfg.model.waitk_lagging, model.decoder.waitk.ratio)
-    return translator_class(model, task.target_dictionary, detokenizer, cmvn, **options)
+    policy = model.policy.configured(**policy_options)
+    logger.info("loaded %s: %s, %d frames a decision", path, policy, policy.decision_frames)
+    return StreamingTranslator(
+        model, task.target_dictionary, detokenizer, cmvn, policy, max_len_a, max_len_b, long_form=long_form
+    )
 
 
-def read_checkpoint(checkpoint: Union[str, Path]) -> Dict[str, Any]:
-    """Reads a checkpoint of a wait-k model.
+def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
+    """Reads the checkpoint of a simultaneous translator.
 
     Args:
-        checkpoint: path of the .pt file.
+        path: of an exported folder, or of the .pt file.
 
     Returns:
         What fairseq-train saved.
@@ -82,16 +96,33 @@ def read_checkpoint(checkpoint: Union[str, Path]) -> Dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the model has no policy; with the name of its architecture.
     """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint}: give the .pt file that fairseq-train saved")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+    return _read(path)[0]
+
+
+def read_policy(path: Union[str, Path]) -> Policy:
+    """The policy that a model was trained for, without building the model; arguments and errors as the checkpoint's."""
+    return _read(path)[1]
+
+
+def _read(path: Union[str, Path]) -> Tuple[Dict[str, Any], Policy]:
+    path = checkpoint_file(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: give the .pt file that fairseq-train saved")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
     options = state["cfg"].model
-    if getattr(options, "waitk_lagging", None) is None:
-        name = getattr(options, "arch", None) or getattr(options, "_name", None)
+    name = getattr(options, "arch", None) or getattr(options, "_name", None)
+    policy_of = getattr(ARCH_MODEL_REGISTRY.get(name), "policy_of", None)
+    if policy_of is None:
         raise ValueError(
-            f"{checkpoint} holds a {name}, which has no wait-k policy: train --arch leap_convtransformer_simul_trans"
+            f"{path} holds a {name}, which has no read/write policy: train --arch leap_convtransformer_simul_trans"
         )
-    return state
+    return state, policy_of(options)
+
+
+def checkpoint_file(path: Union[str, Path]) -> Path:
+    """The checkpoint of an exported folder, or the file itself."""
+    path = Path(path)
+    return path / CHECKPOINT if path.is_dir() else path
 
 
 def check_streaming(data_cfg) -> None:

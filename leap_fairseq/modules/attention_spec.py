@@ -5,12 +5,13 @@ from typing import Optional
 
 from torch import nn
 
-from leap_fairseq.attention import full_visibility
+from leap_fairseq.attention import KINDS, full_visibility
 from leap_fairseq.attention.visibility import Schedule
-from leap_fairseq.modules.multihead_linear_attention import LINEAR_KINDS, MultiheadLinearAttention
+from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
 
-ATTENTION_KINDS = (*LINEAR_KINDS, "softmax")
+ATTENTION_KINDS = tuple(KINDS)
+"""What the options of a model offer."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class AttentionSpec:
     """The attention of one block of a model: encoder self-, decoder self- or decoder cross-attention.
 
     Args:
-        kind: one of ``ATTENTION_KINDS``.
+        kind: a key of :data:`leap_fairseq.attention.KINDS`.
         leap_factor: hidden width of the LeaP networks is K / leap_factor.
         normalizer_floor: the denominator of linear attention is at least this.
         schedule: how many keys each query sees.
-        max_query_positions, max_key_positions: the maximum lengths, which "cosformer" divides by.
+        max_query_positions, max_key_positions: the maximum lengths, for a kind that needs them.
         half_life: in tokens, one for all heads or a range over them; see
             :func:`leap_fairseq.attention.spread_half_lives`. None to forget nothing.
 
@@ -39,9 +40,9 @@ class AttentionSpec:
     half_life: Optional[str] = None
 
     def __post_init__(self):
-        if self.kind not in ATTENTION_KINDS:
-            raise ValueError(f"unknown attention kind {self.kind!r}: choose from {', '.join(ATTENTION_KINDS)}")
-        if self.half_life and self.kind == "softmax":
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown attention kind {self.kind!r}: choose from {', '.join(KINDS)}")
+        if self.half_life and not KINDS[self.kind].linear:
             raise ValueError("--attention-half-life needs linear attention: softmax attention has no state that fades")
 
     def build(self, embed_dim: int, num_heads: int, **options) -> nn.Module:
@@ -55,17 +56,7 @@ class AttentionSpec:
         Raises:
             ValueError: sizes that do not fit the kind; see :class:`MultiheadLinearAttention`.
         """
-        if self.kind == "softmax":
+        if not KINDS[self.kind].linear:
             return MultiheadSoftmaxAttention(embed_dim, num_heads, schedule=self.schedule, **options)
-        return MultiheadLinearAttention(
-            embed_dim,
-            num_heads,
-            attention=self.kind,
-            leap_factor=self.leap_factor,
-            normalizer_floor=self.normalizer_floor,
-            schedule=self.schedule,
-            max_query_positions=self.max_query_positions,
-            max_key_positions=self.max_key_positions,
-            half_life=self.half_life,
-            **options,
-        )
+        options.update({name: value for name, value in vars(self).items() if name != "kind"})
+        return MultiheadLinearAttention(embed_dim, num_heads, attention=self.kind, **options)

@@ -3,7 +3,7 @@
 Only linear attention allows it at no cost: its state has the same size however long a stream has been going on.
 """
 
-from typing import Any, Dict, List, MutableMapping, NamedTuple, Sequence
+from typing import Any, Dict, List, MutableMapping, Sequence
 from weakref import WeakKeyDictionary, ref
 
 from torch import nn
@@ -11,29 +11,20 @@ from torch import nn
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
 
-
-class _Attentions(NamedTuple):
-    """What a walk through a module has found."""
-
-    linear: List["ref[MultiheadLinearAttention]"]
-    any_softmax: bool
-
-
-_FOUND: MutableMapping[nn.Module, _Attentions] = WeakKeyDictionary()
+_FOUND: MutableMapping[nn.Module, List[ref]] = WeakKeyDictionary()
 """By module: streams ask at each token, and a walk through a model takes as long as some of its layers."""
 
 
-def _attentions(module: nn.Module) -> _Attentions:
+def _attentions(module: nn.Module) -> List[nn.Module]:
     if module not in _FOUND:
-        parts = list(module.modules())
-        linear = [ref(part) for part in parts if isinstance(part, MultiheadLinearAttention)]
-        _FOUND[module] = _Attentions(linear, any(isinstance(part, MultiheadSoftmaxAttention) for part in parts))
-    return _FOUND[module]
+        kinds = (MultiheadLinearAttention, MultiheadSoftmaxAttention)
+        _FOUND[module] = [ref(part) for part in module.modules() if isinstance(part, kinds)]
+    return [attention() for attention in _FOUND[module]]
 
 
 def mergeable(module: nn.Module) -> bool:
     """Whether every attention of a model or a part of it is linear; its parts are looked up once."""
-    return not _attentions(module).any_softmax
+    return all(attention.kind.linear for attention in _attentions(module))
 
 
 def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
@@ -68,4 +59,4 @@ def split_attention(module: nn.Module, merged: Dict[str, Any], states: Sequence[
 
 def linear_attentions(module: nn.Module) -> List[MultiheadLinearAttention]:
     """All linear attentions of a model or a part of it, in the order of its parts; they are looked up once."""
-    return [attention() for attention in _attentions(module).linear]
+    return [attention for attention in _attentions(module) if attention.kind.linear]

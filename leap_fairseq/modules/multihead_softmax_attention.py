@@ -3,15 +3,15 @@
 Shape legend: B batch, T queries, S keys, C model dimension.
 """
 
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor
 
-from leap_fairseq.attention import full_visibility
+from leap_fairseq.attention import KINDS, full_visibility
 from leap_fairseq.attention.visibility import Schedule
-from leap_fairseq.layers.state import SourceMemory, check_absorbing
+from leap_fairseq.modules.source_memory import SourceMemory, check_absorbing
 
 
 class MultiheadSoftmaxAttention(MultiheadAttention):
@@ -23,6 +23,8 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         schedule: how many keys each query sees (default: all).
         args, kwargs: as for fairseq's ``MultiheadAttention``.
     """
+
+    kind = KINDS["softmax"]
 
     def __init__(self, *args, schedule: Schedule = full_visibility, **kwargs):
         super().__init__(*args, **kwargs)
@@ -41,11 +43,14 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         before_softmax: bool = False,
         need_head_weights: bool = False,
     ) -> Tuple[Tensor, Optional[Tensor]]:
-        """Attends; arguments and results are those of fairseq's ``MultiheadAttention``."""
+        """Attends; arguments and results are those of fairseq's ``MultiheadAttention``.
+
+        Raises:
+            ValueError: frames of a source whose earlier ones were absorbed.
+        """
         if attn_mask is None:
-            answered, num_keys = self._progress(query, key, value, key_padding_mask, incremental_state)
-            attn_mask = self._mask(query, num_keys, answered)
-            if num_keys and not key.shape[0]:
+            attn_mask = self._mask(query, key, value, key_padding_mask, incremental_state)
+            if not len(key):
                 key = value = None  # fairseq's form of "all keys are in the state"
         return super().forward(
             query,
@@ -63,7 +68,7 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
     def absorb(self, frames: Tensor, incremental_state: dict) -> None:
         """Takes the next frames of a source that arrives in pieces; unlike a linear state, what is kept grows.
 
-        Afterwards, :meth:`forward` is called with this state and without frames (S = 0).
+        Afterwards, :meth:`forward` is called with this state and without frames (S = 0), and reads all of them.
 
         Args:
             frames: [S, B, kdim], keys and values.
@@ -72,40 +77,57 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         Raises:
             ValueError: the earlier frames were given to :meth:`forward`.
         """
-        progress = self.get_incremental_state(incremental_state, "progress") or {"queries": 0, "source": None}
+        progress = self._progress(incremental_state)
         check_absorbing(progress["source"])
         buffer = dict(self._get_input_buffer(incremental_state))
         for name, projection in (("prev_key", self.k_proj), ("prev_value", self.v_proj)):
             new = projection(frames).unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
             buffer[name] = torch.cat((buffer[name], new), dim=2) if name in buffer else new
         self._set_input_buffer(incremental_state, {**buffer, "prev_key_padding_mask": None})
-        absorbed = progress.get("absorbed", 0) + len(frames)
-        self.set_incremental_state(incremental_state, "progress", {**progress, "absorbed": absorbed})
+        progress = {**progress, "absorbed": progress["absorbed"] + len(frames)}
+        self.set_incremental_state(incremental_state, "progress", progress)
 
-    def _progress(self, query, key, value, padding, incremental_state) -> Tuple[int, int]:
-        """Queries answered before this step, and keys there are in all."""
-        if incremental_state is None:
-            return 0, key.shape[0]
-        if not self.encoder_decoder_attention:
+    def forget_source(self, incremental_state: dict) -> None:
+        """Drops what was read of a source, for one that is absorbed anew; the queries stay counted.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+        """
+        progress = {**self._progress(incremental_state), "source": None, "absorbed": 0}
+        self._set_input_buffer(incremental_state, {})
+        self.set_incremental_state(incremental_state, "progress", progress)
+
+    def _progress(self, incremental_state: dict) -> Dict[str, Any]:
+        """Queries answered to the source, frames of it that were absorbed, or the source that was given whole."""
+        progress = self.get_incremental_state(incremental_state, "progress")
+        return progress or {"queries": 0, "absorbed": 0, "source": None}
+
+    def _mask(self, query, key, value, padding, incremental_state) -> Optional[Tensor]:
+        """The mask [T, S] of the next queries by the schedule, None to see all keys; notes what they are given."""
+        queries, keys, answered = query.shape[0], key.shape[0], 0
+        if incremental_state is not None and self.encoder_decoder_attention:
+            progress = self._progress(incremental_state)
+            answered, source = progress["queries"], progress["source"]
+            absorbing = source is None and (progress["absorbed"] or not keys)
+            if absorbing:
+                if keys:
+                    raise ValueError("this source was absorbed: its frames are not there any more, give none")
+                if not progress["absorbed"]:
+                    self.absorb(key, incremental_state)  # an empty state, of which fairseq reads nothing
+            else:
+                if source is None or len(source.key) != keys or not source.begins(key, value, padding, keys):
+                    self._set_input_buffer(incremental_state, {})
+                source = SourceMemory.of(key, value, padding)
+            progress = {**progress, "queries": answered + queries, "source": source}
+            self.set_incremental_state(incremental_state, "progress", progress)
+            if absorbing:
+                return None
+        elif incremental_state is not None:
             earlier = self._get_input_buffer(incremental_state).get("prev_key")
             answered = 0 if earlier is None else earlier.shape[2]
-            return answered, answered + key.shape[0]
-        progress = self.get_incremental_state(incremental_state, "progress") or {"queries": 0, "source": None}
-        source, answered = progress["source"], progress["queries"]
-        if "absorbed" in progress:
-            progress = {**progress, "queries": answered + query.shape[0]}
-            self.set_incremental_state(incremental_state, "progress", progress)
-            return answered, progress["absorbed"]
-        length = key.shape[0]
-        if source is None or source.key.shape[0] != length or not source.begins(key, value, padding, length):
-            self._set_input_buffer(incremental_state, {})
-        progress = {"queries": answered + query.shape[0], "source": SourceMemory.of(key, value, padding)}
-        self.set_incremental_state(incremental_state, "progress", progress)
-        return answered, length
-
-    def _mask(self, query: Tensor, num_keys: int, answered: int) -> Optional[Tensor]:
-        visible = self.schedule(query.shape[0], num_keys, answered)
-        if bool((visible == num_keys).all()):
+            keys += answered
+        visible = self.schedule(queries, keys, answered)
+        if bool((visible == keys).all()):
             return None
-        hidden = torch.arange(num_keys) >= visible.unsqueeze(-1)
+        hidden = torch.arange(keys) >= visible.unsqueeze(-1)
         return torch.zeros(hidden.shape, dtype=query.dtype).masked_fill(hidden, float("-inf")).to(query.device)

@@ -5,7 +5,7 @@ Shape legend: B batch, T tokens, S source frames, C model dimension.
 
 import re
 import zlib
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.distributed import fsdp_wrap
@@ -14,12 +14,12 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
-from leap_fairseq.modules.batched_states import linear_attentions, merge_attention, split_attention
+from leap_fairseq.modules.decoder_states import DecoderStates
 from leap_fairseq.modules.positions import position_rows
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer
 
 
-class LeapTransformerDecoder(TransformerDecoder):
+class LeapTransformerDecoder(DecoderStates, TransformerDecoder):
     """A decoder whose attentions are built from specs; visibility comes from their schedules, never from a mask.
 
     Args:
@@ -97,7 +97,8 @@ class LeapTransformerDecoder(TransformerDecoder):
         Args:
             prev_output_tokens: int64 [B, T], the whole prefix; with an incremental state, the tokens beyond those of
                 the last call are computed, one or many.
-            encoder_out: of the encoder.
+            encoder_out: of the encoder. Its key "visible" may hold how many frames each token sees, int64 [T], in place
+                of what the schedule says.
             incremental_state: fairseq's dictionary of decoding states, or None to compute all tokens at once.
             full_context_alignment: not available: this decoder is causal.
             alignment_layer: layer whose cross-attention weights are wanted (quadratic cost; default: none).
@@ -136,99 +137,6 @@ class LeapTransformerDecoder(TransformerDecoder):
         features, extra = self._features(tokens, None, incremental_state, None, None)
         return self.output_layer(features), extra
 
-    def absorb(self, frames: Tensor, incremental_state: Dict[str, Any]) -> None:
-        """Takes the next frames of a source that arrives in pieces, into the cross-attention of every layer.
-
-        The decoder is then called with this state and without an ``encoder_out``, and each token reads what has been
-        absorbed before it: no more than its schedule shows.
-
-        Args:
-            frames: [S, B, C], the frames behind those of the last call.
-            incremental_state: fairseq's dictionary of decoding states.
-
-        Raises:
-            ValueError: the earlier frames were given as ``encoder_out``.
-        """
-        for layer in self.layers:
-            layer.encoder_attn.absorb(frames, incremental_state)
-
-    def merge_states(self, incremental_states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-        """The states of several streams as one, whose next tokens :meth:`forward_block` computes together.
-
-        Args:
-            incremental_states: each of one row, empty before its first token; the streams may have been going on
-                differently long.
-
-        Returns:
-            A dictionary with a row for each; of a single stream its own.
-
-        Raises:
-            ValueError: an attention is not linear, or a stream was given a whole source.
-        """
-        if len(incremental_states) == 1:
-            return incremental_states[0]
-        merged = merge_attention(self, incremental_states)
-        seen = torch.cat([self._progress(state)["seen"] for state in incremental_states])
-        self.set_incremental_state(merged, "progress", {"tokens": 0, "seen": seen})
-        return merged
-
-    def split_state(self, merged: Dict[str, Any], incremental_states: Sequence[Dict[str, Any]]) -> None:
-        """The reverse of :meth:`merge_states`, after some tokens.
-
-        Args:
-            merged: what it returned.
-            incremental_states: as they were given; they are brought up to date.
-        """
-        if len(incremental_states) == 1:
-            return
-        split_attention(self, merged, incremental_states)
-        progress = self._progress(merged)
-        for state, seen in zip(incremental_states, progress["seen"].split(1)):
-            tokens = self._progress(state)["tokens"] + progress["tokens"]
-            self.set_incremental_state(state, "progress", {"tokens": tokens, "seen": seen})
-
-    def detach_state(self, incremental_state: Dict[str, Any]) -> None:
-        """Cuts the graph behind a state, so that the next block is not trained through the ones before it.
-
-        Args:
-            incremental_state: of :meth:`forward_block`.
-        """
-        for attention in linear_attentions(self):
-            attention.detach_state(incremental_state)
-
-    def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
-        """What a state holds, as plain numbers and tensors that do not depend on this process.
-
-        Args:
-            incremental_state: of :meth:`forward_block`.
-        """
-        return {
-            **self.get_incremental_state(incremental_state, "progress"),
-            "attention": [attention.export_state(incremental_state) for attention in linear_attentions(self)],
-        }
-
-    def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
-        """The state that :meth:`export_state` was given, for this decoder.
-
-        Args:
-            exported: by a decoder of the same sizes.
-
-        Raises:
-            ValueError: the sizes differ.
-        """
-        incremental_state: Dict[str, Any] = {}
-        attentions = linear_attentions(self)
-        if len(attentions) != len(exported["attention"]):
-            raise ValueError(
-                f"the state has {len(exported['attention'])} layers, the model {len(attentions)}: use the model that "
-                "it was saved with"
-            )
-        for attention, memory in zip(attentions, exported["attention"]):
-            attention.import_state(incremental_state, memory)
-        progress = {name: exported[name] for name in ("tokens", "seen")}
-        self.set_incremental_state(incremental_state, "progress", progress)
-        return incremental_state
-
     def _features(self, tokens, encoder_out, incremental_state, alignment_layer, alignment_heads):
         """What :meth:`extract_features` returns, of the tokens to be computed."""
         x = self._embed(tokens, self._count(tokens, incremental_state)).transpose(0, 1)
@@ -239,7 +147,12 @@ class LeapTransformerDecoder(TransformerDecoder):
             # What there is of a source was absorbed; fairseq's layer would leave its cross-attention out.
             source = x.new_zeros(0, x.shape[1], self.layers[0].encoder_attn.kdim)
         attn, inner_states = None, [x]
-        for index, layer in enumerate(self.layers):
+        layers = self.layers
+        if encoder_out is not None and encoder_out.get("visible"):
+            hidden = torch.arange(len(source)) >= encoder_out["visible"][0].unsqueeze(-1)
+            mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(x)
+            layers = [layer.seeing(mask) for layer in layers]
+        for index, layer in enumerate(layers):
             wanted = index == alignment_layer
             x, weights, _ = layer(
                 x,
@@ -259,37 +172,6 @@ class LeapTransformerDecoder(TransformerDecoder):
         if self.project_out_dim is not None:
             x = self.project_out_dim(x)
         return x, {"attn": [attn], "inner_states": inner_states}
-
-    def reorder_incremental_state(self, incremental_state: Dict[str, Any], new_order: Tensor) -> None:
-        """Follows beam search with the decoder's own count of positions.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-            new_order: int64 [B'].
-        """
-        progress = self.get_incremental_state(incremental_state, "progress")
-        if progress is not None:
-            seen = progress["seen"].index_select(0, new_order)
-            self.set_incremental_state(incremental_state, "progress", {**progress, "seen": seen})
-
-    def _progress(self, incremental_state: Dict[str, Any], batch_size: int = 1) -> Dict[str, Any]:
-        """How many tokens were computed, and how many of each row [B] were not padding."""
-        progress = self.get_incremental_state(incremental_state, "progress")
-        if progress is not None:
-            return progress
-        return {"tokens": 0, "seen": self.dictionary_crc32.new_zeros(batch_size)}
-
-    def _count(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]]) -> Optional[Tensor]:
-        """Counts the new tokens in, and returns how many before them were not padding, int64 [B] (None at once)."""
-        if incremental_state is None:
-            return None
-        before = self._progress(incremental_state, tokens.shape[0])
-        progress = {
-            "tokens": before["tokens"] + tokens.shape[1],
-            "seen": before["seen"] + tokens.ne(self.padding_idx).sum(1),
-        }
-        self.set_incremental_state(incremental_state, "progress", progress)
-        return before["seen"]
 
     def _embed(self, tokens: Tensor, seen: Optional[Tensor]) -> Tensor:
         x = self.embed_scale * self.embed_tokens(tokens)

@@ -92,3 +92,15 @@ class LeapDecoderLayer(TransformerDecoderLayerBase):
             qn_block_size=self.quant_noise_block_size,
             **options,
         )
+
+    def seeing(self, mask: Tensor) -> "LeapDecoderLayer":
+        """A view of this layer with a mask of its cross-attention, which fairseq's forward does not hand on.
+
+        Args:
+            mask: [T, S], -inf on hidden frames.
+        """
+        view = copy.copy(self)
+        # An activation checkpoint would call this layer itself.
+        view.__dict__.pop("forward", None)
+        view.__dict__["encoder_attn"] = functools.partial(self.encoder_attn, attn_mask=mask)
+        return view

@@ -1,7 +1,7 @@
 """Choices that are the same on every machine."""
 
 import random
-from typing import Sequence, Tuple, TypeVar
+from typing import Sequence, TypeVar
 
 T = TypeVar("T")
 
@@ -20,8 +20,3 @@ class Choices:
     def between(self, low: float, high: float) -> float:
         """A number from low to high."""
         return low + (high - low) * self._random.random()
-
-    def two(self, options: Sequence[T]) -> Tuple[T, T]:
-        """Two different ones of the options."""
-        first = self.pick(options)
-        return first, self.pick([option for option in options if option != first])

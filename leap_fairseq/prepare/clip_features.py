@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from leap_fairseq.prepare.processes import in_order
-from leap_fairseq.prepare.recipe_stages import AUDIO, RecipeStages
 
 from leap_fairseq.files import digest, whole_file
+from leap_fairseq.prepare.processes import in_order
+from leap_fairseq.prepare.recipe_stages import AUDIO, RecipeStages
 from leap_fairseq.speech import NUM_MEL_BINS, AudioError, CmvnAccumulator, FeatureZip, fbank, load_segments
 from leap_fairseq.speech.corpus import Corpus, by_file
 

@@ -1,6 +1,7 @@
 """Turns CoVoST 2 and the clips of Common Voice into the data of fairseq's speech_to_text task.
 
-    python data_prep/prep_covost.py ROOT --src-lang fr --tgt-lang en --task st --vocab-size 8000
+    leap-fairseq prepare covost ROOT --src-lang fr --tgt-lang en --task st --vocab-size 8000
+    python data_prep/prep_covost.py ROOT ...                                                    (from a checkout)
 
 writes fbank80.zip, gcmvn.npz, {train,dev,test}_st.tsv, spm_unigram8000_st.{model,txt} and config_st.yaml into
 ROOT/fr-en. ROOT holds fr/clips (or clips) and covost_v2.fr_en.{train,dev,test}.tsv, or covost_v2.fr_en.tsv and
@@ -8,14 +9,15 @@ Common Voice's validated.tsv, which are then joined. Clips are mp3, or whatever 
 """
 
 import argparse
-import sys
+import functools
+import logging
 from pathlib import Path
 from typing import Optional, Union
 
-from leap_fairseq.prepare.processes import command_parser, run_command
-from leap_fairseq.prepare.prepared_data import Options, add_options, prepare
-
+from leap_fairseq.prepare.prepared_data import add_options, prepare
 from leap_fairseq.speech.covost import REQUIRED_SPLITS, read_corpus
+
+LOG_LEVEL = logging.INFO
 
 
 def prep_covost(
@@ -40,27 +42,18 @@ def prep_covost(
     Raises:
         DataError: The layout or an option is wrong; the message says what to do.
     """
-    chosen = Options(**options)
-    chosen.check()
-    corpus = read_corpus(root, src_lang, tgt_lang, required=REQUIRED_SPLITS)
-    return prepare(Path(root) / f"{src_lang}-{tgt_lang}" if out is None else out, "prep_covost", corpus, chosen)
+    read = functools.partial(read_corpus, root, src_lang, tgt_lang, required=REQUIRED_SPLITS)
+    return prepare(Path(root) / f"{src_lang}-{tgt_lang}" if out is None else out, "prep_covost", read, **options)
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `prep_covost`."""
     parser.add_argument("root", metavar="ROOT", help="folder that holds SRC/clips, or clips itself, and the TSVs")
     text = "language of the speech, as Common Voice calls it: fr, zh-CN"
-    parser.add_argument("--src-lang", required=True, default=argparse.SUPPRESS, help=text)
-    parser.add_argument("--tgt-lang", default="en", help="language of the translations")
-    parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help="data folder (default: ROOT/SRC-TGT)")
-    add_options(parser)
-    return parser.parse_args()
+    parser.add_argument("--src-lang", required=True, help=text)
+    add_options(parser, tgt_lang="en", folder="ROOT/SRC-TGT")
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `prep_covost`."""
-    prep_covost(**vars(_parse_arguments()))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    prep_covost(**vars(options))

@@ -1,10 +1,11 @@
 """Makes a corpus of spoken digit strings with German translations in MuST-C's layout, from real human recordings.
 
-    python data_prep/make_digits_corpus.py RECORDINGS data/digits
+    leap-fairseq prepare digits RECORDINGS data/digits
+    python data_prep/make_digits_corpus.py RECORDINGS data/digits    (from a checkout)
 
 RECORDINGS holds the files of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA
-4.0), DIGIT_SPEAKER_INDEX.wav, in a folder, a checkout or a tar. A string is 2 to 12 digits of one speaker with varied
-pauses. The speakers of the test are not heard in training; dev has the training speakers, but the recordings of
+4.0), DIGIT_SPEAKER_INDEX.wav, in a folder, a checkout, a zip or a tar. A string is 2 to 12 digits of one speaker with
+varied pauses. The speakers of the test are not heard in training; dev has the training speakers, but the recordings of
 the dataset's own test split (index 0 to 4). Training strings vary in speed, level, noise and colour, and half of them
 have another voice for each digit.
 """
@@ -12,28 +13,29 @@ have another voice for each digit.
 import argparse
 import functools
 import io
-import re
-import sys
-import tarfile
+import logging
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import soundfile
 import soxr
-from leap_fairseq.prepare.processes import add_processes, command_parser, in_order, run_command
-from leap_fairseq.prepare.choices import Choices
-from leap_fairseq.prepare.synthetic_corpus import GRID, SyntheticCorpus, Pair, VoicedSegment, add_counts, check_counts
 
-from leap_fairseq.files import digest
-from leap_fairseq.speech import SAMPLE_RATE, DataError
+from leap_fairseq.files import DataError, digest
+from leap_fairseq.prepare.choices import Choices
+from leap_fairseq.prepare.processes import in_order
+from leap_fairseq.prepare.sources import files_of
+from leap_fairseq.prepare.synthetic_corpus import GRID, Pair, SyntheticCorpus, VoicedSegment, add_options, write_talk
+from leap_fairseq.speech import SAMPLE_RATE
+
+LOG_LEVEL = logging.INFO
 
 CORPUS, VERSION = "digits", 3
 """Raise VERSION with every change that changes the bytes."""
 
 ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GERMAN = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
-NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+RECORDINGS = r"(?P<digit>\d)_(?P<speaker>[a-z]+)_(?P<index>\d+)\.wav"
 TEST_SPEAKERS = ("theo", "yweweler")
 OWN_TEST_SPLIT = 5
 """Recordings with a lower index are the dataset's own test split."""
@@ -111,7 +113,7 @@ def make_digits_corpus(
     """Writes the corpus, or finds it already there.
 
     Args:
-        recordings: Folder or tar of the wavs.
+        recordings: Folder, zip or tar of the wavs.
         out: Folder that gets `en-de/data/{train,dev,tst-COMMON}` and `corpus.json`.
         sentences_train: Number of training strings.
         sentences_dev: Number of validation strings.
@@ -128,13 +130,11 @@ def make_digits_corpus(
             or a folder that holds something else.
     """
     counts = {"train": sentences_train, "dev": sentences_dev, "tst-COMMON": sentences_test}
-    check_counts(counts)
     found, rate = read_recordings(recordings)
     voices = choose_voices(found, sorted(set(test_speakers)))
-    options = {"corpus": CORPUS, "version": VERSION, "seed": seed, "sentences": counts}
-    options["test_speakers"] = sorted(set(test_speakers))
+    options = {"seed": seed, "test_speakers": sorted(set(test_speakers))}
     options["recordings"] = digest({str(key): float(np.abs(samples).sum()) for key, samples in sorted(found.items())})
-    corpus = SyntheticCorpus(out, options)
+    corpus = SyntheticCorpus(out, CORPUS, VERSION, counts, **options)
     for number, (split, count) in enumerate(counts.items()):
         variations = TRAINING if split == "train" else (PLAIN,)
         talks, pairs = _plan(split, count, voices[split], seed * 10 + number, rate, variations)
@@ -146,25 +146,23 @@ def read_recordings(path: Union[str, Path]) -> Tuple[Dict[Tuple[int, str, int], 
     """Reads all recordings.
 
     Args:
-        path: A folder that holds the wavs, at any depth, or a tar of one.
+        path: A folder that holds the wavs, at any depth, or a zip or tar of one.
 
     Returns:
         The samples, float32 [N], by (digit, speaker, index); and their rate in Hz.
 
     Raises:
-        DataError: There are none, or they have several rates or channels.
+        DataError: There are none, or one cannot be read, or they have several rates or channels.
     """
-    path = Path(path)
-    try:
-        files = _files_of_tar(path) if path.is_file() else _files_of_folder(path)
-        found, rates = {}, set()
-        for name, content in files:
-            samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-            digit, speaker, index = NAME.fullmatch(name).groups()
-            found[int(digit), speaker, int(index)] = samples[:, 0]
-            rates.add((rate, samples.shape[1]))
-    except (OSError, EOFError, RuntimeError, tarfile.TarError) as error:
-        raise DataError(f"cannot read the recordings in {path}: fetch them again ({error})") from error
+    found, rates = {}, set()
+    for file in files_of(path, RECORDINGS):
+        try:
+            samples, rate = soundfile.read(io.BytesIO(file.content), dtype="float32", always_2d=True)
+        except RuntimeError as error:
+            raise DataError(f"cannot read {file.name} in {path}: fetch the recordings again ({error})") from error
+        digit, speaker, index = file.groups.values()
+        found[int(digit), speaker, int(index)] = samples[:, 0]
+        rates.add((rate, samples.shape[1]))
     if not found:
         raise DataError(f"{path} holds no DIGIT_SPEAKER_INDEX.wav: give recordings/ of the Free Spoken Digit Dataset")
     if len(rates) > 1 or {channels for _, channels in rates} != {1}:
@@ -196,20 +194,6 @@ def choose_voices(
     return voices
 
 
-def _files_of_folder(path: Path) -> Iterator[Tuple[str, bytes]]:
-    for file in sorted(path.rglob("*.wav")):
-        if NAME.fullmatch(file.name):
-            yield file.name, file.read_bytes()
-
-
-def _files_of_tar(path: Path) -> Iterator[Tuple[str, bytes]]:
-    with tarfile.open(path) as tar:
-        for member in tar:
-            name = Path(member.name).name
-            if member.isfile() and NAME.fullmatch(name):
-                yield name, tar.extractfile(member).read()
-
-
 def _plan(
     split: str, count: int, voices: Dict[str, Voice], seed: int, rate: int, variations: Sequence[Variation]
 ) -> Tuple[List[Talk], List[Pair]]:
@@ -239,19 +223,15 @@ def _join_talks(talks: List[Talk], processes: int, wav_folder: Path) -> Iterator
 
 
 def join_talk(talk: Talk) -> List[VoicedSegment]:
-    """Joins the recordings of one talk, writes its wav (16 kHz, mono, 16 bits) and returns its segments."""
+    """Joins the recordings of one talk, writes its wav and returns its segments."""
     choices, noise = Choices(talk.seed), np.random.RandomState(talk.seed % 2**32)
-    wav = f"{talk.name}.wav"
-    pieces, segments, offset = [], [], 0
-    for digits in talk.strings:
-        gap = np.zeros(GRID * int(choices.between(*GAP) * SAMPLE_RATE / GRID), np.float32)
-        spoken = _join_string(digits, talk.rate, choices, noise, talk.variation)
-        offset += len(gap)
-        segments.append(VoicedSegment(offset, len(spoken), len(digits), talk.speaker, wav))
-        offset += len(spoken)
-        pieces += [gap, spoken]
-    soundfile.write(talk.wav_folder / wav, np.concatenate(pieces), SAMPLE_RATE, subtype="PCM_16")
-    return segments
+
+    def strings() -> Iterator[Tuple[int, np.ndarray, int]]:
+        for digits in talk.strings:
+            gap = GRID * int(choices.between(*GAP) * SAMPLE_RATE / GRID)
+            yield gap, _join_string(digits, talk.rate, choices, noise, talk.variation), len(digits)
+
+    return write_talk(talk.wav_folder / f"{talk.name}.wav", talk.speaker, strings())
 
 
 def _join_string(
@@ -287,22 +267,14 @@ def _coloured(samples: np.ndarray, gains: List[float]) -> np.ndarray:
     return np.fft.irfft(spectrum * 10 ** (np.interp(frequencies, BANDS, gains) / 20), len(samples))
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
-    parser.add_argument("recordings", metavar="RECORDINGS", help="folder or tar of the recordings")
-    parser.add_argument("out", metavar="OUT", help="folder for the corpus")
-    add_counts(parser, 12000, 100, 200)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `make_digits_corpus`."""
+    parser.add_argument("recordings", metavar="RECORDINGS", help="folder, zip or tar of the recordings")
+    add_options(parser, train=12000, dev=100, test=200)
     text = "speakers that only the test has"
     parser.add_argument("--test-speakers", nargs="+", default=TEST_SPEAKERS, metavar="NAME", help=text)
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives other strings")
-    add_processes(parser, default=2)
-    return parser.parse_args()
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `make_digits_corpus`."""
-    make_digits_corpus(**vars(_parse_arguments()))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    make_digits_corpus(**vars(options))

@@ -13,7 +13,7 @@ from leap_fairseq.speech import SAMPLE_RATE, AudioError, load_segments
 from leap_fairseq.speech.corpus import Segment, by_file
 from leap_fairseq.speech.features import FRAME_LENGTH_MS, INT16_SCALE
 
-logger = logging.getLogger("make_eval_list")
+logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = int(FRAME_LENGTH_MS * SAMPLE_RATE / 1000)
 """Less than one feature window is no audio, for the data preparation neither: both keep the same sentences."""

@@ -1,6 +1,6 @@
 """Training examples of several sentences: consecutive segments of a recording, with the pauses between them.
 
-A part of `prep_mustc`. A model for speech without end must learn to close a sentence before the sound stops, and to
+A model for speech without end must learn to close a sentence before the sound stops, and to
 begin one behind the last. So an example begins where the segment before it ended, has 1 to N sentences, and says with
 `NEXT_SENTENCE` that one is over and another follows.
 """
@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import Iterator, List, Tuple
 
 from leap_fairseq.prepare.choices import Choices
-
 from leap_fairseq.speech import NEXT_SENTENCE, DataError
 from leap_fairseq.speech.corpus import Segment, by_file
 

@@ -1,31 +1,31 @@
 """Writes the inputs of SimulEval for one split of a corpus in MuST-C's layout, or of CoVoST 2.
 
-    python data_prep/make_eval_list.py ROOT --split tst-COMMON --out eval
-    python data_prep/make_eval_list.py ROOT --corpus covost --src-lang fr --tgt-lang en --out eval
-    python data_prep/make_eval_list.py ROOT --split tst-COMMON --out eval --whole-talks
+    leap-fairseq prepare lists ROOT --split tst-COMMON --out eval
+    leap-fairseq prepare lists ROOT --corpus covost --src-lang fr --tgt-lang en --out eval
+    leap-fairseq prepare lists ROOT --split tst-COMMON --out eval --whole-talks
+    python data_prep/make_eval_list.py ROOT ...                               (from a checkout)
     simuleval --source eval/tst-COMMON.wav_list --target eval/tst-COMMON.target ...
 
 The sentences become 16 kHz mono 16-bit wavs of their own; the lists are parallel, line by line. With --whole-talks the
-talks do, and a table says where their sentences are: eval/tst-COMMON.talks.*, for scripts/simulst/score.py.
+talks do, and a table says where their sentences are: eval/tst-COMMON.talks.*, for `leap-fairseq score`.
 """
 
 import argparse
 import logging
 import re
-import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Union
 
 import soundfile
-from leap_fairseq.prepare.processes import command_parser, run_command
-from leap_fairseq.prepare.eval_wavs import Talk, write_sentences, write_talks
 
 from leap_fairseq.files import whole_file, whole_folder
+from leap_fairseq.prepare.eval_wavs import Talk, write_sentences, write_talks
 from leap_fairseq.scoring.long_references import COLUMNS
 from leap_fairseq.speech import SAMPLE_RATE, DataError, covost, mustc
 from leap_fairseq.speech.corpus import Segment
 
-logger = logging.getLogger("make_eval_list")
+logger = logging.getLogger(__name__)
+LOG_LEVEL = logging.INFO
 
 CORPORA = ("mustc", "covost")
 LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
@@ -151,26 +151,18 @@ def _check(out: Path, name: str, lists: Lists) -> None:
             raise DataError(f"{wav} must be {SAMPLE_RATE} Hz, mono, with samples: run again")
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
-    parser.add_argument("root", metavar="ROOT", help="of the corpus, as prep_mustc.py or prep_covost.py takes it")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `make_eval_list`."""
+    parser.add_argument("root", metavar="ROOT", help="of the corpus, as `prepare mustc` or `prepare covost` takes it")
     parser.add_argument("--corpus", default="mustc", choices=CORPORA, help="which layout")
-    text = "which split (default: tst-COMMON; covost: test)"
-    parser.add_argument("--split", default=argparse.SUPPRESS, help=text)
-    parser.add_argument("--out", required=True, metavar="DIR", default=argparse.SUPPRESS, help="folder for the lists")
-    parser.add_argument("--src-lang", default=argparse.SUPPRESS, help="language of the speech, for covost alone")
-    text = "language of the references (default: de; covost: en)"
-    parser.add_argument("--tgt-lang", default=argparse.SUPPRESS, help=text)
-    text = "only the first N sentences, or talks"
-    parser.add_argument("--limit", type=int, metavar="N", help=text, default=argparse.SUPPRESS)
+    parser.add_argument("--split", help="which split (default: tst-COMMON; covost: test)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the lists")
+    parser.add_argument("--src-lang", help="language of the speech, for covost alone")
+    parser.add_argument("--tgt-lang", help="language of the references (default: de; covost: en)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N sentences, or talks")
     parser.add_argument("--whole-talks", action="store_true", help="list the recordings, not their sentences")
-    return parser.parse_args()
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `make_eval_list`."""
-    make_eval_list(**{"split": None, **vars(_parse_arguments())})
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    make_eval_list(**vars(options))

@@ -1,6 +1,7 @@
 """Turns a corpus in MuST-C's layout (v1 to v3) into the data of fairseq's speech_to_text task.
 
-    python data_prep/prep_mustc.py ROOT --tgt-lang de --task st --vocab-size 8000
+    leap-fairseq prepare mustc ROOT --tgt-lang de --task st --vocab-size 8000
+    python data_prep/prep_mustc.py ROOT ...                                     (from a checkout)
 
 writes fbank80.zip, gcmvn.npz, {train,dev,tst-COMMON,tst-HE}_st.tsv, spm_unigram8000_st.{model,txt} and config_st.yaml,
 with fairseq's own names, into ROOT/en-de. Paths inside are relative: the folder can be moved. What is complete is
@@ -8,15 +9,16 @@ reused; a changed option redoes what depends on it.
 """
 
 import argparse
-import sys
+import logging
 from pathlib import Path
 from typing import Optional, Union
 
-from leap_fairseq.prepare.processes import command_parser, run_command
 from leap_fairseq.prepare.joined_segments import join_segments
-from leap_fairseq.prepare.prepared_data import Options, add_options, prepare
-
+from leap_fairseq.prepare.prepared_data import add_options, prepare
+from leap_fairseq.speech.corpus import Corpus
 from leap_fairseq.speech.mustc import pair_folder, read_corpus
+
+LOG_LEVEL = logging.INFO
 
 
 def prep_mustc(
@@ -41,32 +43,25 @@ def prep_mustc(
     Raises:
         DataError: The layout or an option is wrong; the message says what to do.
     """
-    chosen = Options(**options)
-    chosen.check()
-    corpus = read_corpus(root, tgt_lang)
-    if join is not None:
-        corpus["train"] = corpus["train"] + join_segments(corpus["train"], join)
-    return prepare(pair_folder(root, tgt_lang) if out is None else out, "prep_mustc", corpus, chosen)
+
+    def read() -> Corpus:
+        corpus = read_corpus(root, tgt_lang)
+        if join is not None:
+            corpus["train"] = corpus["train"] + join_segments(corpus["train"], join)
+        return corpus
+
+    return prepare(pair_folder(root, tgt_lang) if out is None else out, "prep_mustc", read, **options)
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `prep_mustc`."""
     text = "folder that holds en-de/data/{train,dev,tst-COMMON,tst-HE}, or en-de itself"
     parser.add_argument("root", metavar="ROOT", help=text)
-    parser.add_argument("--tgt-lang", default="de", help="language of the translations")
-    parser.add_argument("--out", metavar="DIR", default=argparse.SUPPRESS, help="data folder (default: ROOT/en-TGT)")
-    text = "train also on stretches of 1 to N consecutive sentences with their pauses, for speech without end"
-    parser.add_argument(
-        "--join-segments", type=int, dest="join", metavar="N", default=argparse.SUPPRESS, help=text + " (for example 4)"
-    )
-    add_options(parser)
-    return parser.parse_args()
+    add_options(parser, tgt_lang="de", folder="ROOT/en-TGT")
+    text = "train also on stretches of 1 to N consecutive sentences with their pauses, for speech without end (say 4)"
+    parser.add_argument("--join-segments", type=int, dest="join", metavar="N", help=text)
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `prep_mustc`."""
-    prep_mustc(**vars(_parse_arguments()))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    prep_mustc(**vars(options))

@@ -1,6 +1,6 @@
 """Turns the segments of any corpus into the data of fairseq's speech_to_text task.
 
-A part of `prep_mustc` and `prep_covost`, which only read their corpus's layout. Stages: 1 features (fbank80.zip,
+The commands `mustc` and `covost` only read their corpus's layout. Stages: 1 features (fbank80.zip,
 gcmvn.npz, skipped_clips.tsv), 2 manifests (SPLIT_TASK.tsv), 3 vocabulary (spm_*.model, .txt), 4 config
 (config_TASK.yaml). Paths inside are relative: the folder can be moved. What is complete is reused; a changed option
 redoes what depends on it.
@@ -11,13 +11,12 @@ import functools
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple, Union
-
-from leap_fairseq.prepare.processes import add_processes
-from leap_fairseq.prepare.clip_features import CMVN, ZIP, extract_features
-from leap_fairseq.prepare.recipe_stages import LAST, RecipeStages, add_stages, check_stages
+from typing import Callable, Dict, List, NamedTuple, Tuple, Union
 
 from leap_fairseq.files import digest
+from leap_fairseq.prepare.clip_features import CMVN, ZIP, extract_features
+from leap_fairseq.prepare.processes import add_processes
+from leap_fairseq.prepare.recipe_stages import LAST, RecipeStages, add_stages, check_stages
 from leap_fairseq.speech import (
     NEXT_SENTENCE,
     DataError,
@@ -87,23 +86,25 @@ class Options(NamedTuple):
         return ("st", "asr") if self.task == "both" else (self.task,)
 
 
-def prepare(out: Union[str, Path], name: str, corpus: Corpus, options: Options) -> Path:
+def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chosen: Union[int, str]) -> Path:
     """Runs the stages.
 
     Args:
         out: Folder for the data.
         name: Of the hidden folder that remembers what is complete.
-        corpus: The segments of each split; `train` is what CMVN and vocabulary come from.
-        options: What was chosen.
+        read: Reads the segments of each split; `train` is what CMVN and vocabulary come from.
+        **chosen: Those of `Options`.
 
     Returns:
         The folder of the data.
 
     Raises:
         DataError: An option cannot be met, no clip of a split has audio, or a stage before the first one is not
-            complete; the message says what to do.
+            complete; the message says what to do. What `read` raises comes after wrong options.
     """
+    options = Options(**chosen)
     options.check()
+    corpus = read()
     stages = RecipeStages(out, name, options.stage, options.stop_stage)
     clips = extract_features(stages, corpus, options.processes)
     if not stages.wants("manifests"):
@@ -121,9 +122,17 @@ def prepare(out: Union[str, Path], name: str, corpus: Corpus, options: Options) 
     return stages.folder
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of any corpus, but for --out."""
+def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> None:
+    """Adds the options of any corpus.
+
+    Args:
+        parser: Of the command.
+        tgt_lang: Default of --tgt-lang.
+        folder: Default of --out, for the help.
+    """
     default = Options()
+    parser.add_argument("--tgt-lang", default=tgt_lang, help="language of the translations")
+    parser.add_argument("--out", metavar="DIR", help=f"data folder (default: {folder})")
     text = "targets: translations, transcripts, or both"
     parser.add_argument("--task", default=default.task, choices=TASKS, help=text)
     text = "number of SentencePieces"

@@ -1,29 +1,17 @@
-"""What the command lines of this folder share: logging to stderr, user errors as one line, work in parallel."""
+"""Work in several processes: results in order, whatever the number, and no worker outlives its parent."""
 
 import argparse
 import collections
 import concurrent.futures
-import logging
 import multiprocessing
 import os
-import sys
 import threading
-from typing import Any, Callable, Iterable, Iterator, Optional, TypeVar
+from typing import Callable, Iterable, Iterator, Optional, TypeVar
 
-
-from leap_fairseq.speech import AudioError, DataError
-
-logger = logging.getLogger(__name__)
+from leap_fairseq.files import DataError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-
-def command_parser(description: str) -> argparse.ArgumentParser:
-    """A parser whose help shows the first paragraph of a script's docstring, and every default."""
-    return argparse.ArgumentParser(
-        description=description.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
 
 
 def add_processes(parser: argparse.ArgumentParser, default: int) -> None:
@@ -32,27 +20,14 @@ def add_processes(parser: argparse.ArgumentParser, default: int) -> None:
     parser.add_argument("-j", "--processes", type=int, default=default, metavar="N", help=text)
 
 
-def run_command(main: Callable[[], Any]) -> int:
-    """Runs a command line.
+def check_processes(count: int) -> None:
+    """Refuses an impossible number of worker processes.
 
-    Args:
-        main: Parses the arguments and does the work.
-
-    Returns:
-        The exit code: 0, or 1 after an error that the user can mend, which is logged in one line.
+    Raises:
+        DataError: Below 1.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s | %(levelname)s | %(name)s | %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    try:
-        main()
-    except (AudioError, DataError, OSError) as error:
-        logger.error("%s", error)
-        return 1
-    return 0
+    if count < 1:
+        raise DataError(f"number of processes is {count}, but must be 1 or more (-j)")
 
 
 def in_order(
@@ -77,8 +52,7 @@ def in_order(
     Raises:
         DataError: processes < 1.
     """
-    if processes < 1:
-        raise DataError(f"number of processes is {processes}, but must be 1 or more (-j)")
+    check_processes(processes)
     with concurrent.futures.ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(initializer,)) as pool:
         waiting: collections.deque = collections.deque()
         try:

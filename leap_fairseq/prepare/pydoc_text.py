@@ -1,16 +1,23 @@
 """Real English text that every Python carries, split for language modelling: the reference manual in pydoc_data.
 
-    python data_prep/make_pydoc_text.py OUT
+    leap-fairseq prepare pydoc OUT
+    python data_prep/make_pydoc_text.py OUT    (from a checkout)
 
 writes OUT/{train,valid,test}.txt: one paragraph a line, words and punctuation separated by spaces, whole topics in
 one split. The text differs a little between versions of Python, so OUT/source.txt names the one it came from.
 """
 
 import argparse
+import logging
 import platform
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Union
+
+from leap_fairseq.files import whole_file
+
+logger = logging.getLogger(__name__)
+LOG_LEVEL = logging.INFO
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 # Every twentieth topic of the sorted list is for validation, and every twentieth for the test.
@@ -49,7 +56,7 @@ def split_topics(topics: Dict[str, str]) -> Dict[str, List[str]]:
     return splits
 
 
-def make_pydoc_text(out: Path) -> Dict[str, int]:
+def make_pydoc_text(out: Union[str, Path]) -> Dict[str, int]:
     """Writes the splits.
 
     Args:
@@ -60,25 +67,23 @@ def make_pydoc_text(out: Path) -> Dict[str, int]:
     """
     from pydoc_data.topics import topics
 
+    out, counts = Path(out), {}
     out.mkdir(parents=True, exist_ok=True)
-    counts = {}
     for name, lines in split_topics(topics).items():
-        temporary = out / f".{name}.txt.part"
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        temporary.replace(out / f"{name}.txt")
+        with whole_file(out / f"{name}.txt", text=True) as file:
+            file.writelines(line + "\n" for line in lines)
         counts[name] = sum(line.count(" ") + 1 for line in lines)
+        logger.info("%s: %d tokens", name, counts[name])
     source = f"pydoc_data.topics of Python {platform.python_version()} (PSF licence)"
     (out / "source.txt").write_text(source + "\n", encoding="utf-8")
     return counts
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("out", type=Path, help="folder of train.txt, valid.txt and test.txt")
-    for name, count in make_pydoc_text(parser.parse_args().out).items():
-        print(f"{name}: {count:,} tokens")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `make_pydoc_text`."""
+    parser.add_argument("out", metavar="OUT", help="folder of train.txt, valid.txt and test.txt")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    make_pydoc_text(**vars(options))

@@ -9,8 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Union
 
-from leap_fairseq.files import Stages
-from leap_fairseq.speech import DataError
+from leap_fairseq.files import DataError, Stages
 
 STAGES = ("features", "manifests", "vocabulary", "config")
 """In their order; the number of the first is 1. Work of both tasks has the task behind its name: manifests_st."""
@@ -29,13 +28,9 @@ class RecipeStages(Stages):
         name: Of the hidden folder of the stamps.
         first: Number of the first stage to run.
         last: Number of the last stage to run.
-
-    Raises:
-        DataError: Numbers that are not 1 <= first <= last <= 4.
     """
 
     def __init__(self, folder: Union[str, Path], name: str, first: int = 1, last: int = LAST):
-        check_stages(first, last)
         super().__init__(folder, name)
         self.first, self.last = first, last
 

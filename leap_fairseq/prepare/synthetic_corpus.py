@@ -1,6 +1,6 @@
-"""Corpora that a script makes itself, in MuST-C's layout: splits that are whole or absent, and reused when complete.
+"""Corpora that a command makes itself, in MuST-C's layout: splits that are whole or absent, and reused when complete.
 
-A part of `make_travel_corpus` and `make_digits_corpus`. `corpus.json` says from which options a corpus was made.
+The commands `travel` and `digits` only make the sound. `corpus.json` says from which options a corpus was made.
 """
 
 import argparse
@@ -9,8 +9,12 @@ import logging
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
 
-from leap_fairseq.files import whole_file, whole_folder
-from leap_fairseq.speech import SAMPLE_RATE, DataError
+import numpy as np
+import soundfile
+
+from leap_fairseq.files import DataError, whole_file, whole_folder
+from leap_fairseq.prepare.processes import add_processes
+from leap_fairseq.speech import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +42,48 @@ def on_grid(samples: int) -> int:
     return -(-samples // GRID) * GRID
 
 
+def write_talk(path: Path, speaker: str, sentences: Iterable[Tuple[int, np.ndarray, int]]) -> List[VoicedSegment]:
+    """Writes the wav of one talk: 16 kHz, mono, 16 bits.
+
+    Args:
+        path: The file.
+        speaker: Name.
+        sentences: Of each the pause before it, in samples on the grid; its samples [N]; the number of its words.
+
+    Returns:
+        Its segments.
+    """
+    pieces, segments, offset = [], [], 0
+    for pause, samples, words in sentences:
+        samples = np.pad(samples, (0, -len(samples) % GRID))
+        segments.append(VoicedSegment(offset + pause, len(samples), words, speaker, path.name))
+        pieces += [np.zeros(pause, samples.dtype), samples]
+        offset += pause + len(samples)
+    soundfile.write(path, np.concatenate(pieces), SAMPLE_RATE, subtype="PCM_16")
+    return segments
+
+
 class SyntheticCorpus:
     """The folder of one corpus.
 
     Args:
         out: Folder that gets `en-de/data/SPLIT` and corpus.json.
-        options: Everything that decides its bytes, as plain data.
+        corpus: Its name.
+        version: Of what makes it.
+        sentences: How many each split is to have.
+        **options: Everything else that decides its bytes, as plain data.
 
     Raises:
-        DataError: The folder holds something else, or the same corpus from other options.
+        DataError: A split is to have no sentence, or the folder holds something else, or the same corpus from other
+            options.
     """
 
-    def __init__(self, out: Union[str, Path], options: Dict[str, Any]):
+    def __init__(self, out: Union[str, Path], corpus: str, version: int, sentences: Dict[str, int], **options: Any):
+        for split, count in sentences.items():
+            if count < 1:
+                raise DataError(f"{split} is to have {count} sentences, but needs 1 or more (--sentences-...)")
         self.out = Path(out)
-        self._options = options
+        self._options = {"corpus": corpus, "version": version, "sentences": sentences, **options}
         self._splits = self._load()
 
     def add_split(
@@ -102,7 +134,7 @@ class SyntheticCorpus:
             splits.keys()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"cannot read {path}: it is not a corpus.json of this script; choose another OUT"
+                f"cannot read {path}: it is not a corpus.json of this command; choose another OUT"
             ) from error
         if found != self._options:
             difference = _differences(found, self._options)
@@ -115,22 +147,14 @@ class SyntheticCorpus:
             file.write("\n")
 
 
-def add_counts(parser: argparse.ArgumentParser, train: int, dev: int, test: int) -> None:
-    """Adds --sentences-train, --sentences-dev and --sentences-test."""
-    for split, count, name in (("train", train, "train"), ("dev", dev, "dev"), ("test", test, "tst-COMMON")):
-        text = f"number of sentences of {name}"
+def add_options(parser: argparse.ArgumentParser, **sentences: int) -> None:
+    """Adds OUT, --seed, -j and the numbers of sentences, with these defaults for train, dev and test."""
+    parser.add_argument("out", metavar="OUT", help="folder for the corpus")
+    for split, count in sentences.items():
+        text = f"number of sentences of {'tst-COMMON' if split == 'test' else split}"
         parser.add_argument(f"--sentences-{split}", type=int, default=count, metavar="N", help=text)
-
-
-def check_counts(counts: Dict[str, int]) -> None:
-    """Refuses a split without sentences.
-
-    Raises:
-        DataError: A count below 1.
-    """
-    for split, count in counts.items():
-        if count < 1:
-            raise DataError(f"{split} is to have {count} sentences, but needs 1 or more (--sentences-...)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed gives another corpus")
+    add_processes(parser, default=2)
 
 
 def _differences(found: Dict[str, Any], wanted: Dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-#!/usr/bin/env python
 """Wikipedia text of several forms as one corpus in the form of WikiText, for comparisons at a small scale.
 
-    python data_prep/make_wikipedia_text.py --train FILE [FILE ...] --valid FILE --test FILE --out DIR
+    leap-fairseq prepare wikipedia --train FILE [FILE ...] --valid FILE --test FILE --out DIR
+    python data_prep/make_wikipedia_text.py --train FILE ...                                     (from a checkout)
 
 writes DIR/wiki.{train,valid,test}.tokens, all or none: words and punctuation between spaces, `@-@`, `@,@` and `@.@`
 inside of words and numbers, a title as ` = Title = `. WikiExtractor's output (`<doc ...>` before each article) is
@@ -10,15 +10,16 @@ split into words; every other file is taken as split already. A CSV has one line
 
 import argparse
 import html
+import logging
 import re
-import sys
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, Sequence, Union
-
-from leap_fairseq.prepare.processes import command_parser, run_command
-from leap_fairseq.prepare.wikitext_text import TextFile
+from typing import IO, Dict, Iterable, Iterator, Sequence, Union
 
 from leap_fairseq.files import DataError, whole_folder
+from leap_fairseq.prepare.wikitext_text import TextFile
+
+logger = logging.getLogger(__name__)
+LOG_LEVEL = logging.INFO
 
 DOCUMENT = re.compile(r'<doc id="[^"]*" url="[^"]*" title="(.*)">\s*$')
 TOKEN = re.compile(r"@[-,.]@|'s\b|\w+|[^\w\s]")
@@ -93,14 +94,13 @@ def make_wikipedia_text(
         raise DataError(f"{out} holds {others[0]}, which is not of this corpus: give a new folder (--out)")
     with whole_folder(out) as folder:
         for split, paths in {"train": train, "valid": [valid], "test": [test]}.items():
-            counts[split] = 0
             with open(folder / FILES[split], "w", encoding="utf-8", newline="\n") as text:
-                for path in paths:
-                    counts[split] += _write(Path(path), text)
+                counts[split] = sum(_write(Path(path), text) for path in paths)
+            logger.info("%s: %d tokens", split, counts[split])
     return counts
 
 
-def _write(path: Path, text) -> int:
+def _write(path: Path, text: IO[str]) -> int:
     if not path.is_file():
         raise DataError(f"{path} is no file: --train, --valid and --test take text or CSV files")
     words = lines = 0
@@ -112,20 +112,14 @@ def _write(path: Path, text) -> int:
     return words + lines
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
-    parser.add_argument("--train", metavar="FILE", nargs="+", required=True, default=argparse.SUPPRESS, help="texts")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `make_wikipedia_text`."""
+    parser.add_argument("--train", metavar="FILE", nargs="+", required=True, help="texts")
     for split in ("valid", "test"):
-        parser.add_argument(f"--{split}", metavar="FILE", required=True, default=argparse.SUPPRESS, help="a text")
-    parser.add_argument("--out", metavar="DIR", required=True, default=argparse.SUPPRESS, help="folder of the corpus")
-    return parser.parse_args()
+        parser.add_argument(f"--{split}", metavar="FILE", required=True, help="a text")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the corpus")
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `make_wikipedia_text`."""
-    for split, tokens in make_wikipedia_text(**vars(_parse_arguments())).items():
-        print(f"{split:<6}{tokens:>13,}")
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    make_wikipedia_text(**vars(options))

@@ -1,6 +1,7 @@
 """Turns WikiText-103 (word level), or with --any-text another text, into a fairseq data set for language modelling.
 
-    python data_prep/prep_wikitext.py wikitext-103-v1.zip --out data/wikitext-103
+    leap-fairseq prepare wikitext wikitext-103-v1.zip --out data/wikitext-103
+    python data_prep/prep_wikitext.py wikitext-103-v1.zip --out data/wikitext-103    (from a checkout)
 
 reads a folder, a zip or files, and writes dict.txt and {train,valid,test}.{bin,idx} into --out, all or none. Names of
 files tell the split: wiki.train.tokens, validation.csv, train-00000-of-00002.csv. A CSV has one line of the text in
@@ -8,18 +9,16 @@ each cell of its column `text`. The counts must be the published ones. What is c
 """
 
 import argparse
-import functools
 import json
 import logging
-import os
 import re
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
-from leap_fairseq.prepare.processes import add_processes, command_parser, run_command
+from leap_fairseq.files import DataError, Stages, file_digest, whole_file
+from leap_fairseq.prepare.processes import add_processes, check_processes
+from leap_fairseq.prepare.publishing import make_and_publish
 from leap_fairseq.prepare.wikitext_text import (
     LOCAL_REMEDY,
     PUBLISHED,
@@ -33,28 +32,31 @@ from leap_fairseq.prepare.wikitext_text import (
     write_text,
 )
 
-from leap_fairseq.files import DataError, Stages, file_digest, whole_file
-from leap_fairseq.compat.root_logger import unchanged_root_logger
-
-logger = logging.getLogger("prep_wikitext")
+logger = logging.getLogger(__name__)
+LOG_LEVEL = logging.INFO
 
 VERSION = 1
 """Raise it with every change that changes what is written: prepared data is then made again."""
 
-BUILD = "build-"
+DICTIONARY = "dict.txt"
+"""fairseq opens no data set without it."""
+
+ENDINGS = ("bin", "idx")
+
+PathLike = Union[str, Path]
 
 
 def prep_wikitext(
-    sources: Sequence[Union[str, Path]] = (),
+    sources: Sequence[PathLike] = (),
     *,
-    out: Union[str, Path],
-    train: Optional[Union[str, Path]] = None,
-    valid: Optional[Union[str, Path]] = None,
-    test: Optional[Union[str, Path]] = None,
+    out: PathLike,
+    train: Optional[PathLike] = None,
+    valid: Optional[PathLike] = None,
+    test: Optional[PathLike] = None,
     url: Optional[str] = None,
     sha256: Optional[str] = None,
     fetch: bool = False,
-    srcdict: Optional[Union[str, Path]] = None,
+    srcdict: Optional[PathLike] = None,
     any_text: bool = False,
     nwords: int = -1,
     threshold: int = 0,
@@ -93,30 +95,26 @@ def prep_wikitext(
     dictionary = {"srcdict": srcdict and file_digest(srcdict), "nwords": nwords, "threshold": threshold}
     inputs = {"version": VERSION, "any_text": any_text, "texts": _fingerprint(texts), **dictionary}
     counts_file = stages.stamps / "counts.json"
-    names = [f"{split}.{ending}" for split in SPLITS if split in texts for ending in ("bin", "idx")]
+    names = [f"{split}.{ending}" for split in SPLITS if split in texts for ending in ENDINGS]
 
-    def make() -> None:
-        # A killed run's workers may still be writing there: what cannot be removed now is the next run's.
-        for left in stages.stamps.glob(f"{BUILD}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=BUILD, dir=stages.stamps) as build:
-            prefixes = {split: Path(build) / f"{split}.text" for split in SPLITS if split in texts}
-            counts = {split: _counted(split, texts[split], path, any_text) for split, path in prefixes.items()}
-            _binarise(Path(build), prefixes, srcdict, nwords, threshold, processes)
-            with whole_file(counts_file, text=True) as file:
-                json.dump(counts, file)
-            _publish(Path(build), stages.folder, names)
+    def make(build: Path) -> None:
+        prefixes = {split: build / f"{split}.text" for split in SPLITS if split in texts}
+        counts = {split: _counted(split, texts[split], path, any_text) for split, path in prefixes.items()}
+        _binarise(build, prefixes, srcdict, nwords, threshold, processes)
+        with whole_file(counts_file, text=True) as file:
+            json.dump(counts, file)
 
-    outputs = ["dict.txt", *names, str(counts_file.relative_to(stages.folder))]
-    stages.run("data_set", inputs, outputs, make)
+    def publish() -> None:
+        old = [f"{split}.{ending}" for split in SPLITS for ending in ENDINGS]
+        make_and_publish(stages, DICTIONARY, names, make, old)
+
+    outputs = [DICTIONARY, *names, str(counts_file.relative_to(stages.folder))]
+    stages.run("data_set", inputs, outputs, publish)
     return {split: Counts(*row) for split, row in json.loads(counts_file.read_text(encoding="utf-8")).items()}
 
 
-def _check_options(
-    any_text: bool, srcdict: Optional[Union[str, Path]], nwords: int, threshold: int, processes: int
-) -> None:
-    if processes < 1:
-        raise DataError(f"number of processes is {processes}, but must be 1 or more (-j)")
+def _check_options(any_text: bool, srcdict: Optional[PathLike], nwords: int, threshold: int, processes: int) -> None:
+    check_processes(processes)
     if nwords != -1 and nwords < 5:
         raise DataError(f"--nwords is {nwords}, but must be -1 (all) or more than the 4 special symbols")
     if threshold < 0:
@@ -128,8 +126,10 @@ def _check_options(
         rule = "no perplexity with another vocabulary compares with the published ones of WikiText-103"
         raise DataError(f"--nwords or --threshold was given, but {rule}: leave them out, or add --any-text")
     if srcdict:
-        from fairseq.data import Dictionary
+        from leap_fairseq.compat.root_logger import unchanged_root_logger
 
+        with unchanged_root_logger():
+            from fairseq.data import Dictionary
         try:
             Dictionary.load(str(srcdict))
         except Exception as error:  # fairseq raises a bare one where the text is not UTF-8.
@@ -138,7 +138,7 @@ def _check_options(
             ) from error
 
 
-def _download(stages: Stages, sources: Sequence[Union[str, Path]], url: Optional[str], sha256: Optional[str]) -> Path:
+def _download(stages: Stages, sources: Sequence[PathLike], url: Optional[str], sha256: Optional[str]) -> Path:
     if sources:
         raise DataError(f"SOURCE {sources[0]} and a download were given: leave out SOURCE, or --download and --url")
     if bool(url) != bool(sha256):
@@ -149,13 +149,13 @@ def _download(stages: Stages, sources: Sequence[Union[str, Path]], url: Optional
     return download(target, [url], sha256) if url and sha256 else download(target)
 
 
-def _given(path: Union[str, Path]) -> TextFile:
+def _given(path: PathLike) -> TextFile:
     if not Path(path).is_file():
         raise DataError(f"{path} is no file: --train, --valid and --test take text or CSV files")
     return TextFile(Path(path))
 
 
-def _check_splits(texts: Dict[str, List[TextFile]], srcdict: Optional[Union[str, Path]], any_text: bool) -> None:
+def _check_splits(texts: Dict[str, List[TextFile]], srcdict: Optional[PathLike], any_text: bool) -> None:
     if not texts:
         raise DataError(f"no text was found: {LOCAL_REMEDY}, or try --download")
     for file in (file for files in texts.values() for file in files if not any_text):
@@ -190,15 +190,16 @@ def _counted(split: str, files: List[TextFile], path: Path, any_text: bool) -> C
 def _binarise(
     build: Path,
     texts: Dict[str, Path],
-    srcdict: Optional[Union[str, Path]],
+    srcdict: Optional[PathLike],
     nwords: int,
     threshold: int,
     processes: int,
 ) -> None:
     """Runs fairseq-preprocess in this process: one of its own would go on writing after a kill of this one."""
-    from fairseq import options
+    from leap_fairseq.compat.root_logger import unchanged_root_logger
 
     with unchanged_root_logger():
+        from fairseq import options
         from fairseq_cli import preprocess
 
     arguments = ["--only-source", "--destdir", str(build), "--workers", str(processes)]
@@ -214,14 +215,6 @@ def _binarise(
         for handler in [handler for handler in preprocess.logger.handlers if handler not in handlers]:
             preprocess.logger.removeHandler(handler)
             handler.close()
-
-
-def _publish(build: Path, folder: Path, names: List[str]) -> None:
-    """Puts the files in place. fairseq opens no data set without dict.txt: it goes first and comes last."""
-    for name in ["dict.txt", *(f"{split}.{ending}" for split in SPLITS for ending in ("bin", "idx"))]:
-        (folder / name).unlink(missing_ok=True)
-    for name in [*names, "dict.txt"]:
-        os.replace(build / name, folder / name)
 
 
 def format_counts(counts: Dict[str, Counts], any_text: bool = False) -> str:
@@ -243,31 +236,23 @@ def format_counts(counts: Dict[str, Counts], any_text: bool = False) -> str:
     return "\n".join(rows)
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
-    add = functools.partial(parser.add_argument, default=argparse.SUPPRESS)
-    parser.add_argument("sources", metavar="SOURCE", nargs="*", help="folder, zip or files of the corpus")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the data set")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `prep_wikitext`."""
+    add = parser.add_argument
+    add("sources", metavar="SOURCE", nargs="*", help="folder, zip or files of the corpus")
+    add("--out", metavar="DIR", required=True, help="folder for the data set")
     for split in ("train", "valid", "test"):
         add(f"--{split}", metavar="FILE", help=f"text or CSV of {split}, in place of SOURCE's")
     add("--download", dest="fetch", action="store_true", help="download wikitext-103-v1.zip, where a mirror answers")
     add("--url", help="download the zip from this address, with --sha256")
     add("--sha256", metavar="SUM", help="checksum of the file at --url")
     add("--srcdict", metavar="FILE", help="dict.txt to use instead of one made from train")
-    parser.add_argument("--any-text", action="store_true", help="take a corpus that is not word-level WikiText-103")
-    parser.add_argument("--nwords", type=int, default=-1, metavar="N", help="largest dictionary (with --any-text)")
-    rarer = "rarer words become <unk> (with --any-text)"
-    parser.add_argument("--threshold", type=int, default=0, metavar="N", help=rarer)
+    add("--any-text", action="store_true", help="take a corpus that is not word-level WikiText-103")
+    add("--nwords", type=int, default=-1, metavar="N", help="largest dictionary (with --any-text)")
+    add("--threshold", type=int, default=0, metavar="N", help="rarer words become <unk> (with --any-text)")
     add_processes(parser, default=1)
-    return parser.parse_args()
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `prep_wikitext`."""
-    options = vars(_parse_arguments())
-    counts = prep_wikitext(options.pop("sources"), **options)
-    print(format_counts(counts, options["any_text"]))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command, and writes the table of counts to stdout."""
+    sys.stdout.write(format_counts(prep_wikitext(**vars(options)), options.any_text) + "\n")

@@ -1,7 +1,4 @@
-"""The text of WikiText-103 in the forms it is found in: names, reading, checks against the published counts, download.
-
-A part of `prep_wikitext`.
-"""
+"""The text of WikiText-103 in the forms it is found in: names, reading, checks against published counts, download."""
 
 import csv
 import functools
@@ -15,7 +12,6 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
-
 
 from leap_fairseq.files import DataError, file_digest, whole_file
 

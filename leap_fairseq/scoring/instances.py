@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
-from leap_fairseq.streaming.detokenizer import UNITS
+from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.scoring.latency import latencies
 
 logger = logging.getLogger(__name__)
@@ -133,6 +133,13 @@ def read_instances(path: Union[str, Path]) -> List[Instance]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the --output folder of a simuleval run")
     return sorted(map(_instance, read_log(path)), key=lambda instance: instance.index)
+
+
+def piece_model(path: Union[str, Path]) -> Any:
+    """The SentencePieceProcessor that counts references in pieces."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
 
 def _instance(fields: Dict) -> Instance:

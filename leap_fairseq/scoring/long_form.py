@@ -19,12 +19,13 @@ import math
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Union
 
-from leap_fairseq.streaming.detokenizer import UNITS, WORD_BOUNDARY
-from leap_fairseq.scoring.instances import Instance, read_instances
+from leap_fairseq.scoring.instances import Instance, piece_model, read_instances
+from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.scoring.latency import length_adaptive_average_lagging
 from leap_fairseq.scoring.long_references import ReferenceSentence, read_references
+from leap_fairseq.scoring.quality import Row, quality
 from leap_fairseq.scoring.resegmentation import resegment
-from leap_fairseq.scoring.run import Row, piece_model, quality
+from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
 
 logger = logging.getLogger(__name__)
 

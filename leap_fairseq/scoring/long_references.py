@@ -3,7 +3,7 @@
     audio        offset_ms  duration_ms  source         target
     ted_1.wav    1200.0     3450.0       Good morning.  Guten Morgen.
 
-A header line, tabs between the columns, no quoting, UTF-8. ``data_prep/make_eval_list.py --whole-talks`` writes it.
+A header line, tabs between the columns, no quoting, UTF-8. ``leap-fairseq prepare lists --whole-talks`` writes it.
 """
 
 import math

@@ -1,5 +1,5 @@
 """A live page: a browser sends speech, words come back while it is being spoken.
 
-``python -m leap_fairseq.serve --model DIR`` starts it. :mod:`leap_fairseq.serve.session` is one listener, without a
-socket; :mod:`leap_fairseq.serve.server` is the server, which needs aiohttp (``pip install 'leap_fairseq[serve]'``).
+``leap-fairseq serve --model DIR`` starts it. :mod:`leap_fairseq.serve.session` is one listener, without a socket;
+:mod:`leap_fairseq.serve.server` is the server, which needs aiohttp (``pip install 'leap-fairseq[serve]'``).
 """

@@ -26,10 +26,10 @@ from typing import Optional, Set
 from urllib.parse import urlsplit
 
 from leap_fairseq.serve.scheduler import Scheduler
-from leap_fairseq.serve.websocket import Limits, Listener, WSCloseCode, web
 from leap_fairseq.serve.session import ProtocolError, Session
+from leap_fairseq.serve.websocket import BoundedWebSocket, Limits, WSCloseCode, web
 from leap_fairseq.streaming import StreamingTranslator
-from leap_fairseq.streaming.translator import FRAME_MS
+from leap_fairseq.streaming.frames import FRAME_MS
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Server:
     """Sessions over one translator, which itself takes no speech.
 
     Args:
-        translator: its model, k and vocabulary are those of all sessions.
+        translator: its model, policy and vocabulary are those of all sessions.
         limits: of the sessions.
         workers: threads that compute, at least 1.
 
@@ -62,14 +62,14 @@ class Server:
             raise ValueError(f"workers is {workers}, but must be at least 1 (--workers)")
         self.translator, self.limits = translator, limits
         self.total = 0
-        self._listeners: Set[Listener] = set()
+        self._sockets: Set[BoundedWebSocket] = set()
         self._stopping = False
-        self._conductor = Scheduler(workers)
+        self._scheduler = Scheduler(workers)
 
     @property
     def open(self) -> int:
         """Sessions at this moment."""
-        return len(self._listeners)
+        return len(self._sockets)
 
     def application(self) -> web.Application:
         """The application for aiohttp's runner."""
@@ -94,8 +94,8 @@ class Server:
                 "open": self.open,
                 "total": self.total,
                 "max_sessions": self.limits.max_sessions,
-                "waitk_lagging": translator.lagging,
-                "decision_ms": translator.ratio * FRAME_MS,
+                "policy": str(translator.policy),
+                "decision_ms": translator.policy.decision_frames * FRAME_MS,
                 "unit": translator.detokenizer.unit,
                 "long_form": translator.long_form,
             }
@@ -108,48 +108,48 @@ class Server:
             web.HTTPForbidden: a page of another site opened it.
         """
         _check_origin(request)
-        listener = Listener(request, self.limits)
-        await listener.prepare(request)
+        socket = BoundedWebSocket(request, self.limits)
+        await socket.prepare(request)
         if self._stopping or self.open >= self.limits.max_sessions:
             reason = "the server is stopping" if self._stopping else self._full()
-            await listener.fail(reason, WSCloseCode.TRY_AGAIN_LATER)
-            return listener
+            await socket.fail(reason, WSCloseCode.TRY_AGAIN_LATER)
+            return socket
         session = Session(self.translator.new_stream(), self.limits.max_minutes)
-        self._listeners.add(listener)
+        self._sockets.add(socket)
         self.total += 1
         number = self.total
         logger.info("session %d opened by %s", number, request.remote)
         try:
-            reason = await self._converse(listener, session)
+            reason = await self._converse(socket, session)
         finally:
             # Before closing, which a listener that has gone would delay.
-            self._listeners.discard(listener)
+            self._sockets.discard(socket)
             logger.info("session %d: %.1f s heard, %d words", number, session.heard_ms / 1000, session.words)
-        await (listener.end() if reason is None else listener.fail(reason))
-        return listener
+        await (socket.end() if reason is None else socket.fail(reason))
+        return socket
 
     async def stop(self, application: web.Application) -> None:
         """Ends all sessions."""
         self._stopping = True
         reason = "the server is stopping: open another session later"
-        await asyncio.gather(*(each.fail(reason, WSCloseCode.GOING_AWAY) for each in list(self._listeners)))
-        self._conductor.stop()
+        await asyncio.gather(*(each.fail(reason, WSCloseCode.GOING_AWAY) for each in list(self._sockets)))
+        self._scheduler.stop()
 
-    async def _converse(self, listener: Listener, session: Session) -> Optional[str]:
+    async def _converse(self, socket: BoundedWebSocket, session: Session) -> Optional[str]:
         """Answers message by message; returns the error that ended it, or None."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.limits.max_minutes * 60
         try:
             while not session.finished:
-                message = await listener.next_message()
+                message = await socket.next_message()
                 if message is None:
                     return None
                 if loop.time() > deadline:
                     return f"this session has lasted {self.limits.max_minutes:g} minutes: open another (--max-minutes)"
-                reply = await self._conductor.take(session, message)
+                reply = await self._scheduler.take(session, message)
                 if reply is not None:
-                    await listener.send(reply)
-            await listener.send({"finished": True})
+                    await socket.send(reply)
+            await socket.send({"finished": True})
         except ProtocolError as error:
             return str(error)
         except ConnectionError:

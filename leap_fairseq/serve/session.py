@@ -10,8 +10,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leap_fairseq.streaming import StreamingTranslator, Word
-from leap_fairseq.streaming.batching import write_all
+from leap_fairseq.streaming import StreamingTranslator, Word, write_batch
 
 SAMPLE_RATES = (8000, 192000)
 """Lowest and highest rate of a listener, Hz: from a telephone to a studio."""
@@ -144,7 +143,7 @@ def take_together(turns: Sequence[Tuple[Session, Union[str, bytes]]]) -> List[Re
         except Exception as error:
             results[number] = error
     try:
-        words = write_all([turns[number][0].translator for number in asking])
+        words = write_batch([turns[number][0].translator for number in asking])
     except Exception as error:
         words = error
     for place, number in enumerate(asking):

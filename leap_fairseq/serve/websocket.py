@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Union
 try:
     from aiohttp import WSCloseCode, WSMsgType, web
 except ImportError as error:
-    raise ImportError("serving needs aiohttp: pip install 'leap_fairseq[serve]'") from error
+    raise ImportError("serving needs aiohttp: pip install 'leap-fairseq[serve]'") from error
 
 from leap_fairseq.serve.session import ProtocolError
 
@@ -48,8 +48,8 @@ class Limits:
                 raise ValueError(f"{name} is {value}, but must be above 0 (--{name.replace('_', '-')})")
 
 
-class Listener(web.WebSocketResponse):
-    """A websocket with bounds.
+class BoundedWebSocket(web.WebSocketResponse):
+    """The websocket of a listener, of which every wait and every message has a bound.
 
     Nothing is read ahead of :meth:`next_message` but what aiohttp's own buffer of 128 kB and one message hold: a
     listener that sends faster than its speech is translated waits.
@@ -83,7 +83,7 @@ class Listener(web.WebSocketResponse):
             try:
                 wait = max(1e-3, min(self.limits.heartbeat_seconds, deadline - clock()))
                 message = await self.receive(timeout=wait)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 if asked and clock() < deadline:
                     return None
                 await self._in_time(self.ping())
@@ -111,13 +111,13 @@ class Listener(web.WebSocketResponse):
 
     async def fail(self, reason: str, code: int = WSCloseCode.POLICY_VIOLATION) -> None:
         """Sends an error and closes; does nothing where nobody listens any more."""
-        with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+        with contextlib.suppress(TimeoutError, ConnectionError):
             await asyncio.wait_for(self.send_json({"error": reason}), CLOSING_SECONDS)
         await self.end(code)
 
     async def end(self, code: int = WSCloseCode.OK) -> None:
         """Closes in good order where the listener takes part, and in any case."""
-        with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+        with contextlib.suppress(TimeoutError, ConnectionError):
             await asyncio.wait_for(self.close(code=code), 2 * CLOSING_SECONDS)
         if self.request.transport is not None:
             # It closes once all is sent, which never comes where nobody reads.
@@ -152,5 +152,5 @@ class Listener(web.WebSocketResponse):
     async def _in_time(self, sending) -> None:
         try:
             await asyncio.wait_for(sending, self.limits.idle_seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise ConnectionError(f"the listener took nothing for {self.limits.idle_seconds:g} seconds") from None

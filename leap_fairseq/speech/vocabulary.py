@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 NEXT_SENTENCE = "<next>"
 """The token between two sentences of one stretch of speech: the one before it is over, and another follows."""
 
+WORD_BOUNDARY = "\u2581"
+"""SentencePiece's mark of the beginning of a word."""
+
 VOCAB_TYPES = ("unigram", "char")
 NUM_SPECIAL = 4
 THREADS = 4

@@ -1,10 +1,30 @@
-"""Simultaneous translation without a framework: from samples to words, and from logs to scores.
+"""Simultaneous translation without a framework: from samples to words, by any policy, for one stream or many.
 
-It imports neither fairseq's command line nor SimulEval; the adapter to the latter is in :mod:`leap_fairseq.agents`.
+It needs torch and numpy; SimulEval's adapter is :mod:`leap_fairseq.agents`, and models are loaded by
+:func:`leap_fairseq.models.load_translator`.
 """
 
-from leap_fairseq.streaming.detokenizer import UNITS, StreamingDetokenizer
-from leap_fairseq.streaming.translator import Step, StreamingTranslator, Word
-from leap_fairseq.streaming.batching import finish_together, push_together
+import importlib
+from typing import Any
 
-__all__ = ["UNITS", "Step", "StreamingDetokenizer", "StreamingTranslator", "Word", "finish_together", "push_together"]
+_HOME = {
+    "FRAME_MS": "frames",
+    "Policy": "policy",
+    "Step": "stream",
+    "StreamingDetokenizer": "detokenizer",
+    "StreamingTranslator": "translator",
+    "WaitkPolicy": "waitk",
+    "Word": "stream",
+    "finish_batch": "batching",
+    "push_batch": "batching",
+    "write_batch": "batching",
+}
+"""Where each public name is; it is imported when it is asked for: the options of a command line need no torch."""
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,68 +1,50 @@
-"""Several translators that share a model, advanced together: one call of the model for the next token of all.
+"""Decoding, for any number of streams over one model: one call of the model for the next token of all.
 
-    words = push_together(translators, pieces)      # a list of words for each translator
+    words = push_batch(streams, pieces)      # a list of words for each stream
 
-Each translator writes what it would write alone. Streams may have begun at different times: the states of linear
-attention have the same size however much they have read, so that they are put on top of each other as they are. With
-softmax attention, or an encoder that reads whole prefixes, the streams are computed one after the other.
+Each stream writes what it would write alone. Streams may have begun at different times: the states of linear attention
+have the same size however much they have read, so that they are put on top of each other as they are. With softmax
+attention, or an encoder that reads whole prefixes, the streams are computed one after the other.
 
 Shape legend: B streams, T feature frames, M mel bins.
 """
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Dict, Hashable, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Hashable, List, Optional, Sequence
 
 import torch
 from torch import Tensor
 
+from leap_fairseq.speech.audio import SAMPLE_RATE
 from leap_fairseq.streaming.sentence import Sentence
-from leap_fairseq.speech import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from leap_fairseq.streaming.translator import StreamingTranslator, Word
+from leap_fairseq.streaming.stream import NextToken, Stream, Word
 
 
-class NextToken(NamedTuple):
-    """A token that can be written.
-
-    Attributes:
-        sentence: that it belongs to.
-        frames: encoder frames that it may see; None for all, where the speech has ended.
-        max_len: tokens of the sentence, at most.
-    """
-
-    sentence: Sentence
-    frames: Optional[int]
-    max_len: int
-
-
-def push_together(
-    translators: Sequence["StreamingTranslator"], samples: Sequence[Any], sample_rate: int = SAMPLE_RATE
-) -> List[List["Word"]]:
+def push_batch(streams: Sequence[Stream], samples: Sequence[Any], sample_rate: int = SAMPLE_RATE) -> List[List[Word]]:
     """Takes the next samples of each of several streams.
 
     Args:
-        translators: over one model; :meth:`StreamingTranslator.another` makes them.
+        streams: over one model; :meth:`StreamingTranslator.new_stream` makes them.
         samples, sample_rate: for each, as for :meth:`StreamingTranslator.push`.
 
     Returns:
         The words of each that became known.
 
     Raises:
-        ValueError: not as many pieces as translators, several models, or as for :meth:`StreamingTranslator.push`.
+        ValueError: not as many pieces as streams, several models, or as for :meth:`StreamingTranslator.push`.
     """
-    if len(samples) != len(translators):
-        raise ValueError(f"{len(samples)} pieces of sound for {len(translators)} translators: give one for each")
-    for translator, piece in zip(translators, samples):
-        translator.hear(piece, sample_rate)
-    return write_all(translators)
+    if len(samples) != len(streams):
+        raise ValueError(f"{len(samples)} pieces of sound for {len(streams)} streams: give one for each")
+    for stream, piece in zip(streams, samples):
+        stream.hear(piece, sample_rate)
+    return write_batch(streams)
 
 
-def finish_together(translators: Sequence["StreamingTranslator"]) -> List[List["Word"]]:
+def finish_batch(streams: Sequence[Stream]) -> List[List[Word]]:
     """Ends several streams.
 
     Args:
-        translators: over one model.
+        streams: over one model.
 
     Returns:
         All words of each that remain.
@@ -70,19 +52,19 @@ def finish_together(translators: Sequence["StreamingTranslator"]) -> List[List["
     Raises:
         ValueError: several models.
     """
-    for translator in translators:
-        translator.hear_end()
-    words = write_all(translators)
-    for translator in translators:
-        translator.close()
+    for stream in streams:
+        stream.hear_end()
+    words = write_batch(streams)
+    for stream in streams:
+        stream.close()
     return words
 
 
-def write_all(translators: Sequence["StreamingTranslator"]) -> List[List["Word"]]:
-    """Writes all tokens that the policy allows to each of several translators by now.
+def write_batch(streams: Sequence[Stream]) -> List[List[Word]]:
+    """Writes all tokens that the policies allow to each of several streams by now.
 
     Args:
-        translators: over one model.
+        streams: over one model.
 
     Returns:
         The words of each that became known.
@@ -90,63 +72,53 @@ def write_all(translators: Sequence["StreamingTranslator"]) -> List[List["Word"]
     Raises:
         ValueError: several models.
     """
-    if len({id(translator.model) for translator in translators}) > 1:
-        raise ValueError("the translators have several models: only streams of one model are computed together")
-    words: List[List[Word]] = [[] for _ in translators]
+    if len({id(stream.model) for stream in streams}) > 1:
+        raise ValueError("the streams have several models: only streams of one model are computed together")
+    words: List[List[Word]] = [[] for _ in streams]
     while True:
-        waiting = [(number, translator.next_token()) for number, translator in enumerate(translators)]
+        waiting = [(number, stream.next_token()) for number, stream in enumerate(streams)]
         waiting = [(number, following) for number, following in waiting if following is not None]
         if not waiting:
             return words
-        for (number, following), token in zip(waiting, write_tokens([following for _, following in waiting])):
-            words[number] += translators[number].written(following, token)
+        scores = next_scores([following for _, following in waiting])
+        for (number, following), row in zip(waiting, scores):
+            token = following.sentence.choose(row, following.max_len)
+            words[number] += streams[number].written(following, token)
 
 
 @torch.no_grad()
-def write_tokens(tokens: Sequence[NextToken]) -> List[int]:
-    """Writes the next token of each of several sentences.
+def next_scores(tokens: Sequence[NextToken]) -> List[Tensor]:
+    """What the model says of the next token of each of several sentences.
 
     Args:
         tokens: of one model.
 
     Returns:
-        Their indices in the dictionary.
+        Logits or log-probabilities of each, [vocabulary].
     """
-    if len(tokens) == 1 or not tokens[0].sentence.model.streams_merge:
-        scores = [following.sentence.scores(following.frames) for following in tokens]
-    else:
-        scores = _scores([following.sentence for following in tokens], [following.frames for following in tokens])
-    return [following.sentence.choose(row, following.max_len) for following, row in zip(tokens, scores)]
-
-
-def _scores(sentences: Sequence[Sentence], frames: Sequence[Optional[int]]) -> List[Tensor]:
-    """Scores of the next token of each, [vocabulary]; those that need as much of the encoder are computed together."""
-    features = [sentence.source.take(count) for sentence, count in zip(sentences, frames)]
+    sentences = [following.sentence for following in tokens]
+    features = [following.sentence.source.take(following.frames) for following in tokens]
     alike: Dict[Hashable, List[int]] = defaultdict(list)
     for number, (sentence, new) in enumerate(zip(sentences, features)):
-        source = sentence.source
-        held = None if source.state is None else source.state.shape
-        alike[None if new is None else (new.shape[1], source.ended, held)].append(number)
-    scores: List[Tensor] = [torch.empty(0)] * len(sentences)
+        need = None if new is None else (new.shape[1], sentence.source.ended, sentence.source.shape)
+        # Only streams whose states can be put together share a call.
+        alike[need if sentence.model.streams_merge else number].append(number)
+    scores: List[Tensor] = [torch.empty(0)] * len(tokens)
     for numbers in alike.values():
-        of_group = _scores_alike([sentences[number] for number in numbers], [features[number] for number in numbers])
-        for number, row in zip(numbers, of_group):
+        rows = _scores_alike([sentences[number] for number in numbers], [features[number] for number in numbers])
+        for number, row in zip(numbers, rows):
             scores[number] = row
     return scores
 
 
 def _scores_alike(sentences: Sequence[Sentence], features: Sequence[Optional[Tensor]]) -> Tensor:
     """Scores [B, vocabulary] of the next tokens; all have features of one length, [1, T, M], or none."""
-    model, memories = sentences[0].model, [sentence.memory for sentence in sentences]
-    memory = model.decoder.merge_states(memories)
+    decoder, memories = sentences[0].model.decoder, [sentence.memory for sentence in sentences]
+    memory = decoder.merge_states(memories)
     if features[0] is not None:
         sources = [sentence.source for sentence in sentences]
-        state = model.encoder.merge_states([source.state for source in sources])
-        new, state = model.encode_segment(torch.cat(list(features)), state, last=sources[0].ended)
-        model.decoder.absorb(new, memory)
-        for row, (source, held) in enumerate(zip(sources, model.encoder.split_state(state, len(sources)))):
-            source.shown(new[:, row : row + 1], held)
+        sources[0].show(sources, features, memory)
     tokens = torch.cat([sentence.last_token() for sentence in sentences])
-    scores = model.decoder.forward_block(tokens, memory)[0][:, -1]
-    model.decoder.split_state(memory, memories)
+    scores = decoder.forward_block(tokens, memory)[0][:, -1]
+    decoder.split_state(memory, memories)
     return scores

@@ -10,8 +10,9 @@ from typing import List
 
 import sentencepiece
 
-WORD_BOUNDARY = "\u2581"
-UNITS = ("word", "char", "spm")
+from leap_fairseq.scoring.languages import UNITS
+from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
+
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 """A piece of a model with byte fallback: one byte of a character that has no piece."""
 

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention import waitk_requirement
 from leap_fairseq.speech.pauses import find_pauses, loudness, quiet_below
-from leap_fairseq.streaming.source import FEATURES_PER_FRAME, make_source
+from leap_fairseq.streaming.frames import FEATURES_PER_FRAME
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class Sentence:
     """A hypothesis and the speech it is written from.
 
     Args:
-        model: a wait-k translator, in evaluation mode, its k set.
+        model: a simultaneous translator, in evaluation mode.
         dictionary: of the target.
         first_frame: where in the stream the sentence begins, in encoder frames.
         stops: indices of the tokens that end it.
@@ -42,6 +41,7 @@ class Sentence:
         source: the speech.
         memory: the state of the decoder.
         tokens: written so far, without the one that ends the sentence.
+        seen: encoder frames that each token was written from, that one included.
         ended: whether that one was written.
         silence: loudness below which there is none to translate yet; None once its speech has begun.
     """
@@ -50,33 +50,12 @@ class Sentence:
 
     def __init__(self, model: Any, dictionary: Any, first_frame: int, stops: List[int], keep: bool = False):
         self.model, self.dictionary, self.first_frame, self.stops = model, dictionary, first_frame, stops
-        self.source = make_source(model, keep)
+        self.source = model.new_source(keep)
         self.tokens: List[int] = []
+        self.seen: List[int] = []
         self.ended = False
         self._end: Optional[int] = None
         self.memory: Dict[str, Any] = {}
-
-    @property
-    def required_frames(self) -> int:
-        """Frames from its beginning that must have been read before the next token is written."""
-        schedule = self.model.decoder.waitk
-        return waitk_requirement(len(self.tokens), schedule.lagging, schedule.ratio)
-
-    @torch.no_grad()
-    def scores(self, frames: Optional[int]) -> Tensor:
-        """What the model says of the next token.
-
-        Args:
-            frames: that the token may see; None for all, where the speech has ended.
-
-        Returns:
-            Logits or log-probabilities, [vocabulary].
-        """
-        encoder_out = self.source.show(frames, self.memory)
-        if encoder_out is None:
-            return self.model.decoder.forward_block(self.last_token(), self.memory)[0][0, -1]
-        previous = torch.tensor([[self.dictionary.eos(), *self.tokens]], device=self._device)
-        return self.model.decoder(previous, encoder_out=encoder_out, incremental_state=self.memory)[0][0, -1]
 
     def last_token(self) -> Tensor:
         """The token that the decoder reads next, int64 [1, 1]."""
@@ -86,7 +65,7 @@ class Sentence:
         """Writes the next token greedily, as fairseq's generator would with beam 1.
 
         Args:
-            scores: of :meth:`scores`.
+            scores: logits or log-probabilities, [vocabulary].
             max_len: tokens of a sentence, at most.
 
         Returns:
@@ -100,6 +79,7 @@ class Sentence:
         if len(self.tokens) >= max_len and token not in self.stops:
             logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", len(self.tokens))
             token = self.dictionary.eos()
+        self.seen.append(self.source.frames)
         self.ended = token in self.stops
         if not self.ended:
             self.tokens.append(token)
@@ -174,6 +154,10 @@ class Sentence:
         previous = torch.tensor([[eos, *self.tokens]], device=device).expand(len(ends), -1)
         target = torch.tensor([[*self.tokens, eos]], device=device).expand(len(ends), -1)
         padding = (torch.arange(len(frames)) >= ends.unsqueeze(1)).to(device)
-        speech = {"encoder_out": [frames.expand(-1, len(ends), -1)], "encoder_padding_mask": [padding]}
+        speech = {
+            "encoder_out": [frames.expand(-1, len(ends), -1)],
+            "encoder_padding_mask": [padding],
+            "visible": [torch.tensor([*self.seen, self.source.frames][: len(self.tokens) + 1])],
+        }
         scores = self.model.decoder(previous, encoder_out=speech)[0].float().log_softmax(-1)
         return scores.gather(-1, target.unsqueeze(-1)).sum((1, 2)).cpu()

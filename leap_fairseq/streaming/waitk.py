@@ -1,12 +1,100 @@
-"""The wait-k schedule of a model: one k, or a range of which every training batch draws one."""
+"""Wait-k: the policy that streams, and the schedule that trains, with one k or a range of which every batch draws one.
+
+Both ask :func:`leap_fairseq.attention.waitk_requirement`, where wait-k is defined.
+"""
 
 import re
-from typing import Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
 
 from leap_fairseq.attention import waitk_requirement, waitk_visibility
+from leap_fairseq.streaming.policy import Hypothesis, Policy
+
+
+class WaitkPolicy(Policy):
+    """The token with index i is written from the first ``(i + k) * r`` encoder frames.
+
+    Args:
+        lagging: k, decisions read before the first token.
+        ratio: r, encoder frames of a decision.
+
+    Raises:
+        ValueError: lagging or ratio is below 1.
+
+    Source:
+        Ma et al., STACL, ACL 2019; with decisions of several frames: Ma, Pino, Koehn, SimulMT to SimulST, AACL 2020.
+    """
+
+    def __init__(self, lagging: int, ratio: int):
+        waitk_requirement(0, lagging, ratio)
+        self.lagging, self.ratio = lagging, ratio
+
+    def required_frames(self, hypothesis: Hypothesis) -> int:
+        """See :meth:`Policy.required_frames`."""
+        return waitk_requirement(len(hypothesis.tokens), self.lagging, self.ratio)
+
+    @property
+    def decision_frames(self) -> int:
+        """r."""
+        return self.ratio
+
+    def configured(self, *, waitk_lagging: Optional[int] = None, **options: Any) -> "WaitkPolicy":
+        """See :meth:`Policy.configured`."""
+        super().configured(**options)
+        return self if waitk_lagging is None else WaitkPolicy(waitk_lagging, self.ratio)
+
+    def __str__(self) -> str:
+        return f"wait-{self.lagging}"
+
+
+class WaitkSchedule:
+    """Target i sees ``(i + k) * r`` encoder frames; a visibility schedule with a current k.
+
+    Args:
+        lagging: k, a number or a range as for :func:`parse_lagging`.
+        ratio: r, encoder frames of one pre-decision.
+
+    Attributes:
+        lagging: the current k.
+
+    Raises:
+        ValueError: lagging or ratio is not a number of at least 1.
+
+    Source:
+        Ma et al., STACL, ACL 2019; one model for all k: Elbayad, Besacier, Verbeek, Interspeech 2020.
+    """
+
+    def __init__(self, lagging: str, ratio: int):
+        self.low, self.high = parse_lagging(lagging)
+        waitk_requirement(0, self.low, ratio)
+        self.ratio = ratio
+        self.lagging = self.high
+
+    @property
+    def policy(self) -> WaitkPolicy:
+        """The policy that streams what this trains, with the highest k."""
+        return WaitkPolicy(self.high, self.ratio)
+
+    def draw(self) -> int:
+        """Makes a k of the range current, drawn by torch's generator, which fairseq seeds at every update."""
+        if self.low < self.high:
+            self.lagging = int(torch.randint(self.low, self.high + 1, ()))
+        return self.lagging
+
+    def set(self, lagging: int) -> None:
+        """Makes a k current, inside of the range or not.
+
+        Raises:
+            ValueError: lagging is below 1.
+        """
+        waitk_requirement(0, lagging, self.ratio)
+        self.lagging = lagging
+
+    def __call__(self, num_queries: int, num_keys: int, first_query: int = 0) -> Tensor:
+        """Visible frames of each target; see :func:`leap_fairseq.attention.waitk_visibility`."""
+        return waitk_visibility(num_queries, num_keys, first_query, lagging=self.lagging, ratio=self.ratio)
 
 
 def parse_lagging(text: str) -> Tuple[int, int]:
@@ -29,46 +117,3 @@ def parse_lagging(text: str) -> Tuple[int, int]:
             "of which every batch draws one"
         )
     return low, high
-
-
-class WaitkSchedule:
-    """Target i reads ``(i + k) * r`` encoder frames; a visibility schedule with a current k.
-
-    Args:
-        lagging: k, a number or a range as for :func:`parse_lagging`.
-        ratio: r, encoder frames of one pre-decision.
-
-    Attributes:
-        lagging: the current k.
-
-    Raises:
-        ValueError: lagging or ratio is not a number of at least 1.
-
-    Source:
-        Ma et al., STACL, ACL 2019; one model for all k: Elbayad, Besacier, Verbeek, Interspeech 2020.
-    """
-
-    def __init__(self, lagging: str, ratio: int):
-        self.low, self.high = parse_lagging(lagging)
-        waitk_requirement(0, self.low, ratio)
-        self.ratio = ratio
-        self.lagging = self.high
-
-    def draw(self) -> int:
-        """Makes a k of the range current, drawn by torch's generator, which fairseq seeds at every update."""
-        if self.low < self.high:
-            self.lagging = int(torch.randint(self.low, self.high + 1, ()))
-        return self.lagging
-
-    def set(self, lagging: int) -> None:
-        """Makes a k current, inside of the range or not.
-
-        Raises:
-            ValueError: lagging is below 1.
-        """
-        waitk_requirement(0, lagging, self.ratio)
-        self.lagging = lagging
-
-    def __call__(self, num_queries: int, num_keys: int, first_query: int = 0) -> Tensor:
-        """Visible frames of each target; see :func:`leap_fairseq.attention.waitk_visibility`."""
-        return waitk_visibility(num_queries, num_keys, first_query, lagging=self.lagging, ratio=self.ratio)

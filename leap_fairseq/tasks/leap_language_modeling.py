@@ -2,9 +2,11 @@
 
 With it, blocks of a text are read in order and the state of the attention is carried from each to the next: training
 sees all the text before a block (its gradient stops at the block's border), and one pass of evaluation gives every
-token all the text before it, in constant memory.
+token all the text before it, in constant memory. With and without it, fairseq-eval-lm scores all of a text or says why
+it cannot.
 """
 
+import logging
 import os
 from dataclasses import dataclass, field
 
@@ -15,6 +17,8 @@ from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
 from leap_fairseq.tasks.carried_text import CarriedText, WholeText
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -75,8 +79,16 @@ class LeapLanguageModelingTask(LanguageModelingTask):
 
         Raises:
             FileNotFoundError: there is no such split.
+            ValueError: blocks that have no token beside their context.
         """
         if not self.args.carry_state:
+            # fairseq-eval-lm has subtracted the window already.
+            if self.args.tokens_per_sample < 1:
+                raise ValueError(
+                    f"--tokens-per-sample less --context-window is {self.args.tokens_per_sample}, but must be 1 or "
+                    "more: the window is a part of the block, so choose a smaller one (half of the block computes each "
+                    "token twice)"
+                )
             return super().load_dataset(split, epoch, combine, **kwargs)
         paths = utils.split_paths(self.args.data)
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)
@@ -115,18 +127,56 @@ class LeapLanguageModelingTask(LanguageModelingTask):
             disable_shuffling=True,
         )
 
-    def eval_lm_dataloader(self, dataset, batch_size=None, context_window=0, **kwargs):
-        """fairseq-eval-lm's hook; one stream unless told otherwise, so that every token has all the text before it.
+    def eval_lm_dataloader(self, dataset, max_tokens=36000, max_positions=None, context_window=0, **kwargs):
+        """fairseq-eval-lm's hook: every token is scored, within the context that was asked for.
+
+        fairseq 0.12.2 leaves out blocks that are longer than the model's positions and calls the perplexity of nothing
+        1.00; shards and several loading processes break the order of the blocks from which the context is taken; and
+        the limit of tokens in a batch does not count the context. With --carry-state there is one stream unless
+        --batch-size says otherwise, so that every token has all the text before it.
 
         Raises:
-            ValueError: a context window beside --carry-state.
+            ValueError: blocks or a context that cannot be scored, no text, or a context window beside --carry-state.
         """
-        if not isinstance(dataset, WholeText):
-            return super().eval_lm_dataloader(dataset, batch_size=batch_size, context_window=context_window, **kwargs)
+        if context_window < 0:
+            raise ValueError(f"--context-window is {context_window}, but must be 0 or more")
+        if len(dataset) == 0:
+            raise ValueError("the text has no token to be scored: give another --gen-subset")
+        if isinstance(dataset, WholeText):
+            if context_window > 0:
+                raise ValueError("--context-window does not go with --carry-state, which needs none: leave it out")
+            shards = {name: kwargs[name] for name in ("num_shards", "shard_id") if name in kwargs}
+            streams = kwargs.get("batch_size") or 1
+            return self.get_batch_iterator(dataset, max_sentences=streams, **shards).next_epoch_itr(shuffle=False)
+        block = int(max(dataset.sizes)) + context_window
+        if max_positions is not None and block > max_positions:
+            raise ValueError(
+                f"a block of {block} tokens is longer than the {max_positions} positions of the model: give "
+                f"--tokens-per-sample {max_positions} or less, or read the text in order by --task "
+                "leap_language_modeling --carry-state"
+            )
         if context_window > 0:
-            raise ValueError("--context-window does not go with --carry-state, which needs none: leave it out")
-        kwargs = {name: kwargs[name] for name in ("num_shards", "shard_id") if name in kwargs}
-        return self.get_batch_iterator(dataset, max_sentences=batch_size or 1, **kwargs).next_epoch_itr(shuffle=False)
+            shards = kwargs.get("num_shards", 1)
+            if shards > 1:
+                raise ValueError(
+                    f"--context-window needs the text in one piece, but it is read in {shards} shards: add "
+                    "--distributed-world-size 1 --num-shards 1"
+                )
+            stride = self.args.tokens_per_sample
+            _log_cost(stride + context_window, context_window)
+            max_tokens = max_tokens and max(max_tokens * stride // (stride + context_window), stride)
+            kwargs["num_workers"] = min(kwargs.get("num_workers", 1), 1)
+        return super().eval_lm_dataloader(
+            dataset, max_tokens=max_tokens, max_positions=max_positions, context_window=context_window, **kwargs
+        )
+
+
+def _log_cost(block: int, window: int) -> None:
+    """Says how many times a token is computed when `window` of a block are context, and with smaller windows."""
+    costs = {size: block / (block - size) for size in (window, block // 2, block // 4) if 0 < size <= window}
+    cost = costs.pop(window)
+    cheaper = "; ".join(f"a window of {size} would compute it {less:.1f} times" for size, less in costs.items())
+    logger.info("--context-window %d: each token is computed %.1f times%s", window, cost, cheaper and f" ({cheaper})")
 
 
 def _in_one_row(lines) -> torch.Tensor:

@@ -20,7 +20,6 @@ Shape legend: B batch, T queries, S keys, H heads, K key and value dimension.
 """
 
 import argparse
-import importlib.util
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 import torch
@@ -37,7 +36,8 @@ from leap_fairseq.attention import (
     segment_visibility,
     waitk_visibility,
 )
-from leap_fairseq.attention.compiled import native_library
+from leap_fairseq.attention.compiled_library import native_library
+from leap_fairseq.attention.flash_linear import installed
 
 LAGGING, RATIO, SEGMENT = 5, 9, 9
 """Wait-k: k and encoder frames of a pre-decision; and frames of a segment."""
@@ -146,7 +146,7 @@ def why_not(name: str, case: Case, quadratic_mib: float) -> Optional[str]:
     if name == "fla":
         if case.device != "cuda" or case.schedule != "causal":
             return "flash-linear-attention is causal, and for a GPU (--device cuda)"
-        if importlib.util.find_spec("fla") is None:
+        if not installed():
             return "flash-linear-attention is not installed"
     return None
 

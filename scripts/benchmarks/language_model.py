@@ -47,7 +47,7 @@ from benchmarks.measuring import (
 from benchmarks.profiling import PROFILED, profile
 from benchmarks.reporting import Panel, plot, table, write_rows
 from leap_fairseq.attention import prefix_attention
-from leap_fairseq.modules import attention_heads
+from leap_fairseq.layers import linear_attention
 
 KINDS = ("leap", "softmax")
 MATMUL = "matmul"
@@ -121,7 +121,7 @@ def written_softmax(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **u
 
 
 LAWS = {
-    "leap": (attention_heads, "prefix_attention", functools.partial(prefix_attention, algorithm="naive")),
+    "leap": (linear_attention, "prefix_attention", functools.partial(prefix_attention, algorithm="naive")),
     "softmax": (torch.nn.functional, "scaled_dot_product_attention", written_softmax),
 }
 """Where each model takes its attention from, and what is put there."""

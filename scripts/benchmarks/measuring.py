@@ -19,7 +19,7 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-from leap_fairseq.attention.compiled import families
+from leap_fairseq.attention.compiled_library import families
 
 # isort: split
 from memory import resident_mib
@@ -151,7 +151,7 @@ def apart(function: Callable, *args: Any, threads: int) -> Any:
     try:
         context = multiprocessing.get_context("forkserver")
         # Imported once, before the first of them.
-        context.set_forkserver_preload(["leap_fairseq"])
+        context.set_forkserver_preload(["leap_fairseq.models"])
         with ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=(threads,)) as process:
             return process.submit(function, *args).result()
     except RuntimeError as error:

@@ -5,8 +5,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from leap_fairseq.report.plots import GREY, MARKERS, PALETTE, STYLE, import_pyplot, save_figure
-from leap_fairseq.scoring.run import format_table, write_tsv
+from leap_fairseq.report.style import GREY, MARKERS, PALETTE, STYLE, import_pyplot, save_figure
+from leap_fairseq.report.tables import format_table, write_tsv
 
 Row = Mapping[str, Any]
 

@@ -20,9 +20,10 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-from leap_fairseq.streaming import StreamingTranslator, push_together
-from leap_fairseq.streaming.translator import FRAME_MS
+import leap_fairseq.models  # noqa: F401
 from leap_fairseq.speech import SAMPLE_RATE
+from leap_fairseq.streaming import StreamingTranslator, push_batch
+from leap_fairseq.streaming.frames import FRAME_MS, SAMPLES_PER_FRAME
 
 # isort: split
 from fairseq.data import Dictionary
@@ -152,7 +153,7 @@ def timed(translator: StreamingTranslator, samples: np.ndarray) -> float:
 
 def compare(options: argparse.Namespace) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
     """Both translators on the same speech, segment by segment in turn: the table, and the time of each segment."""
-    size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
+    size = options.ratio * SAMPLES_PER_FRAME
     speech = noise(options.seconds * SAMPLE_RATE // size, size)
     translators = {name: make_translator(options, name) for name in ("full", "segment")}
     for translator in translators.values():
@@ -186,7 +187,7 @@ def compare(options: argparse.Namespace) -> Tuple[List[Dict[str, Any]], List[Dic
 
 def endure(options: argparse.Namespace) -> Dict[str, Any]:
     """The translator that encodes once, on a long stream: its last quarter in turn with the first one of another."""
-    size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
+    size = options.ratio * SAMPLES_PER_FRAME
     count = options.minutes * 60 * SAMPLE_RATE // size
     quarter, speech = count // 4, noise(50, size)
     old, young = make_translator(options, "segment"), make_translator(options, "segment")
@@ -218,7 +219,7 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
     Raises:
         GateError: they do not write the same tokens.
     """
-    size = options.ratio * FRAME_MS * SAMPLE_RATE // 1000
+    size = options.ratio * SAMPLES_PER_FRAME
     count, first = options.sessions, make_translator(options, "segment")
     together, alone = ([first.new_stream() for _ in range(count)] for _ in range(2))
     speech = noise(20 + count, size)
@@ -230,7 +231,7 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
     for number in range(20):
         pieces = [speech[age + number] for age in range(count)]
         start = time.perf_counter()
-        push_together(together, pieces)
+        push_batch(together, pieces)
         middle = time.perf_counter()
         for stream, samples in zip(alone, pieces):
             stream.push(samples)

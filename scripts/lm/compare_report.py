@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from leap_fairseq.report.plots import PALETTE, STYLE
-from leap_fairseq.scoring.run import format_table, write_tsv
+from leap_fairseq.report.style import PALETTE, STYLE, import_pyplot, save_figure
+from leap_fairseq.report.tables import format_table, write_tsv
 
 
 def read_training(log: Path) -> Tuple[int, List[Tuple[float, float]], List[float], float]:
@@ -103,11 +103,7 @@ def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[List[Tuple[fl
 
 def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[List[Tuple[float, float]]]], path: Path) -> None:
     """Draws validation perplexity over training time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
         for number, model in enumerate(row["model"] for row in rows):
@@ -122,7 +118,7 @@ def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[List[Tuple[float, fl
         axes.set_xlabel("training time (minutes)")
         axes.set_ylabel("validation perplexity")
         axes.legend()
-        figure.savefig(path)
+        save_figure(figure, path)
         pyplot.close(figure)
 
 

@@ -31,12 +31,14 @@ import torch
 # isort: split
 # Before fairseq, which else lets every library log its details.
 from leap_fairseq.modules import ATTENTION_KINDS
-from leap_fairseq.scoring.run import format_table, write_tsv
+from leap_fairseq.report.tables import format_table, write_tsv
 
 # isort: split
-from fairseq import optim, options, tasks
+from fairseq import optim, options
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 
 def parse_arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
@@ -101,10 +103,10 @@ def build(attention: str, length: int, sizes: argparse.Namespace):
         "--optimizer": "adam",
         "--lr": 1e-4,
     }
-    parser = options.get_training_parser(default_task="language_modeling")
+    parser = options.get_training_parser(default_task="leap_language_modeling")
     args = options.parse_args_and_arch(parser, ["no-data", *(str(x) for flag in flags.items() for x in flag)])
     cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.language_modeling.LanguageModelingTask(cfg.task, dictionary)
+    task = LeapLanguageModelingTask(cfg.task, dictionary)
     torch.manual_seed(0)
     model = task.build_model(cfg.model).to(sizes.device)
     optimizer = optim.build_optimizer(cfg.optimizer, list(model.parameters()))

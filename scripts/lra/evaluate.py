@@ -18,7 +18,7 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-import leap_fairseq  # noqa: F401  (registers the task)
+import leap_fairseq.models  # noqa: F401  (registers the task)
 from leap_fairseq.files import whole_file
 
 # isort: split

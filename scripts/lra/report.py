@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 from leap_fairseq.files import whole_file
-from leap_fairseq.report.plots import MARKERS, PALETTE, STYLE
-from leap_fairseq.scoring.run import format_table, write_tsv
+from leap_fairseq.report.style import MARKERS, PALETTE, STYLE, import_pyplot, save_figure
+from leap_fairseq.report.tables import format_table, write_tsv
 
 
 def read_log(log: Path) -> Dict[str, Any]:
@@ -115,11 +115,7 @@ def _row(data: str, attention: str, runs: List[Dict[str, Any]]) -> Dict[str, Any
 
 def plot(rows: List[Dict[str, Any]], path: Path) -> None:
     """Draws accuracy over throughput, a panel a task, a point an attention."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = import_pyplot()
     tasks = sorted({row["data"] for row in rows})
     names = sorted({row["attention"] for row in rows})
     with pyplot.rc_context(STYLE):
@@ -143,7 +139,7 @@ def plot(rows: List[Dict[str, Any]], path: Path) -> None:
             axes.set_title("\n".join([task, *sorted(budgets)]), fontsize=9)
         panels[0][0].set_ylabel("test accuracy (%)")
         figure.legend(handles=[drawn[name] for name in names], loc="outside right upper")
-        figure.savefig(path)
+        save_figure(figure, path)
         pyplot.close(figure)
 
 

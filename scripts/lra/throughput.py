@@ -30,11 +30,11 @@ import torch
 
 # isort: split
 # Before fairseq, which else lets every library log its details.
-import leap_fairseq  # noqa: F401
+import leap_fairseq.models  # noqa: F401
 from leap_fairseq.lra import LraFacts
 from leap_fairseq.models.leap_lra import LeapLraConfig, LeapLraModel, count_parameters
 from leap_fairseq.modules.zoo import ZOO_KINDS
-from leap_fairseq.scoring.run import format_table, write_tsv
+from leap_fairseq.report.tables import format_table, write_tsv
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lm"))
 from memory import used_mib  # noqa: E402

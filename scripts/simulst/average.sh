@@ -11,4 +11,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 [ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
-exec python "$ROOT/scripts/simulst/average.py" "$@"
+exec python -P -m leap_fairseq average "$@"

@@ -29,7 +29,7 @@ train_by_recipe() {
         *) fail "--recipe is '$name', but must be official or small" ;;
     esac
     RECIPE=(
-        "$data" --user-dir "$PLUGIN" --save-dir "$save_dir" --task speech_to_text --config-yaml "config_$task.yaml"
+        "$data" --user-dir "$PLUGIN" --save-dir "$save_dir" --task leap_speech_to_text --config-yaml "config_$task.yaml"
         --train-subset "train_$task" --valid-subset "dev_$task" --criterion label_smoothed_cross_entropy
         --report-accuracy --optimizer adam --adam-betas '(0.9,0.98)' --ddp-backend legacy_ddp
         --required-batch-size-multiple 1 --log-format simple --log-interval 50 "${RECIPE[@]}"

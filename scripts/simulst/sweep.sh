@@ -5,8 +5,8 @@
 #
 # Best with a model that was trained for all of them (train.sh ... --waitk-lagging 1-9). Each k has its folder OUT/kK;
 # OUT gets table.tsv, table.json and quality_latency.png. Curves of several models, in one picture:
-#   python scripts/simulst/plot.py quality OUT/table.tsv OTHER/table.tsv --group model --out curves.png
+#   leap-fairseq plot quality OUT/table.tsv OTHER/table.tsv --group model --out curves.png
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 [ $# -ge 4 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
-exec python "$ROOT/scripts/simulst/evaluate.py" "$@"
+exec python -P -m leap_fairseq evaluate "$@"

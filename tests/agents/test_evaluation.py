@@ -4,40 +4,17 @@ import json
 import sys
 from pathlib import Path
 
+import fake_simuleval
 import pytest
 
-from leap_fairseq.files import DataError
-from leap_fairseq.streaming import evaluation
 from leap_fairseq.agents.evaluation import Evaluation
+from leap_fairseq.files import DataError
 from leap_fairseq.scoring.instances import read_instances
-from leap_fairseq.scoring.run import tokenizer_for, unit_for
-
-# In place of simuleval: "translates" a list, and may break off inside of a line as a killed one does.
-FAKE = """
-import argparse, json, pathlib, sys
-parser = argparse.ArgumentParser()
-for name in ("--source", "--target", "--output"):
-    parser.add_argument(name, type=pathlib.Path)
-parser.add_argument("--stop-at", default="nothing")
-options = parser.parse_args()
-options.output.mkdir()
-with open(options.output / "instances.log", "w") as log:
-    lists = (path.read_text().splitlines() for path in (options.source, options.target))
-    for index, (source, target) in enumerate(zip(*lists)):
-        line = json.dumps({"index": index, "prediction": "of " + source, "delays": [1.0, 2.0], "elapsed": [1.0, 2.0],
-                           "reference": target, "source_length": 2.0})
-        if source == options.stop_at:
-            log.write(line[:20])
-            log.flush()
-            sys.exit("no recording at " + source)
-        log.write(line + "\\n")
-"""
 
 
 @pytest.fixture
-def command(tmp_path):
-    (tmp_path / "fake.py").write_text(FAKE, encoding="utf-8")
-    return [sys.executable, str(tmp_path / "fake.py")]
+def command():
+    return [sys.executable, fake_simuleval.__file__]
 
 
 SOURCES = [f"{number}.wav" for number in range(23)]
@@ -65,8 +42,10 @@ def test_any_number_of_jobs_gives_the_same_log(tmp_path, command, jobs):
 
 
 def test_long_lists_are_divided_further(tmp_path, command, monkeypatch):
-    monkeypatch.setattr(evaluation, "SENTENCES_PER_JOB", 4)
-    assert evaluate(tmp_path / "out").run(command, 2) == 23
+    parts, prepare = [], Evaluation._prepare
+    monkeypatch.setattr(Evaluation, "_prepare", lambda *given: (parts.append(given[2]), prepare(*given))[1])
+    assert evaluate(tmp_path / "out").run(command, 2, most=4) == 23
+    assert len(parts) == 6 and max(map(len, parts)) == 4
     check(tmp_path / "out")
 
 
@@ -113,8 +92,3 @@ def test_wrong_lists_and_jobs_are_named(tmp_path, command):
         Evaluation(tmp_path / "out", [], [], {})
     with pytest.raises(DataError, match="--jobs"):
         evaluate(tmp_path / "out").run(command, 0)
-
-
-def test_languages():
-    assert [unit_for(name) for name in ("de", "zh", "zh-CN", "ja_JP", "ko")] == ["word", "char", "char", "char", "word"]
-    assert [tokenizer_for(name) for name in ("de", "zh_TW", "ja", "ko")] == ["13a", "zh", "ja-mecab", "ko-mecab"]

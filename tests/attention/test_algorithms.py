@@ -8,7 +8,7 @@ from tolerances import assert_same
 
 from leap_fairseq.attention import (
     ALGORITHMS,
-    FEATURE_MAPS,
+    KINDS,
     LinearAttentionState,
     attention_weights,
     causal_visibility,
@@ -19,7 +19,8 @@ from leap_fairseq.attention import (
     waitk_visibility,
 )
 from leap_fairseq.attention import blockwise as blockwise_module
-from leap_fairseq.attention.compiled import native_library
+from leap_fairseq.attention.backend import cheapest_algorithm
+from leap_fairseq.attention.compiled_library import native_library
 
 LENGTHS = [1, 2, 63, 64, 65, 100]
 AGING = [name for name in ALGORITHMS if name not in ("naive", "compiled", "fla")] + ["auto"]
@@ -35,6 +36,7 @@ SCHEDULES = {
     "waitk_slow": lambda t, s: waitk_visibility(t, s, lagging=1, ratio=1),
     "nothing_first": lambda t, s: (torch.arange(t) - t // 2).clamp(0, s),
 }
+FEATURE_MAPS = {kind.feature_map.__name__: kind.feature_map for kind in KINDS.values() if kind.linear}
 HALF_LIFE = torch.tensor([2, 50])
 PROPORTIONS = ["leap", "cosformer", "none"]
 
@@ -114,7 +116,7 @@ def test_equals_naive_with_half_lives(algorithm, schedule, t, s):
 def test_a_half_life_without_end_forgets_nothing_and_a_short_one_all_but_the_newest(algorithm):
     t = 100
     visible = causal_visibility(t, t)
-    tensors, _ = make_inputs(t, t, feature_map="elu")
+    tensors, _ = make_inputs(t, t, feature_map="elu_plus_one")
     endless = run(algorithm, tensors, visible, half_life=torch.full((2,), torch.inf))
     assert_equal_runs(endless, run("naive", tensors, visible))
     newest = run(algorithm, tensors, visible, half_life=torch.full((2,), 0.02))["out"]
@@ -183,7 +185,7 @@ def test_floor_is_active_below_and_only_below(algorithm):
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])
 @pytest.mark.parametrize("schedule", ["causal", "full", "segment", "waitk"])
 def test_constant_values_stay_constant(algorithm, schedule):
-    tensors, _ = make_inputs(65, 100, feature_map="elu")
+    tensors, _ = make_inputs(65, 100, feature_map="elu_plus_one")
     tensors["v"] = torch.ones_like(tensors["v"]).requires_grad_()
     out = run(algorithm, tensors, SCHEDULES[schedule](65, 100))["out"]
     assert_same(out, torch.ones_like(out), what="constant")
@@ -213,7 +215,7 @@ def test_continues_from_a_state(algorithm, half_life):
     expected = run("naive", tensors, causal_visibility(t, t), mask, half_life=half_life)["out"]
     x = {name: value.detach() for name, value in tensors.items()}
     for cut in range(0, t + 1, 8):
-        state = LinearAttentionState.zeros(2, 2, 4, 3, dtype=torch.float64)
+        state = LinearAttentionState.zeros(2, 2, 8, 3, dtype=torch.float64)
         state = state.absorb(x["k"][:, :cut], x["v"][:, :cut], x["key_proportion"][:, :cut], mask[:, :cut], half_life)
         out = prefix_attention(
             x["q"][:, cut:],
@@ -238,7 +240,7 @@ def test_autocast_leaves_the_sums_alone(algorithm):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert (ones[0, :, 0] @ ones[0, 0, 0]).dtype == torch.bfloat16
         out = prefix_attention(ones[:, :2], ones, ones * 1.001, visible, algorithm=algorithm)
-        state = LinearAttentionState.zeros(1, 1, 2, 2, reweighted=False).absorb(ones, ones)
+        state = LinearAttentionState.zeros(1, 1, 2, 2).absorb(ones, ones)
         weights = attention_weights(ones[:, :2], ones, visible)
     assert_same(out, torch.full_like(out, 1.001), torch.float32)
     assert_same(state.kvz, torch.full_like(state.kvz, float(n)), torch.float32)
@@ -280,8 +282,6 @@ def test_broken_variants_fail(monkeypatch):
 
 
 def test_auto_counts_operations():
-    from leap_fairseq.attention.backend import cheapest_algorithm
-
     assert cheapest_algorithm(waitk_visibility(40, 360, lagging=5, ratio=9), 64, 128, 64) == "naive"
     assert cheapest_algorithm(causal_visibility(2048, 2048), 64, 128, 64) == "blockwise"
     assert cheapest_algorithm(full_visibility(1, 5000), 64, 128, 64) == "naive"

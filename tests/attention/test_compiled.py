@@ -1,5 +1,6 @@
 """The compiled code beside its equality with ``naive`` (test_algorithms.py): gradients, layouts, threads, fallback."""
 
+import functools
 import logging
 
 import pytest
@@ -14,8 +15,9 @@ from leap_fairseq.attention import (
     segment_visibility,
     waitk_visibility,
 )
-from leap_fairseq.attention import compiled as module
+from leap_fairseq.attention import compiled_library as module
 from leap_fairseq.attention.backend import ALGORITHMS
+from leap_fairseq.attention.compiled import compiled
 
 built = pytest.mark.skipif(module.native_library() is None, reason="installed without a C++ compiler")
 
@@ -71,7 +73,8 @@ def test_gradients_are_those_of_finite_differences(visible, s):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_any_size_of_a_head(family, key_dim, value_dim, dtype, monkeypatch):
     """With the code for each instruction set that this processor has."""
-    monkeypatch.setattr(module, "family", module.families().index(family))
+    chosen = functools.partial(compiled, family=module.families().index(family))
+    monkeypatch.setitem(ALGORITHMS, "compiled", chosen)
     q, k, v, proportions = make(130, 130, 3, key_dim, value_dim, dtype=dtype)
     state = LinearAttentionState(torch.rand(2, 3, 2 * key_dim, value_dim + 1, dtype=dtype))
     visible = causal_visibility(130, 130)
@@ -194,7 +197,7 @@ def elsewhere(monkeypatch):
 
     def look(folder):
         module.native_library.cache_clear()
-        monkeypatch.setattr(module, "__file__", str(folder / "compiled.py"))
+        monkeypatch.setattr(module, "__file__", str(folder / "compiled_library.py"))
 
     yield look
     monkeypatch.undo()

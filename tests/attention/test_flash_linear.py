@@ -3,7 +3,7 @@
 The kernels need a GPU. With one, and with the extra installed, the last test holds them to ``naive``.
 """
 
-import importlib.util
+import logging
 import sys
 import types
 
@@ -12,6 +12,9 @@ import torch
 from tolerances import assert_same
 
 from leap_fairseq.attention import LinearAttentionState, causal_visibility, full_visibility, prefix_attention
+from leap_fairseq.attention.arguments import Arguments
+from leap_fairseq.attention.backend import choose_algorithm
+from leap_fairseq.attention.flash_linear import installed
 
 
 def causal_sums(q, k, v, scale, initial_state=None, normalize=True):
@@ -32,7 +35,9 @@ def kernels(monkeypatch):
     for name in ("fla", "fla.ops"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "fla.ops.linear_attn", module)
-    return module
+    installed.cache_clear()
+    yield module
+    installed.cache_clear()
 
 
 def run(algorithm, dtype=torch.float64, device="cpu", reweighted=True, visible=None, rounded=None, **options):
@@ -81,8 +86,41 @@ def test_what_it_does_not_know_is_named(kernels, monkeypatch):
         run("fla")
 
 
+def chosen(dtype=torch.bfloat16, device="cuda", visible=None, half_life=None):
+    """What ``auto`` is for tensors on a device: of the queries, only what says where and what they are."""
+    q = types.SimpleNamespace(device=torch.device(device), dtype=dtype, shape=(2, 700, 2, 8))
+    k, v = torch.zeros(2, 700, 2, 8), torch.zeros(2, 700, 2, 5)
+    visible = causal_visibility(700, 700) if visible is None else visible
+    return choose_algorithm(Arguments(q, k, v, visible, None, None, None, 0.1, None, half_life))
+
+
+def test_auto_on_a_gpu(kernels):
+    assert chosen() == "fla"
+    assert chosen(torch.float32) == chosen(torch.float16) == chosen(torch.float64) == "blockwise"
+    assert chosen(half_life=torch.tensor([2.0, 9.0])) == "blockwise"
+    assert chosen(visible=full_visibility(700, 700)) == "blockwise"
+    assert chosen(visible=causal_visibility(700, 700) - 1) == "blockwise"
+    assert chosen(device="cpu") in ("compiled", "blockwise")
+
+
+def test_auto_on_a_gpu_without_the_kernels(kernels, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "fla.ops.linear_attn", None)
+    with caplog.at_level(logging.INFO):
+        assert [chosen() for _ in range(3)] == ["blockwise"] * 3
+    assert caplog.text.count("linear attention on the GPU: torch; pip install 'leap_fairseq[gpu]'") == 1
+
+
+def test_why_auto_leaves_float16_alone(kernels):
+    """The kernels return sums in the type of the inputs, and those of 3,000 keys are beyond 65,504."""
+    for dtype, finite in ((torch.bfloat16, True), (torch.float16, False)):
+        q = torch.full((1, 3000, 1, 8), 2.0, dtype=dtype)
+        out = prefix_attention(q, q, q, causal_visibility(3000, 3000), algorithm="fla")
+        assert bool(out.isfinite().all()) == finite
+        assert_same(prefix_attention(q, q, q, causal_visibility(3000, 3000)), q, dtype)
+
+
 @pytest.mark.skipif(
-    not torch.cuda.is_available() or importlib.util.find_spec("fla") is None,
+    not torch.cuda.is_available() or not installed(),
     reason="needs a GPU and flash-linear-attention",
 )
 @pytest.mark.parametrize("reweighted", [True, False])

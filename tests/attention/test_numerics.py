@@ -4,16 +4,17 @@ import pytest
 import torch
 
 from leap_fairseq.attention import (
-    FEATURE_MAPS,
+    KINDS,
     LeapProportion,
     LinearAttentionState,
     causal_visibility,
+    elu_plus_one,
     prefix_attention,
+    relu,
     static_proportion,
 )
 from leap_fairseq.attention import blockwise as blockwise_module
 from leap_fairseq.modules import AttentionSpec
-from leap_fairseq.modules.multihead_linear_attention import LINEAR_KINDS
 
 LENGTH = 2048
 LONG = 20_000
@@ -22,7 +23,7 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=s
 # could hold neither the gradients of tiny activations nor those of large ones.
 LOSS_SCALE = {1e-3: 2.0**7, 1.0: 1.0, 30.0: 2.0**-7}
 SCALES = pytest.mark.parametrize("scale", LOSS_SCALE)
-KINDS = pytest.mark.parametrize("kind", LINEAR_KINDS)
+EACH_KIND = pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.linear])
 
 
 def assert_close(actual, expected, what):
@@ -41,14 +42,14 @@ def random(*shape, scale=1.0, dtype=torch.float32, seed=0):
 def core_inputs(kind, scale, dtype):
     """Queries and keys behind the feature map, values, and proportions, in the half type."""
     heads, key_dim = 2, 32
-    feature_map = FEATURE_MAPS["elu" if kind == "elu" else "relu"]
+    feature_map = KINDS[kind].feature_map
     q, k, v = (random(1, LENGTH, heads, key_dim, scale=scale, dtype=dtype, seed=n) for n in range(3))
     tensors = {"q": feature_map(q * key_dim**-0.5), "k": feature_map(k), "v": v}
-    if kind == "leap":
+    if KINDS[kind].proportions == "learned":
         torch.manual_seed(0)
         for name, x in (("query_proportion", tensors["q"]), ("key_proportion", tensors["k"])):
             tensors[name] = LeapProportion(key_dim)(x.float()).detach().to(dtype)
-    elif kind == "cosformer":
+    elif KINDS[kind].proportions == "static":
         positions = torch.arange(LENGTH).view(1, -1, 1).expand(1, -1, heads)
         for name in ("query_proportion", "key_proportion"):
             tensors[name] = static_proportion(positions, LENGTH).to(dtype)
@@ -75,7 +76,7 @@ def assert_core_follows_float32(kind, scale, dtype):
 
 @DTYPES
 @SCALES
-@KINDS
+@EACH_KIND
 def test_the_core_follows_float32(kind, scale, dtype):
     assert_core_follows_float32(kind, scale, dtype)
 
@@ -84,7 +85,7 @@ def test_the_core_follows_float32(kind, scale, dtype):
 def test_the_control_that_sums_in_half_precision_are_seen(monkeypatch, scale, dtype):
     assert_core_follows_float32("leap", scale, dtype)
     # Compiled code has no sums in half precision.
-    monkeypatch.setattr("leap_fairseq.attention.backend.can_compute", lambda given: False)
+    monkeypatch.setattr("leap_fairseq.attention.backend.can_compile", lambda given: False)
     monkeypatch.setattr("leap_fairseq.attention.inputs.sum_dtype", lambda dtype: dtype)
     with pytest.raises(AssertionError, match="^(out|q|k|v)"):
         assert_core_follows_float32("leap", scale, dtype)
@@ -114,7 +115,7 @@ def compare_modules(kind, scale, dtype, *, spread=1, loss_scale=None):
 
 @DTYPES
 @SCALES
-@KINDS
+@EACH_KIND
 def test_the_module_follows_float32(kind, scale, dtype):
     """All gradients together: some alone are what is left of terms that cancel, as those of keys all but equal."""
     (out, gradients), (expected, expected_gradients) = compare_modules(kind, scale, dtype)
@@ -131,12 +132,12 @@ def test_proportions_near_0_and_1_neither_round_the_weights_away_nor_overflow(dt
 
 
 @DTYPES
-@pytest.mark.parametrize("feature_map", FEATURE_MAPS)
+@pytest.mark.parametrize("feature_map", [relu, elu_plus_one])
 def test_small_features_keep_their_digits(feature_map, dtype):
     """Sums of small features follow float32 only if the features themselves do."""
     x = torch.linspace(-7, 7, 101).to(dtype)
     leaves = [x.clone().requires_grad_(), x.float().requires_grad_()]
-    features = [FEATURE_MAPS[feature_map](leaf) for leaf in leaves]
+    features = [feature_map(leaf) for leaf in leaves]
     gradients = [torch.autograd.grad(f.sum(), leaf)[0] for f, leaf in zip(features, leaves)]
     for actual, expected in (features, gradients):
         torch.testing.assert_close(actual.detach().float(), expected.detach(), rtol=torch.finfo(dtype).eps, atol=0)
@@ -167,8 +168,8 @@ def all_at_once(arguments):
 
 def in_chunks(arguments, chunk=20):
     """As a stream: each chunk reads itself and the state, which then absorbs it."""
-    dtype, reweighted = arguments["k"].dtype, "key_proportion" in arguments
-    state = LinearAttentionState.zeros(1, 1, KEY_DIM, 2, reweighted=reweighted, dtype=dtype)
+    features = 2 * KEY_DIM if "key_proportion" in arguments else KEY_DIM
+    state = LinearAttentionState.zeros(1, 1, features, 2, dtype=arguments["k"].dtype)
     visible, outputs = causal_visibility(chunk, chunk), []
     for first in range(0, LONG, chunk):
         new = {name: x[:, first : first + chunk] for name, x in arguments.items()}

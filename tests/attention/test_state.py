@@ -19,8 +19,8 @@ def make_keys(n=12, seed=0):
 @pytest.mark.parametrize("splits", [[12], [1] * 12, [5, 7], [0, 3, 0, 9], [11, 1]])
 def test_any_split_gives_the_same_state(splits, half_life):
     k, v, p = make_keys()
-    whole = LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v, p, None, half_life)
-    state, first = LinearAttentionState.zeros(3, 2, 4, 5), 0
+    whole = LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v, p, None, half_life)
+    state, first = LinearAttentionState.zeros(3, 2, 8, 5), 0
     for n in splits:
         new = slice(first, first + n)
         state, first = state.absorb(k[:, new], v[:, new], p[:, new], None, half_life), first + n
@@ -38,7 +38,7 @@ def test_a_step_absorbs_and_reads(dtype, reweighted, floor):
     q, k, v = (torch.rand(3, 4, 2, dim, generator=generator).to(dtype) for dim in (4, 4, 5))
     p = torch.rand(3, 4, 2, generator=generator).to(dtype)
     p_q, p_k = (p, 1 - p) if reweighted else (None, None)
-    state = LinearAttentionState.zeros(3, 2, 4, 5, reweighted=reweighted, dtype=dtype)
+    state = LinearAttentionState.zeros(3, 2, 8 if reweighted else 4, 5, dtype=dtype)
     for n in range(4):
         one = [None if x is None else x[:, n : n + 1] for x in (q, k, v, p_q, p_k)]
         before = state.kvz.clone()
@@ -59,12 +59,12 @@ def test_a_step_absorbs_and_reads(dtype, reweighted, floor):
 def test_a_step_of_other_features_is_refused():
     k, v, p = make_keys(1)
     with pytest.raises(ValueError, match="holds 8 features a head, the tokens have 4"):
-        LinearAttentionState.zeros(3, 2, 4, 5).step(k, k, v)
+        LinearAttentionState.zeros(3, 2, 8, 5).step(k, k, v)
 
 
 def test_operations_leave_the_state_alone():
     k, v, p = make_keys()
-    state = LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v, p)
+    state = LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v, p)
     before = state.kvz.clone()
     version = state.kvz._version
     state.absorb(k, v, p)
@@ -77,16 +77,16 @@ def test_operations_leave_the_state_alone():
 def test_reorder_selects_the_batch():
     k, v, p = make_keys()
     order = torch.tensor([2, 0, 0, 1])
-    state = LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v, p)
-    expected = LinearAttentionState.zeros(4, 2, 4, 5).absorb(k[order], v[order], p[order])
+    state = LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v, p)
+    expected = LinearAttentionState.zeros(4, 2, 8, 5).absorb(k[order], v[order], p[order])
     assert_same(state.reorder(order).kvz, expected.kvz)
 
 
 def test_features_must_fit_the_state():
     k, v, p = make_keys()
     with pytest.raises(ValueError, match="holds 8 features a head, the tokens have 4"):
-        LinearAttentionState.zeros(3, 2, 4, 5).absorb(k, v)
-    plain = LinearAttentionState.zeros(3, 2, 4, 5, reweighted=False)
+        LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v)
+    plain = LinearAttentionState.zeros(3, 2, 4, 5)
     with pytest.raises(ValueError, match="a plain one none"):
         plain.read(k, p)
 

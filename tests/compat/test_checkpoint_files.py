@@ -7,11 +7,11 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
-import leap_fairseq  # noqa: F401  (applies the repairs)
+from leap_fairseq import compat
 from leap_fairseq.compat.checkpoints import repair_checkpoint_reading
 from leap_fairseq.compat.replacing import original
 
-CHECKED = pytest.mark.skipif(not hasattr(torch.serialization, "add_safe_globals"), reason="this torch checks nothing")
+compat.apply()
 
 
 class Foreign:
@@ -38,7 +38,6 @@ def test_damaged(whole, content):
     assert "\n" not in message and error.value.__suppress_context__
 
 
-@CHECKED
 def test_foreign_type(whole):
     torch.save({"model": {}, "args": Foreign()}, whole)
     with pytest.raises(pickle.UnpicklingError) as error:
@@ -48,7 +47,6 @@ def test_foreign_type(whole):
     assert "\n" not in message and "weights_only" not in message and error.value.__suppress_context__
 
 
-@CHECKED
 def test_torch_alone_proposes_to_load_unchecked(whole):
     torch.save({"args": Foreign()}, whole)
     with pytest.raises(pickle.UnpicklingError, match="weights_only` set to `False` will likely succeed"):

@@ -16,12 +16,12 @@ from command_server import PLUGIN, ROOT, CommandServer
 SCRIPTS = Path(sys.executable).parent
 
 LM_OPTIONS = (
-    "--task language_modeling --arch leap_transformer_lm_tiny --decoder-layers 2 --dropout 0 --tokens-per-sample 64 "
-    "--max-tokens 512 --optimizer adam --lr 0.002 --cpu --seed 1 --log-format simple --log-interval 1 "
-    "--no-epoch-checkpoints"
+    "--task leap_language_modeling --arch leap_transformer_lm_tiny --decoder-layers 2 --dropout 0 "
+    "--tokens-per-sample 64 --max-tokens 512 --optimizer adam --lr 0.002 --cpu --seed 1 --log-format simple "
+    "--log-interval 1 --no-epoch-checkpoints"
 )
 SPEECH_OPTIONS = (
-    "--task speech_to_text --config-yaml config_st.yaml --train-subset train_st --valid-subset dev_st "
+    "--task leap_speech_to_text --config-yaml config_st.yaml --train-subset train_st --valid-subset dev_st "
     "--encoder-layers 2 --decoder-layers 1 --dropout 0 --max-source-positions 1000 --max-target-positions 100 "
     "--max-tokens 6000 --criterion label_smoothed_cross_entropy --label-smoothing 0.1 --optimizer adam --lr 0.002 "
     "--cpu --seed 1 --log-format simple --no-epoch-checkpoints --num-workers 0 --validate-interval 100"
@@ -205,7 +205,7 @@ def simul_checkpoint(run_forked, speech_options, offline_checkpoint, tmp_path_fa
 @pytest.fixture(scope="session")
 def generate_options(speech_data):
     """A function: the options of fairseq-generate for a speech model."""
-    options = "--task speech_to_text --config-yaml config_st.yaml --gen-subset tst-COMMON_st --cpu --num-workers 0"
+    options = "--task leap_speech_to_text --config-yaml config_st.yaml --gen-subset tst-COMMON_st --cpu --num-workers 0"
     return lambda checkpoint, *more, data=speech_data, plugin=PLUGIN: [
         *(data, "--user-dir", plugin, *options.split(), "--path", checkpoint, "--max-len-b", 30, *more)
     ]

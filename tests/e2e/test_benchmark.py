@@ -2,7 +2,7 @@
 
 from command_server import ROOT
 
-from leap_fairseq.scoring.run import read_tsv
+from leap_fairseq.report.tables import read_tsv
 
 SCRIPT = ROOT / "scripts/benchmark.py"
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30"

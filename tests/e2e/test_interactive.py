@@ -14,7 +14,7 @@ OPTIONS = {
 }
 # A plugin whose sums follow the wrong rows of a batch; a prompt alone, without a beam, has one row.
 MIXED_UP = """
-import leap_fairseq
+import leap_fairseq.models, leap_fairseq.tasks
 from leap_fairseq.modules import MultiheadLinearAttention
 
 reorder = MultiheadLinearAttention.reorder_incremental_state
@@ -34,7 +34,7 @@ def interactive(run_forked, lm_data, checkpoint):
     """A function: scores and texts of the hypotheses of each prompt, the best first."""
 
     def start(prompts, beam, batch, plugin=PLUGIN):
-        options = f"--task language_modeling --cpu --beam {beam} --nbest {beam} --max-len-a 0 --max-len-b 16"
+        options = f"--task leap_language_modeling --cpu --beam {beam} --nbest {beam} --max-len-a 0 --max-len-b 16"
         sizes = f"--batch-size {batch} --buffer-size {batch}"
         command = (lm_data, "--user-dir", plugin, "--path", checkpoint, *options.split(), *sizes.split())
         output = run_forked("fairseq-interactive", *command, stdin="".join(f"{prompt}\n" for prompt in prompts)).output

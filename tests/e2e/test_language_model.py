@@ -9,7 +9,7 @@ from command_server import PLUGIN
 from eval_lm import evaluation, score
 from tolerances import ABSOLUTE, assert_same
 
-import leap_fairseq
+import leap_fairseq.models
 
 PROMPTS = ["The following", "if x"]
 
@@ -57,7 +57,7 @@ def test_every_token_is_scored_and_both_evaluations_agree(run, run_forked, lm_da
     start = run if "leap" in str(checkpoint.parent.name) else run_forked
     perplexity, count = score(start("fairseq-eval-lm", *evaluation(lm_data, checkpoint)).output)
     assert count == tokens and 1 < perplexity < 2000
-    options = "--task language_modeling --valid-subset test --cpu --max-tokens 512"
+    options = "--task leap_language_modeling --valid-subset test --cpu --max-tokens 512"
     line = start("fairseq-validate", lm_data, "--user-dir", PLUGIN, "--path", checkpoint, *options.split()).reason
     assert f"wpb {tokens}" in line
     assert float(re.search(r"ppl (\S+)", line)[1]) == pytest.approx(perplexity, rel=1e-3)
@@ -82,7 +82,7 @@ def test_carried_state(run_forked, lm_data, lm_options, tokens, tmp_path):
 @pytest.mark.parametrize("beam", [1, 4])
 def test_interactive_continues_each_prompt(run, run_forked, lm_data, checkpoint, beam):
     start = run if beam == 4 and "leap" in checkpoint.parent.name else run_forked
-    options = f"--task language_modeling --cpu --beam {beam} --nbest {beam} --max-len-b 12 --max-len-a 0"
+    options = f"--task leap_language_modeling --cpu --beam {beam} --nbest {beam} --max-len-b 12 --max-len-a 0"
     arguments = (lm_data, "--user-dir", PLUGIN, "--path", checkpoint, *options.split())
     output = start("fairseq-interactive", *arguments, stdin="\n".join(PROMPTS) + "\n").output
     for number, prompt in enumerate(PROMPTS):

@@ -105,7 +105,7 @@ async def wait_for(condition, seconds=PATIENCE):
 @pytest.fixture(scope="module")
 def address(simul_checkpoint, environment, elsewhere):
     """Of a server over the trained model, ended as by Ctrl-C."""
-    command = [sys.executable, "-m", "leap_fairseq.serve", "--model", simul_checkpoint, "--waitk-lagging", "1"]
+    command = [sys.executable, "-m", "leap_fairseq", "serve", "--model", simul_checkpoint, "--waitk-lagging", "1"]
     process = subprocess.Popen(
         [*map(str, command), "--port", "0"],
         cwd=elsewhere,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from brought_data import as_official
 from command_server import PLUGIN, ROOT
 from eval_lm import evaluation, score
 
@@ -143,14 +144,7 @@ def test_comparison(bash, lm_text, tmp_path):
 
 
 def test_a_checkpoint_of_the_authors_fork_is_converted(bash, run_forked, lm_data, lm_checkpoint, tmp_path):
-    state = torch.load(lm_checkpoint)
-    ours = ("decoder_self_attention", "leap_factor", "normalizer_floor", "attention_half_life")
-    options = {name: x for name, x in dict(state["cfg"]["model"]).items() if name not in ours}
-    options.update(_name="transformer_lm", dec_leapformer_enable=True, leap_factor=4)
-    weights = {name: x for name, x in state["model"].items() if "crc32" not in name}
-    official = {**state, "model": {**weights, "decoder.version": torch.tensor([3.0])}}
-    official["cfg"] = {**dict(state["cfg"]), "model": options}
-    torch.save(official, tmp_path / "official.pt")
+    torch.save(as_official(torch.load(lm_checkpoint)), tmp_path / "official.pt")
     script = ROOT / "scripts/lm/convert_official.py"
     run_forked(script, tmp_path / "official.pt", tmp_path / "converted.pt")
     scores = [

@@ -28,7 +28,7 @@ def training_growth(points):
 
 
 def test_training_memory_does_not_grow_with_the_block(run, tmp_path):
-    from leap_fairseq.scoring.run import read_tsv
+    from leap_fairseq.report.tables import read_tsv
 
     table = run("python", MEASURE, *TRAINING.split(), *MODEL.split(), "--out", tmp_path / "memory.tsv").output
     rows = read_tsv(tmp_path / "memory.tsv")

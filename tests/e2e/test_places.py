@@ -6,7 +6,7 @@ import pytest
 import torch
 from command_server import PLUGIN, ROOT
 
-import leap_fairseq  # noqa: F401  (allows the types of fairseq's checkpoints)
+import leap_fairseq.models  # noqa: F401  (allows the types of fairseq's checkpoints)
 
 WAITK = "leap_convtransformer_simul_trans_tiny"
 COMMANDS = ("fairseq-train", "fairseq-validate", "fairseq-eval-lm", "fairseq-generate", "fairseq-interactive")
@@ -20,10 +20,10 @@ def start(run_forked, lm_data, lm_options, lm_checkpoint, generate_options, simu
         lm = ("--user-dir", plugin, "--path", lm_checkpoint, "--cpu")
         arguments = {
             "fairseq-train": lm_options(tmp_path_factory.mktemp("save"), 1, "--no-save", plugin=plugin),
-            "fairseq-validate": [lm_data, *lm, "--task", "language_modeling", "--max-tokens", 512],
+            "fairseq-validate": [lm_data, *lm, "--task", "leap_language_modeling", "--max-tokens", 512],
             "fairseq-eval-lm": [lm_data, *lm, "--gen-subset", "test", "--tokens-per-sample", 64, "--max-tokens", 512],
             "fairseq-generate": generate_options(simul_checkpoint, "--beam", 1, plugin=plugin),
-            "fairseq-interactive": [lm_data, *lm, "--task", "language_modeling", "--beam", 1, "--max-len-b", 5],
+            "fairseq-interactive": [lm_data, *lm, "--task", "leap_language_modeling", "--beam", 1, "--max-len-b", 5],
         }
         return run_forked(command, *arguments[command], stdin="if x\n", **options)
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-import leap_fairseq  # noqa: F401  (allows the types of fairseq's checkpoints)
+import leap_fairseq.models  # noqa: F401  (allows the types of fairseq's checkpoints)
 from leap_fairseq.streaming import StreamingTranslator
 from leap_fairseq.scoring.run import score_run
 

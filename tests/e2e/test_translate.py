@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from command_server import ROOT
 
-from leap_fairseq.streaming import StreamingTranslator
+from leap_fairseq.models import load_translator
 
 EXPORT = ROOT / "scripts/simulst/export.py"
 
@@ -34,7 +34,7 @@ def translate(environment, elsewhere):
     """A function: starts the command in a process of its own."""
 
     def start(*args, **streams):
-        command = [sys.executable, "-m", "leap_fairseq.cli.translate", *map(str, args)]
+        command = [sys.executable, "-m", "leap_fairseq", "translate", *map(str, args)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
         return subprocess.Popen(command, cwd=elsewhere, env={**environment, "PYTHONWARNINGS": "ignore"}, **pipes)
 
@@ -51,7 +51,7 @@ def of_file(translate, folder, wavs):
 
 
 def test_the_words_are_those_of_the_translator(of_file, simul_checkpoint, wavs):
-    stream = StreamingTranslator.from_checkpoint(str(simul_checkpoint))
+    stream = load_translator(simul_checkpoint)
     samples, rate = soundfile.read(wavs[0][0], dtype="float32")
     expected = []
     for first in range(0, len(samples), rate * 160 // 1000):
@@ -94,7 +94,7 @@ def test_exporting_again_replaces_it_and_nothing_else(run_forked, simul_checkpoi
 
 
 def test_what_cannot_be_exported_is_named(run_forked, offline_checkpoint, simul_checkpoint, tmp_path):
-    assert "no wait-k policy" in run_forked(EXPORT, offline_checkpoint, tmp_path / "x", code=1).reason
+    assert "no read/write policy" in run_forked(EXPORT, offline_checkpoint, tmp_path / "x", code=1).reason
     assert "no checkpoint at" in run_forked(EXPORT, tmp_path / "none.pt", tmp_path / "x", code=1).reason
     options = ("--data", tmp_path)
     assert "no data YAML at" in run_forked(EXPORT, simul_checkpoint, tmp_path / "x", *options, code=1).reason
@@ -106,7 +106,6 @@ def test_what_cannot_be_exported_is_named(run_forked, offline_checkpoint, simul_
     [
         (("missing.wav",), "cannot read audio file missing.wav"),
         (("WAV", "--segment-ms", 0), "a segment is 0 ms, but must be above 0 (--segment-ms)"),
-        (("WAV", "--waitk-lagging", 0), "lagging"),
         (("-", "--channels", 2), "the PCM ends inside of a sample"),
     ],
 )

@@ -7,19 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
-import prep_lra
 import pytest
-from leap_fairseq.prepare.processes import run_command
-from leap_fairseq.lra import listops, pathfinder
+
+from leap_fairseq.cli import command
+from leap_fairseq.lra import FACTS, SPLITS, DataError, LraSplit, listops, pathfinder, prepare, read_facts
 from leap_fairseq.lra.data_set import HEADER_BYTES, Kind, Writer, npy_header, write_data_set
 from leap_fairseq.lra.listops_grammar import Limits
 
-from leap_fairseq.lra import FACTS, SPLITS, DataError, LraSplit, read_facts
-
 KIND = Kind("text", 257, 2, 30)
-COMMAND = [sys.executable, prep_lra.__file__]
+COMMAND = [sys.executable, Path(__file__).parents[2] / "data_prep/prep_lra.py"]
 
 
 def add_examples(writer, count=5):
@@ -29,9 +28,8 @@ def add_examples(writer, count=5):
             writer.add(split, number % 2, rng.integers(1, 257, size=rng.integers(1, 31)))
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["prep_lra.py", *map(str, arguments)])
-    return run_command(prep_lra.main)
+def run(*arguments):
+    return command.main(prepare, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -155,10 +153,10 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path, hashes):
     assert hashes(tmp_path / "killed") == hashes(tmp_path / "whole")
 
 
-def test_listops_by_command(tmp_path, monkeypatch, caplog):
+def test_listops_by_command(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     options = ["--out", tmp_path / "out", "--sizes", 50, 10, 10, "--lengths", 5, 40, "--max-depth", 4, "-j", 2]
-    assert run(monkeypatch, "listops", *options) == 0
+    assert run("listops", *options) == 0
     facts = read_facts(tmp_path / "out")
     assert facts.splits == {"train": 50, "valid": 10, "test": 10} and facts.max_length == 40
     assert facts.options["max_depth"] == 4 and facts.options["max_args"] == 10 and facts.options["version"] == 1
@@ -176,11 +174,11 @@ def test_defaults_are_the_published_sizes(monkeypatch, tmp_path):
         (["--small", "--lengths", "9", "99", "--max-args", "3"], listops.SMALL_SIZES, (9, 99, 10, 3)),
     ):
         with pytest.raises(SystemExit):
-            run(monkeypatch, "listops", "--out", tmp_path, *flags)
+            run("listops", "--out", tmp_path, *flags)
         assert seen["sizes"] == sizes and seen["limits"] == limits
     monkeypatch.setattr(pathfinder, "prep_pathfinder", lambda **options: seen.update(options) or sys.exit(0))
     with pytest.raises(SystemExit):
-        run(monkeypatch, "pathfinder", "--out", tmp_path)
+        run("pathfinder", "--out", tmp_path)
     assert seen["sizes"] == {"train": 160_000, "valid": 20_000, "test": 20_000}
 
 
@@ -193,33 +191,34 @@ def test_defaults_are_the_published_sizes(monkeypatch, tmp_path):
         (["--sizes", "0", "1", "1"], "--sizes gives train 0"),
     ],
 )
-def test_contradictory_options_are_one_line(flags, message, tmp_path, monkeypatch, caplog):
-    assert run(monkeypatch, "listops", "--out", tmp_path / "out", *flags) == 1
-    assert message in caplog.text and "Traceback" not in caplog.text
+def test_contradictory_options_are_one_line(flags, message, tmp_path, capsys):
+    assert run("listops", "--out", tmp_path / "out", *flags) == 1
+    errors = capsys.readouterr().err
+    assert message in errors.splitlines()[-1] and "Traceback" not in errors
 
 
-def test_lists_are_read_by_command(tmp_path, monkeypatch):
+def test_lists_are_read_by_command(tmp_path):
     lines = [f"{i}\t( ( ( [FIRST {i} ) {j} ) ] )\n" for i in range(9) for j in range(5)]
     (tmp_path / "test_a.tsv").write_text("".join(lines))
     options = ["--from", tmp_path, "--out", tmp_path / "out", "--valid", 0.2, "--test", 0.4]
-    assert run(monkeypatch, "listops", *options) == 0
+    assert run("listops", *options) == 0
     assert read_facts(tmp_path / "out").splits == {"train": 18, "valid": 9, "test": 18}
 
 
-def test_pathfinder_by_command(tmp_path, monkeypatch):
+def test_pathfinder_by_command(tmp_path):
     pytest.importorskip("PIL")
     options = ["--difficulty", "easy", "--sizes", 6, 2, 2, "--sheet", tmp_path / "sheet.png"]
-    assert run(monkeypatch, "pathfinder", "--out", tmp_path / "out", *options) == 0
+    assert run("pathfinder", "--out", tmp_path / "out", *options) == 0
     assert read_facts(tmp_path / "out").options["difficulty"] == "easy"
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
-def test_text_by_command(tmp_path, monkeypatch):
+def test_text_by_command(tmp_path):
     for label in ("pos", "neg"):
         (tmp_path / "in" / label).mkdir(parents=True)
         for number in range(10):
             (tmp_path / "in" / label / f"{number}.txt").write_text(f"film {label} {number}")
-    assert run(monkeypatch, "text", tmp_path / "in", "--out", tmp_path / "out", "--max-length", 6, "--test", 0.2) == 0
+    assert run("text", tmp_path / "in", "--out", tmp_path / "out", "--max-length", 6, "--test", 0.2) == 0
     facts = read_facts(tmp_path / "out")
     assert facts.splits == {"train": 14, "valid": 2, "test": 4} and facts.max_length == 6
 

@@ -91,7 +91,7 @@ def test_contradictory_facts_are_refused(one, values, message):
     change(one, **values)
     with pytest.raises(DataError, match=message) as error:
         read_facts(one)
-    assert "lra.json" in str(error.value) and "prep_lra.py" in str(error.value)
+    assert "lra.json" in str(error.value) and "prepare lra" in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"task": "text"}'])
@@ -102,7 +102,7 @@ def test_damaged_facts_are_refused(one, text):
 
 
 def test_missing_facts_are_named(tmp_path):
-    with pytest.raises(DataError, match="lra.json is missing.*prep_lra.py"):
+    with pytest.raises(DataError, match="lra.json is missing.*prepare lra"):
         read_facts(tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_contradictions_are_named(one, part, wrong, message):
     np.save(path, wrong(np.load(path)))
     with pytest.raises(DataError, match=message) as error:
         LraSplit(one, "test")
-    assert str(one) in str(error.value) and "prep_lra.py" in str(error.value)
+    assert str(one) in str(error.value) and "prepare lra" in str(error.value)
 
 
 def test_tokens_are_checked_part_by_part(one, monkeypatch):

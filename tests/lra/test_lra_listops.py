@@ -7,20 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from leap_fairseq.prepare.choices import Choices
-from leap_fairseq.lra import listops, listops_machine
+
+from leap_fairseq.lra import SPLITS, DataError, LraSplit, listops, listops_machine
 from leap_fairseq.lra.data_set import REPORT
 from leap_fairseq.lra.listops import prep_listops, table
 from leap_fairseq.lra.listops_files import prep_listops_files
-from leap_fairseq.lra.listops_grammar import CODES, END, OPERATOR_CODES, VOCABULARY, Grower, Limits, as_text
+from leap_fairseq.lra.listops_grammar import CODES, END, OPERATOR_CODES, VOCABULARY, Grower, Limits
 from leap_fairseq.lra.listops_machine import evaluate
-
-from leap_fairseq.lra import SPLITS, DataError, LraSplit
+from leap_fairseq.prepare.choices import Choices
 
 NYU = Path(__file__).parents[3] / "shared/data/lra/listops-nyu"
 needs_nyu = pytest.mark.skipif(not NYU.is_dir(), reason="needs ../shared/data/lra/listops-nyu")
 SHORT = Limits(5, 60, 6, 5)
 SIZES = {"train": 120, "valid": 43, "test": 30}
+
+
+def as_text(tokens):
+    """The usual notation without parentheses, for example `[MAX 4 3 [MIN 2 3 ] ]`."""
+    return " ".join(VOCABULARY[token] for token in tokens)
 
 
 def draw(count, limits, seed=1):

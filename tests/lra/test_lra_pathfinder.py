@@ -4,14 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from leap_fairseq.prepare.choices import Choices
-from leap_fairseq.lra import pathfinder_paths
+
+from leap_fairseq.lra import SPLITS, DataError, LraSplit, pathfinder_paths
 from leap_fairseq.lra.pathfinder import choose_dots, draw_block, prep_pathfinder, sheet_of
 from leap_fairseq.lra.pathfinder_images import draw_picture
 from leap_fairseq.lra.pathfinder_lattice import BORDER, CLEARANCE, DASH, DOT_RADIUS, DOT_TO_DOT, SIZE, THICKNESS
 from leap_fairseq.lra.pathfinder_paths import CONTOUR_LENGTHS, MARGIN, draw_paths
-
-from leap_fairseq.lra import SPLITS, DataError, LraSplit
+from leap_fairseq.prepare.choices import Choices
 
 SIZES = {"train": 130, "valid": 21, "test": 6}
 DIFFICULTIES = pytest.mark.parametrize("length", CONTOUR_LENGTHS.values(), ids=CONTOUR_LENGTHS)

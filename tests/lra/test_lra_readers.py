@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from leap_fairseq.lra.images import RECORD, as_grey, prep_images
-from leap_fairseq.lra.retrieval import NAMES, prep_retrieval
-from leap_fairseq.lra.sources import divide, files_of
-from leap_fairseq.lra.text import prep_text
 
 from leap_fairseq.lra import SPLITS, DataError, LraSplit
+from leap_fairseq.lra.division import divide
+from leap_fairseq.lra.images import RECORD, as_grey, prep_images
+from leap_fairseq.lra.retrieval import NAMES, prep_retrieval
+from leap_fairseq.lra.text import prep_text
+from leap_fairseq.prepare.sources import files_of
 
 REVIEWS = Path(__file__).parents[3] / "shared/data/lra/movie_reviews/movie_reviews.zip"
 

@@ -13,7 +13,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
 from tiny_models import make_dictionary, make_lm
 
-from leap_fairseq.modules import MultiheadSoftmaxAttention, WaitkSchedule
+from leap_fairseq.streaming.waitk import WaitkSchedule
 
 # hydra and fairseq warn of the age of each other's interfaces.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
@@ -189,13 +189,13 @@ def attention_found(module):
     schedule = module.schedule
     waitk = isinstance(schedule, WaitkSchedule)
     found = {"schedule": (schedule.low, schedule.high, schedule.ratio) if waitk else schedule.__name__}
-    if isinstance(module, MultiheadSoftmaxAttention):
-        return {"kind": "softmax", **found}
+    if not module.kind.linear:
+        return {"kind": module.kind.name, **found}
     for name in ("normalizer_floor", "half_life", "max_positions"):
         found[name] = getattr(module, name)
-    if module.attention == "leap":
+    if module.kind.proportions == "learned":
         found["leap_factor"] = the_one(module.head_dim / net[0].out_features for net in (module.q_LeaP, module.k_LeaP))
-    return {"kind": module.attention, **found}
+    return {"kind": module.kind.name, **found}
 
 
 def layer_found(layer):

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from fairseq import options, tasks
+from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from tiny_models import make_dictionary
 
 from leap_fairseq.modules import ATTENTION_KINDS
+from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 # hydra and torch warn of the age of fairseq's calls, and torch of each detection of anomalies.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -23,10 +24,10 @@ ADAPTIVE = "--criterion adaptive_loss --adaptive-softmax-cutoff 8,12 --ddp-backe
 
 def make_trainer(folder, flags=""):
     """fairseq's own, from a command line; ``--bf16`` keeps the weights that it updates in float32."""
-    parser = options.get_training_parser(default_task="language_modeling")
+    parser = options.get_training_parser(default_task="leap_language_modeling")
     args = options.parse_args_and_arch(parser, ["unused", "--save-dir", str(folder), *SIZES.split(), *flags.split()])
     cfg = convert_namespace_to_omegaconf(args)
-    task = tasks.language_modeling.LanguageModelingTask(cfg.task, make_dictionary())
+    task = LeapLanguageModelingTask(cfg.task, make_dictionary())
     torch.manual_seed(0)
     return Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
 

@@ -8,8 +8,8 @@ from tiny_models import make_dictionary, make_speech_model, spread_proportions
 from tolerances import assert_same
 
 from leap_fairseq.attention import waitk_visibility
-from leap_fairseq.modules import ATTENTION_KINDS, WaitkSchedule
-from leap_fairseq.streaming.waitk import parse_lagging
+from leap_fairseq.modules import ATTENTION_KINDS
+from leap_fairseq.streaming.waitk import WaitkSchedule, parse_lagging
 
 ARCHES = ["leap_convtransformer_tiny", "leap_convtransformer_simul_trans_tiny"]
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)

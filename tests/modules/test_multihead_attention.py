@@ -8,12 +8,14 @@ import pytest
 import torch
 from tolerances import assert_same
 
-from leap_fairseq.attention import causal_visibility, full_visibility, waitk_visibility
+from leap_fairseq.attention import KINDS, causal_visibility, full_visibility, waitk_visibility
 from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, MultiheadLinearAttention
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 WAITK = partial(waitk_visibility, lagging=2, ratio=3)
-KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)
+LINEAR = [name for name, kind in KINDS.items() if kind.linear]
+EACH_KIND = pytest.mark.parametrize("kind", ATTENTION_KINDS)
+EACH_LINEAR_KIND = pytest.mark.parametrize("kind", LINEAR)
 
 
 def make(kind, schedule=full_visibility, *, cross=False, seed=0, dtype=torch.float32, half_life=None, **options):
@@ -69,7 +71,7 @@ def test_self_attention_in_steps(kind, half_life, splits):
     assert_same(torch.cat(outputs), expected)
 
 
-@KINDS
+@EACH_KIND
 @pytest.mark.parametrize("schedule", [full_visibility, WAITK], ids=["full", "waitk"])
 @pytest.mark.parametrize("splits", [[1] * 8, [8], [3, 5]])
 def test_cross_attention_in_steps(kind, schedule, splits):
@@ -84,7 +86,7 @@ def test_cross_attention_in_steps(kind, schedule, splits):
     assert_same(torch.cat(outputs), expected)
 
 
-@KINDS
+@EACH_KIND
 def test_source_that_grows_or_changes(kind):
     """Each step of a stream equals attention over the source as it is at that step."""
     module = make(kind, WAITK, cross=True)
@@ -100,7 +102,7 @@ def test_source_that_grows_or_changes(kind):
         assert_same(attend(module, x[i : i + 1], other, incremental_state=changed), expected, what=f"changed {i}")
 
 
-@KINDS
+@EACH_KIND
 @pytest.mark.parametrize("inference", [False, True])
 def test_source_changed_in_place(kind, inference):
     module = make(kind, cross=True)
@@ -113,7 +115,7 @@ def test_source_changed_in_place(kind, inference):
         assert not torch.allclose(before, after)
 
 
-@pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu"])
+@EACH_LINEAR_KIND
 def test_only_new_frames_are_projected(kind):
     """A source that grows is absorbed once: the projections see each frame one time."""
     module = make(kind, WAITK, cross=True)
@@ -125,7 +127,73 @@ def test_only_new_frames_are_projected(kind):
     assert frames == [6, 3, 3, 3, 3, 3]
 
 
-@KINDS
+def by_waitk(module, x, pieces):
+    """The outputs of tokens one by one, each behind the piece of the source that is absorbed before it."""
+    state, outputs = {}, []
+    for token, piece in zip(x.split(1), pieces):
+        module.absorb(piece, state)
+        outputs.append(attend(module, token, piece[:0], incremental_state=state))
+    return torch.cat(outputs), state
+
+
+@EACH_KIND
+def test_absorbing_what_waitk_shows_is_the_whole_source(kind):
+    module = make(kind, WAITK, cross=True)
+    x, source = torch.randn(8, 2, 32), torch.randn(27, 2, 16)
+    first, *others = source.split(3)
+    out, _ = by_waitk(module, x, [torch.cat((first, others[0])), *others[1:]])
+    assert_same(out, attend(module, x, source))
+
+
+@EACH_KIND
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_all_that_was_absorbed_is_read(kind, tokens):
+    """Also what the schedule of the attention would hide, by one query or several at a time."""
+    module, everything = make(kind, WAITK, cross=True), make(kind, cross=True)
+    x, source, state = torch.randn(4, 2, 32), torch.randn(20, 2, 16), {}
+    for piece in source.split([11, 0, 9]):
+        module.absorb(piece, state)
+    outputs = [attend(module, part, source[:0], incremental_state=state) for part in x.split(tokens)]
+    assert_same(torch.cat(outputs), attend(everything, x, source))
+    assert not torch.allclose(torch.cat(outputs), attend(module, x, source), atol=1e-3)
+    with pytest.raises(ValueError, match="this source was absorbed: its frames are not there any more, give none"):
+        attend(module, x, source, incremental_state=state)
+
+
+@EACH_KIND
+def test_a_source_forgotten_and_absorbed_again_is_absorbed_once(kind):
+    """As by an encoder that encodes the whole prefix anew; without forgetting, frames would be there twice."""
+    module = make(kind, cross=True)
+    x, source, state = torch.randn(6, 2, 32), torch.randn(20, 2, 16), {}
+    for i in range(6):
+        frames = source[: 3 * i + 4] + i
+        module.forget_source(state)
+        for piece in frames.split(3):
+            module.absorb(piece, state)
+        out = attend(module, x[i : i + 1], source[:0], incremental_state=state)
+        assert_same(out, attend(module, x[: i + 1], frames)[i:], what=f"token {i}")
+    module.absorb(source[:5], state)
+    assert not torch.allclose(attend(module, x[5:], source[:0], incremental_state=state), out, atol=1e-3)
+
+
+@EACH_KIND
+def test_a_source_is_given_whole_or_absorbed(kind):
+    module, x, source = make(kind, cross=True), torch.randn(3, 2, 32), torch.randn(9, 2, 16)
+    state = {}
+    attend(module, x[:1], source, incremental_state=state)
+    with pytest.raises(ValueError, match="has read a whole source: absorb its pieces from the start, or none"):
+        module.absorb(source, state)
+    module.forget_source(state)
+    nothing = attend(module, x[1:2], source[:0], incremental_state=state)
+    assert_same(nothing, module.out_proj.bias.expand_as(nothing), what="no source at all")
+    module.absorb(source, state)
+    out = attend(module, x[2:], source[:0], incremental_state=state)
+    assert_same(out, attend(module, x, source)[2:])
+    with pytest.raises(ValueError, match="this source was absorbed"):
+        attend(module, x[2:], source, incremental_state=state)
+
+
+@EACH_KIND
 @pytest.mark.parametrize("cross", [False, True])
 def test_reorder_continues_the_chosen_rows(kind, cross):
     order = torch.tensor([2, 0, 0])
@@ -141,7 +209,7 @@ def test_reorder_continues_the_chosen_rows(kind, cross):
     assert_same(actual, attend(module, x[:, order], *chosen)[5:])
 
 
-@pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu"])
+@EACH_LINEAR_KIND
 def test_memory_is_never_changed_in_place(kind):
     module = make(kind, causal_visibility)
     state = {}
@@ -153,7 +221,7 @@ def test_memory_is_never_changed_in_place(kind):
     assert state[key] is not before and torch.equal(before.state.kvz, copy)
 
 
-@KINDS
+@EACH_KIND
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("schedule", [full_visibility, causal_visibility], ids=["full", "causal"])
 def test_batch_equals_alone(kind, side, schedule):
@@ -180,7 +248,7 @@ def test_batch_equals_alone(kind, side, schedule):
         assert_same(actual, wanted, what="gradient")
 
 
-@pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu"])
+@EACH_LINEAR_KIND
 @pytest.mark.parametrize("junk", [float("inf"), float("nan"), 1e30])
 def test_junk_in_padding_reaches_no_output_and_no_gradient(kind, junk):
     module = make(kind)
@@ -198,7 +266,7 @@ def test_junk_in_padding_reaches_no_output_and_no_gradient(kind, junk):
         assert_same(dirty, clean)
 
 
-@KINDS
+@EACH_KIND
 def test_weights_explain_the_output(kind):
     module = make(kind, WAITK, cross=True)
     x, source = torch.randn(4, 2, 32), torch.randn(12, 2, 16)
@@ -236,7 +304,7 @@ def test_attn_mask_must_be_a_prefix():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("kind", ["leap", "cosformer", "relu", "elu"])
+@EACH_LINEAR_KIND
 def test_half_precision_follows_float32(kind, dtype):
     x = torch.randn(40, 2, 32)
     reference, module = make(kind, causal_visibility), make(kind, causal_visibility).to(dtype)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 from fake_corpora import SENTENCES, write_covost, write_mustc
-from leap_fairseq.prepare.lists import main, make_eval_list
-from leap_fairseq.prepare.covost import prep_covost
-from leap_fairseq.prepare.mustc import prep_mustc
 
+from leap_fairseq.cli import command
+from leap_fairseq.prepare import lists
+from leap_fairseq.prepare.covost import prep_covost
+from leap_fairseq.prepare.lists import make_eval_list
+from leap_fairseq.prepare.mustc import prep_mustc
 from leap_fairseq.scoring.long_references import read_references
 from leap_fairseq.speech import DataError, load_audio
 from leap_fairseq.speech.corpus import by_file
@@ -172,10 +174,8 @@ def test_texts_are_those_of_mustc_byte_for_byte(tmp_path):
 
 
 def test_control_a_changed_line_is_noticed(tmp_path, monkeypatch):
-    import make_eval_list as module
-
     root = write_mustc(tmp_path / "mustc", splits=("dev",))
-    write = module.whole_file
+    write = lists.whole_file
 
     def other(path, text):
         return write(path.with_suffix(".other") if path.suffix == ".target" else path, text)
@@ -183,7 +183,7 @@ def test_control_a_changed_line_is_noticed(tmp_path, monkeypatch):
     make_eval_list(root, "dev", tmp_path / "eval")
     target = tmp_path / "eval" / "dev.target"
     target.write_text(target.read_text().replace("Guten", "guten"))
-    monkeypatch.setattr(module, "whole_file", other)
+    monkeypatch.setattr(lists, "whole_file", other)
     with pytest.raises(DataError, match="dev.target: line 4 is 'guten Morgen.' instead of 'Guten Morgen.'"):
         make_eval_list(root, "dev", tmp_path / "eval")
 
@@ -203,7 +203,7 @@ def test_wrong_corpus_options(tmp_path, options, rule):
         make_eval_list(tmp_path, **{"split": None, "out": tmp_path / "eval", **options})
 
 
-def test_command_lines(tmp_path, monkeypatch):
+def test_command_lines(tmp_path):
     mustc, cv = write_mustc(tmp_path / "mustc"), write_covost(tmp_path / "cv")
     out = tmp_path / "eval"
     for line in (
@@ -212,7 +212,6 @@ def test_command_lines(tmp_path, monkeypatch):
         f"{cv} --corpus covost --src-lang en --tgt-lang de --split dev --out {out}",
         f"{mustc} --split tst-HE --out {out} --whole-talks --limit 1",
     ):
-        monkeypatch.setattr("sys.argv", ["make_eval_list.py", *line.split()])
-        main()
+        assert command.main(lists, line.split()) == 0
     assert [len(lines(out / f"{split}.wav_list")) for split in ("tst-HE", "tst-COMMON", "dev")] == [3, 5, 5]
     assert len(lines(out / "tst-HE.talks.wav_list")) == 1

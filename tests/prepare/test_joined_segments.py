@@ -8,9 +8,9 @@ import pytest
 import sentencepiece
 from fairseq.data import Dictionary
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
+
 from leap_fairseq.prepare.joined_segments import MAX_PAUSE, join_segments
 from leap_fairseq.prepare.mustc import prep_mustc
-
 from leap_fairseq.speech import NEXT_SENTENCE, DataError
 from leap_fairseq.speech.corpus import Segment
 from leap_fairseq.speech.mustc import read_split

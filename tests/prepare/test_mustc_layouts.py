@@ -6,8 +6,8 @@ import soundfile
 from fairseq.data.audio.audio_utils import get_features_or_waveform
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 from fake_corpora import SENTENCES, YAML, speechlike, write_mustc
-from leap_fairseq.prepare.mustc import prep_mustc
 
+from leap_fairseq.prepare.mustc import prep_mustc
 from leap_fairseq.speech import DataError, fbank, load_audio
 
 

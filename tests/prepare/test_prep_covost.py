@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 from fake_corpora import SENTENCES, speechlike, write_clip, write_covost, write_tsv
-from leap_fairseq.prepare.covost import main, prep_covost
-from leap_fairseq.prepare.mustc import prep_mustc
 
+from leap_fairseq.cli import command
+from leap_fairseq.prepare import covost as prepare_covost
+from leap_fairseq.prepare.covost import prep_covost
+from leap_fairseq.prepare.mustc import prep_mustc
 from leap_fairseq.speech import FeatureZip, OnlineResampler, covost, fbank, load_audio
 from leap_fairseq.speech.covost import SPLIT_COLUMNS, read_corpus
 
@@ -79,15 +81,16 @@ def test_zip_holds_the_features_of_the_clips(prepared, corpus):
         assert len(expected) == int(row["n_frames"])
 
 
-def test_fairseqs_task_loads_it_after_a_move(prepared, tmp_path, monkeypatch):
+def test_the_task_loads_it_after_a_move(prepared, tmp_path, monkeypatch):
     import torch
-    from fairseq.tasks.speech_to_text import SpeechToTextTask
+
+    from leap_fairseq.tasks.leap_speech_to_text import LeapSpeechToTextTask
 
     moved = shutil.copytree(prepared, tmp_path / "elsewhere")
     monkeypatch.chdir("/")
     arguments = Namespace(data=str(moved), config_yaml="config_st.yaml", seed=1, max_source_positions=6000,
                           max_target_positions=1024, multitask_config_yaml=None, interleave=0)  # fmt: skip
-    task = SpeechToTextTask.setup_task(arguments)
+    task = LeapSpeechToTextTask.setup_task(arguments)
     task.load_dataset("train_st")
     dataset = task.dataset("train_st")
     frames = torch.cat([dataset[i].source for i in range(len(dataset))])
@@ -273,8 +276,7 @@ def test_carriage_returns_at_line_ends(copy, tmp_path, prepared, hashes):
     assert hashes(prep_covost(copy, "en", "de", tmp_path / "data", task="both", **OPTIONS)) == hashes(prepared)
 
 
-def test_command_line(corpus, prepared, tmp_path, monkeypatch, hashes):
-    line = f"prep_covost.py {corpus} --src-lang en --tgt-lang de --out {tmp_path / 'data'} --task both -j 2"
-    monkeypatch.setattr("sys.argv", [*line.split(), *"--vocab-type char --specaugment none".split()])
-    main()
+def test_command_line(corpus, prepared, tmp_path, hashes):
+    line = f"{corpus} --src-lang en --tgt-lang de --out {tmp_path / 'data'} --task both -j 2"
+    assert command.main(prepare_covost, [*line.split(), *"--vocab-type char --specaugment none".split()]) == 0
     assert hashes(tmp_path / "data") == hashes(prepared)

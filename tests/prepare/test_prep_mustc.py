@@ -16,12 +16,12 @@ import soundfile
 import torch
 from fairseq.data.audio.audio_utils import get_features_or_waveform
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
-from fairseq.tasks.speech_to_text import SpeechToTextTask
-from leap_fairseq.prepare.mustc import prep_mustc
 
+from leap_fairseq.prepare.mustc import prep_mustc
 from leap_fairseq.speech import DataError, OnlineFbank, fbank, load_audio
 from leap_fairseq.speech.corpus import by_file
 from leap_fairseq.speech.mustc import read_split
+from leap_fairseq.tasks.leap_speech_to_text import LeapSpeechToTextTask
 
 SCRIPTS = Path(__file__).parents[2] / "data_prep"
 OPTIONS = dict(vocab_size=60, specaugment="none")
@@ -77,14 +77,14 @@ def test_zip_holds_the_features_that_a_stream_gives(prepared, travel_corpus, mil
     assert len(frames) == int(row["n_frames"])
 
 
-def test_fairseqs_task_loads_it_after_a_move(prepared, tmp_path, monkeypatch):
+def test_the_task_loads_it_after_a_move(prepared, tmp_path, monkeypatch):
     from argparse import Namespace
 
     moved = shutil.copytree(prepared, tmp_path / "elsewhere")
     monkeypatch.chdir("/")
     arguments = Namespace(data=str(moved), config_yaml="config_st.yaml", seed=1, max_source_positions=6000,
                           max_target_positions=1024, multitask_config_yaml=None, interleave=0)  # fmt: skip
-    task = SpeechToTextTask.setup_task(arguments)
+    task = LeapSpeechToTextTask.setup_task(arguments)
     task.load_dataset("train_st")
     dataset = task.dataset("train_st")
     frames = torch.cat([dataset[i].source for i in range(len(dataset))])

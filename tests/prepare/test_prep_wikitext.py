@@ -12,15 +12,15 @@ import time
 import zipfile
 from pathlib import Path
 
-import prep_wikitext as script
 import pytest
 from fairseq.data import Dictionary, data_utils
+
+from leap_fairseq.files import DataError, file_digest
+from leap_fairseq.prepare import wikitext
 from leap_fairseq.prepare.wikitext import format_counts, prep_wikitext
 from leap_fairseq.prepare.wikitext_text import ADDRESSES, PUBLISHED, Counts, check_official, find_texts
 
-from leap_fairseq.files import DataError, file_digest
-
-COMMAND = [sys.executable, script.__file__]
+COMMAND = [sys.executable, Path(__file__).parents[2] / "data_prep/prep_wikitext.py"]
 WIKITEXT = Path(__file__).parents[2] / ".." / "shared" / "data" / "wikitext"
 needs_wikitext = pytest.mark.skipif(not WIKITEXT.is_dir(), reason="no ../shared/data/wikitext")
 OFFICIAL = [WIKITEXT / f"wikitext-103-v1.{split}.csv" for split in ("valid", "test")]
@@ -213,7 +213,7 @@ def test_failure_in_the_middle_leaves_the_older_data_set(corpus, tmp_path, monke
     prep_wikitext([corpus], out=out, any_text=True, nwords=8)
     before = data_set(out)
     with monkeypatch.context() as patch:
-        patch.setattr(script, "_binarise", lambda *_: 1 / 0)
+        patch.setattr(wikitext, "_binarise", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prep_wikitext([corpus], out=out, any_text=True)
     assert data_set(out) == before and not list(out.glob(".prep_wikitext/build-*"))

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 from fake_corpora import write_covost, write_mustc
+
 from leap_fairseq.prepare.covost import prep_covost
 from leap_fairseq.prepare.mustc import prep_mustc
-
 from leap_fairseq.speech import DataError
 
 OPTIONS = dict(vocab_type="char", specaugment="none")

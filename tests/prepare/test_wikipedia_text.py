@@ -1,9 +1,9 @@
 """Wikipedia text in the form of WikiText, from WikiExtractor's output and from text that is split already."""
 
 import pytest
-from leap_fairseq.prepare.wikipedia import make_wikipedia_text, split_words, wikitext_lines
 
 from leap_fairseq.files import DataError
+from leap_fairseq.prepare.wikipedia import make_wikipedia_text, split_words, wikitext_lines
 
 EXTRACTED = """<doc id="1" url="https://en.wikipedia.org/wiki?curid=1" title="Well-known &amp; old">
 Well-known &amp; old

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from leap_fairseq.scoring.run import read_tsv
+from leap_fairseq.report.tables import read_tsv
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "demo_report.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "demo_report.py"
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Long recordings: StreamLAAL by hand and against sentences translated alone; what is warned of and refused."""
 
-import importlib.util
 import json
 import logging
 import math
-from pathlib import Path
 
 import pytest
 
+from leap_fairseq.cli import command, score
+from leap_fairseq.report.tables import read_tsv
 from leap_fairseq.scoring.instances import Instance
 from leap_fairseq.scoring.long_form import (
     LONG_COLUMNS,
@@ -17,9 +17,8 @@ from leap_fairseq.scoring.long_form import (
     stream_laal,
 )
 from leap_fairseq.scoring.long_references import ReferenceSentence
-from leap_fairseq.scoring.run import read_tsv, score_run
+from leap_fairseq.scoring.run import score_run
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "simulst" / "score.py"
 HEADER = "audio\toffset_ms\tduration_ms\tsource\ttarget"
 
 SENTENCES = (
@@ -202,13 +201,9 @@ class TestRuns:
 
     def test_command_line(self, files, tmp_path, monkeypatch, capsys):
         run, table = files()
-        specification = importlib.util.spec_from_file_location("score_long", SCRIPT)
-        script = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(script)
 
         def call(*arguments):
-            monkeypatch.setattr("sys.argv", ["score.py", *map(str, arguments)])
-            return script.main(), capsys.readouterr()
+            return command.main(score, list(map(str, arguments))), capsys.readouterr()
 
         monkeypatch.chdir(tmp_path)
         code, printed = call(run, run, "--references", table, "--tsv", "s.tsv", "--json", "s.json")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leap_fairseq.streaming import resegmentation
+from leap_fairseq.scoring import resegmentation
 from leap_fairseq.scoring.resegmentation import resegment
 
 WORDS = st.sampled_from(["a", "A", "b.", "b", "c", "(C?)"])

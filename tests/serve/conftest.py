@@ -5,8 +5,8 @@ import random_translator
 import torch
 from fairseq.data import Dictionary
 
-from leap_fairseq.streaming import StreamingDetokenizer
 from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
+from leap_fairseq.streaming import StreamingDetokenizer
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,15 @@ import signal
 import sys
 
 import pytest
+import torch
 
-aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
+aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
 
 from live_client import HEADER, Client, give, replies, served  # noqa: E402
 
-from leap_fairseq.serve import __main__ as command  # noqa: E402
-from leap_fairseq.serve.websocket import Limits  # noqa: E402
+from leap_fairseq.cli import command, serve  # noqa: E402
 from leap_fairseq.serve.server import PAGE, Server  # noqa: E402
+from leap_fairseq.serve.websocket import Limits  # noqa: E402
 
 
 def test_the_page_has_all_it_needs(translator):
@@ -38,12 +39,12 @@ def test_the_page_has_all_it_needs(translator):
 
 
 def test_it_listens_on_this_machine_alone_until_ctrl_c(translator, capsys):
-    options = command.parse_arguments(["--model", "x", "--port", "0"])
-    assert (options.host, command.parse_arguments(["--model", "x"]).port) == ("127.0.0.1", 8642)
+    options = command.command_parser(serve).parse_args(["--model", "x"])
+    assert (options.host, options.port) == ("127.0.0.1", 8642)
 
     async def scenario():
         server = Server(translator, Limits(), 1)
-        running = asyncio.create_task(command.serve(server, options.host, options.port))
+        running = asyncio.create_task(serve.serve(server, options.host, 0))
         line = ""
         while not line:
             await asyncio.sleep(0.01)
@@ -69,24 +70,22 @@ def test_it_listens_on_this_machine_alone_until_ctrl_c(translator, capsys):
         (["--model", "missing", "--max-sessions", "0"], "max_sessions is 0, but must be above 0 (--max-sessions)"),
     ],
 )
-def test_errors_of_the_command_are_one_line(monkeypatch, capsys, options, reason):
-    monkeypatch.setattr(sys, "argv", ["serve", *options])
-    assert command.main() == 1
+def test_errors_of_the_command_are_one_line(capsys, options, reason):
+    assert command.main(serve, options) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and reason in error
 
 
 def test_errors_of_workers_and_address(monkeypatch, capsys, translator):
-    monkeypatch.setattr(command, "load", lambda options: translator)
-    monkeypatch.setattr(command.torch, "set_num_threads", lambda number: None)
+    monkeypatch.setattr(serve, "load", lambda options: translator)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     for options, reason in (("--workers 0", "workers is 0, but must be at least 1"), ("--port 99999", "port")):
-        monkeypatch.setattr(sys, "argv", ["serve", "--model", "x", *options.split()])
-        assert command.main() == 1 and reason in capsys.readouterr().err
+        assert command.main(serve, ["--model", "x", *options.split()]) == 1 and reason in capsys.readouterr().err
 
 
 def test_a_missing_aiohttp_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    monkeypatch.delitem(sys.modules, "leap_fairseq.serve.websocket")
-    monkeypatch.setattr(sys, "argv", ["serve", "--model", "x"])
-    assert command.main() == 1
-    assert "error: serving needs aiohttp: pip install 'leap_fairseq[serve]'" in capsys.readouterr().err
+    for module in ("websocket", "server"):
+        monkeypatch.delitem(sys.modules, f"leap_fairseq.serve.{module}")
+    assert command.main(serve, ["--model", "x"]) == 1
+    assert "error: serving needs aiohttp: pip install 'leap-fairseq[serve]'" in capsys.readouterr().err

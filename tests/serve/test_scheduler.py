@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
+pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
 
 from live_client import HEADER, noise, words_of  # noqa: E402
 
-from leap_fairseq.serve import conductor as module  # noqa: E402
+from leap_fairseq.serve import scheduler as module  # noqa: E402
 from leap_fairseq.serve.scheduler import Scheduler  # noqa: E402
 from leap_fairseq.serve.session import ProtocolError, Session, take_together  # noqa: E402
 
@@ -39,20 +39,20 @@ def test_who_waits_is_computed_together(translator, monkeypatch):
     sounds = [noise(900 + 300 * number, number) for number in range(5)]
 
     async def scenario():
-        conductor = Scheduler(workers=1)
+        scheduler = Scheduler(workers=1)
         for session in sessions:
             assert session.hear(json.dumps(HEADER)) is False
-        first = asyncio.create_task(conductor.take(sessions[0], pcm(sounds[0])))
+        first = asyncio.create_task(scheduler.take(sessions[0], pcm(sounds[0])))
         await asyncio.to_thread(busy.wait, 20)
-        others = [asyncio.create_task(conductor.take(*pair)) for pair in zip(sessions[1:], map(pcm, sounds[1:]))]
-        gone = asyncio.create_task(conductor.take(Session(translator.new_stream(), 1), END))
+        others = [asyncio.create_task(scheduler.take(*pair)) for pair in zip(sessions[1:], map(pcm, sounds[1:]))]
+        gone = asyncio.create_task(scheduler.take(Session(translator.new_stream(), 1), END))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)
         go_on.set()
         heard = await asyncio.gather(first, *others)
-        ended = await asyncio.gather(*(conductor.take(session, END) for session in sessions))
-        conductor.stop()
+        ended = await asyncio.gather(*(scheduler.take(session, END) for session in sessions))
+        scheduler.stop()
         return heard, ended
 
     heard, ended = asyncio.run(scenario())
@@ -72,6 +72,6 @@ def test_nonsense_fails_alone_and_the_model_for_all(translator, monkeypatch):
     def broken(translators):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("leap_fairseq.serve.session.write_all", broken)
+    monkeypatch.setattr("leap_fairseq.serve.session.write_batch", broken)
     results = take_together([(bad, json.dumps({"sample_rate": 8000})), (good, pcm(noise(500)))])
     assert results[0] is None and isinstance(results[1], RuntimeError)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
+pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
 
 from live_client import HEADER, give, joined, noise, pieces, replies, served, words_of  # noqa: E402
 
@@ -36,7 +36,7 @@ def test_words_are_those_of_the_translator_and_come_while_it_listens(translator)
     assert joined(received) == expected and len(expected) > 10
     assert [reply["heard_ms"] for reply in received[:25]] == [100.0 * (i + 1) for i in range(25)]
     assert next(i for i, reply in enumerate(received) if reply["words"]) < 20
-    policy = {"max_sessions": 8, "waitk_lagging": 2, "decision_ms": 280, "unit": "char", "long_form": False}
+    policy = {"max_sessions": 8, "policy": "wait-2", "decision_ms": 280, "unit": "char", "long_form": False}
     assert during == {"open": 1, "total": 1, **policy} and after == {"open": 0, "total": 1, **policy}
 
 
@@ -76,7 +76,7 @@ def test_long_speech_goes_on_sentence_by_sentence(long_form):
 def test_four_at_once_on_one_state_are_not(translator, monkeypatch):
     """The control."""
     shared = translator.new_stream()
-    monkeypatch.setattr(StreamingTranslator, "another", lambda _: shared)
+    monkeypatch.setattr(StreamingTranslator, "new_stream", lambda _: shared)
     recordings = [noise(1500 + 300 * seed, seed) for seed in range(4)]
     received = all_at_once(translator, recordings)
     words = [[word for reply in each for word in reply.get("words", ())] for each in received]
@@ -91,9 +91,8 @@ def test_silence_and_short_sound_finish(translator, ms):
 
 
 def test_a_complete_translation_ends_the_session(translator):
-    short = StreamingTranslator(
-        *(translator.model, translator.dictionary, translator.detokenizer, translator.cmvn), lagging=2, max_len_b=3
-    )
+    parts = translator.model, translator.dictionary, translator.detokenizer, translator.cmvn
+    short = StreamingTranslator(*parts, max_len_b=3)
     received = served(short, lambda client: client.translate(pieces(noise(10_000))))
     assert received[-1] == {"finished": True}
     assert received[-2]["heard_ms"] < 3000

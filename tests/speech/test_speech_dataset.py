@@ -7,7 +7,6 @@ import pytest
 import sentencepiece
 from fairseq.data import Dictionary
 from fairseq.data.audio.audio_utils import get_features_or_waveform
-from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 
@@ -22,6 +21,7 @@ from leap_fairseq.speech import (
     write_manifest,
 )
 from leap_fairseq.speech.vocabulary import vocabulary_name
+from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig
 
 TEXTS = ["Der Zug fährt um sieben Uhr ab.", "Ich möchte in Köln ein Zimmer buchen.", 'Er sagt "ja" \\ nein.'] * 20
 
@@ -134,7 +134,7 @@ def test_fairseq_reads_the_yaml(tmp_path, policy, kinds):
     accumulator.add(clip(0))
     accumulator.finish().save(tmp_path / "gcmvn.npz")
     written = write_data_config(tmp_path / "config_st.yaml", "spm_unigram85_st", specaugment=policy)
-    config = S2TDataConfig(tmp_path / "config_st.yaml")
+    config = LeapS2TDataConfig(tmp_path / "config_st.yaml")
     assert config.config == written
     assert config.vocab_filename == "spm_unigram85_st.txt" and config.input_feat_per_channel == 80
     for split, is_train in (("train_st", True), ("dev_st", False)):

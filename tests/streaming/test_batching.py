@@ -1,15 +1,15 @@
-"""Translators advanced together write what each writes alone, whenever each began."""
+"""Streams advanced in one call write what each writes alone, whenever each began."""
 
 import pytest
 import torch
 from fairseq.data import Dictionary
 from random_translator import TEXTS, noise, translator
 
+from leap_fairseq.layers import linear_attention, state
 from leap_fairseq.models import speech_encoder
-from leap_fairseq.modules import attention_memory, multihead_linear_attention
-from leap_fairseq.streaming import finish_together, push_together
-from leap_fairseq.streaming.sentence import Sentence
 from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
+from leap_fairseq.streaming import finish_batch, push_batch
+from leap_fairseq.streaming.sentence import Sentence
 
 TICK = 4000
 """Samples that each stream gets at a time: a quarter of a second."""
@@ -63,9 +63,9 @@ def run_together(stream, sounds, begins=BEGINS):
         begun = [n for n, begin in enumerate(begins) if tick >= begin]
         heard = {n: sounds[n][(tick - begins[n]) * TICK :] for n in begun}
         going = [n for n, rest in heard.items() if len(rest)]
-        note(going, push_together([streams[n] for n in going], [heard[n][:TICK] for n in going]))
+        note(going, push_batch([streams[n] for n in going], [heard[n][:TICK] for n in going]))
         over = [n for n in heard if n not in going and not streams[n].finished]
-        note(over, finish_together([streams[n] for n in over]))
+        note(over, finish_batch([streams[n] for n in over]))
     return streams, words
 
 
@@ -102,8 +102,8 @@ def test_the_control_that_one_age_for_all_is_wrong(vocabulary, scores, monkeypat
     """Positions are those of each stream; with those of the first, the scores are others."""
     stream = translator(vocabulary, 2, 4, visibility="segment", endless=True, changes=KINDS["cosformer"])
     sounds = recordings((2500, 2500))
-    offset_of = attention_memory.as_offset
-    for module in (multihead_linear_attention, speech_encoder):
+    offset_of = state.as_offset
+    for module in (linear_attention, speech_encoder):
         monkeypatch.setattr(
             module, "as_offset", lambda count, device: offset_of(count if isinstance(count, int) else count[0], device)
         )
@@ -147,11 +147,11 @@ def test_the_model_is_called_once_for_all(vocabulary, monkeypatch):
 
 def test_wrong_use_is_named(vocabulary):
     stream, other = (translator(vocabulary, 2, 4, visibility="segment", seed=seed) for seed in (0, 1))
-    with pytest.raises(ValueError, match="1 pieces of sound for 2 translators: give one for each"):
-        push_together([stream, stream.new_stream()], [noise(100)])
+    with pytest.raises(ValueError, match="1 pieces of sound for 2 streams: give one for each"):
+        push_batch([stream, stream.new_stream()], [noise(100)])
     with pytest.raises(ValueError, match="several models: only streams of one model"):
-        push_together([stream, other], [noise(100), noise(100)])
+        push_batch([stream, other], [noise(100), noise(100)])
     softmax = translator(vocabulary, 2, 4, visibility="segment", changes=KINDS["softmax decoder"])
     with pytest.raises(ValueError, match="softmax attention keeps all keys of a stream: compute its streams one by"):
         softmax.model.decoder.merge_states([{}, {}])
-    assert push_together([], []) == []
+    assert push_batch([], []) == []

@@ -8,8 +8,8 @@ import torch
 from fairseq.data import Dictionary
 from random_translator import TEXTS, noise, translate, translator
 
-from leap_fairseq.speech.pauses import find_pauses
 from leap_fairseq.speech import NEXT_SENTENCE, fbank, train_vocabulary
+from leap_fairseq.speech.pauses import find_pauses
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from fairseq.sequence_generator import SequenceGenerator
 from random_translator import RATE, TEXTS, noise, translate, translator
 from tiny_models import make_speech_model
 
-from leap_fairseq.streaming import StreamingDetokenizer, StreamingTranslator
 from leap_fairseq.speech import fbank, train_vocabulary
+from leap_fairseq.streaming import StreamingDetokenizer, StreamingTranslator
 
 
 @pytest.fixture(scope="module")
@@ -123,19 +123,18 @@ def test_misuse_is_named(vocabulary):
     stream.finish()
     with pytest.raises(ValueError, match="has been finished: call reset"):
         stream.push(noise(100))
-    with pytest.raises(ValueError, match="lagging 0 must be at least 1"):
-        translator(vocabulary, lagging=3).__class__(stream.model, stream.dictionary, stream.detokenizer, lagging=0)
     offline = make_speech_model("leap_convtransformer_tiny")
-    with pytest.raises(ValueError, match="has no wait-k schedule: train --arch leap_convtransformer_simul_trans"):
+    with pytest.raises(ValueError, match="has no read/write policy: train --arch leap_convtransformer_simul_trans"):
         StreamingTranslator(offline, stream.dictionary, stream.detokenizer)
 
 
 def test_lagging_can_be_chosen_and_starts_from_the_highest(vocabulary):
     dictionary, model_file = vocabulary
     model = make_speech_model(dictionary=dictionary, waitk_lagging="2-5")
-    assert StreamingTranslator(model, dictionary, StreamingDetokenizer(model_file)).lagging == 5
-    assert StreamingTranslator(model, dictionary, StreamingDetokenizer(model_file), lagging=2).lagging == 2
-    assert StreamingTranslator(model, dictionary, StreamingDetokenizer(model_file)).lagging == 5
+    stream = StreamingTranslator(model, dictionary, StreamingDetokenizer(model_file))
+    assert stream.policy.lagging == 5
+    assert stream.new_stream(stream.policy.configured(waitk_lagging=2)).policy.lagging == 2
+    assert stream.policy.lagging == stream.new_stream().policy.lagging == 5
 
 
 def test_maximum_length_warns(vocabulary, caplog):

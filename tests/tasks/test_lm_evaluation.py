@@ -46,7 +46,7 @@ def lines_of(tokens):
     return [tokens[a:b] for a, b in zip([0] + [end + 1 for end in ends], [end + 1 for end in ends])]
 
 
-def make_task(folder, task=LanguageModelingTask, block=BLOCK, window=0, mode="none", carry=False):
+def make_task(folder, task=LeapLanguageModelingTask, block=BLOCK, window=0, mode="none", carry=False):
     """The task as fairseq-eval-lm sets it up, the window subtracted."""
     args = Namespace(
         data=str(folder),
@@ -123,15 +123,14 @@ def test_the_same_line_twice_has_the_same_word_scores_twice(model, tmp_path, cap
 @torch.no_grad()
 def test_a_carried_state_scores_each_target_once_in_any_batch(model, tmp_path):
     folder = write(tmp_path, lines_of(text()))
-    task = make_task(folder, LeapLanguageModelingTask, carry=True)
+    task = make_task(folder, carry=True)
     assert [evaluate(model, task, batch_size=size)[1] for size in (1, 2, 7)] == [200] * 3
 
 
-@pytest.mark.parametrize("task", [LanguageModelingTask, LeapLanguageModelingTask])
 @pytest.mark.parametrize("window", [16, 17])
-def test_a_window_as_long_as_the_block_is_refused(tmp_path, task, window):
+def test_a_window_as_long_as_the_block_is_refused(tmp_path, window):
     with pytest.raises(ValueError, match=f"--context-window is {BLOCK - window}, but must be 1 or more"):
-        make_task(write(tmp_path, lines_of(text())), task, window=window)
+        make_task(write(tmp_path, lines_of(text())), window=window)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +148,9 @@ def test_what_would_be_a_wrong_number_is_an_error(model, tmp_path, options, give
         evaluate(model, task, **given)
 
 
-def test_an_empty_text_has_no_perplexity(model, tmp_path):
-    task = make_task(write(tmp_path, lines_of(text(20))))
+@pytest.mark.parametrize("carry", [False, True])
+def test_an_empty_text_has_no_perplexity(model, tmp_path, carry):
+    task = make_task(write(tmp_path, lines_of(text(20))), carry=carry)
     task.datasets["test"] = WholeText(torch.empty(0))
     with pytest.raises(ValueError, match="no token to be scored"):
         evaluate(model, task)
@@ -177,7 +177,14 @@ def test_the_context_counts_in_the_size_of_a_batch(model, tmp_path):
 
 
 def test_the_control_that_fairseq_alone_scores_nothing(model, tmp_path):
-    task = make_task(write(tmp_path, lines_of(text())), block=65)
-    unrepaired = LanguageModelingTask.eval_lm_dataloader.__leap_fairseq_original__
-    batches = list(unrepaired(task, task.dataset("test"), max_positions=64, num_workers=0))
+    task = make_task(write(tmp_path, lines_of(text())), LanguageModelingTask, block=65)
+    batches = list(task.eval_lm_dataloader(task.dataset("test"), max_positions=64, num_workers=0))
     assert sum(int(batch["target"].ne(1).sum()) for batch in batches) < 200
+
+
+@pytest.mark.parametrize("task, said", [(LanguageModelingTask, True), (LeapLanguageModelingTask, False)])
+def test_fairseqs_own_task_is_said_to_miss_that(model, tmp_path, caplog, task, said):
+    built = make_task(write(tmp_path, lines_of(text())), task)
+    with caplog.at_level(logging.INFO):
+        type(model).build_model(model.decoder.args, built)
+    assert ("use --task leap_language_modeling" in caplog.text) == said

@@ -1,4 +1,4 @@
-// What is computed, as Python hands it over (compiled.py has the same structure), and who can compute it.
+// What is computed, as Python hands it over (compiled_library.py has the same structures), and who can compute it.
 //
 // Shape letters: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F features (2K re-weighted, else K).
 #pragma once

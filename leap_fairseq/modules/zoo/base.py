@@ -17,7 +17,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.quant_noise import quant_noise
 from torch import Tensor, nn
 
-from leap_fairseq.attention.inputs import zero_padding, sum_dtype
+from leap_fairseq.attention.inputs import sum_dtype, zero_padding
 
 
 @dataclass(frozen=True)

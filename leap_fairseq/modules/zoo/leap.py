@@ -8,7 +8,6 @@ Shape legend: B batch, T tokens, H heads, K head dimension.
 import torch
 from torch import Tensor, nn
 
-from leap_fairseq.attention import full_visibility
 from leap_fairseq.modules.attention_spec import AttentionSpec
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.zoo.base import ZooSizes
@@ -38,19 +37,13 @@ def linear_attention(kind: str, embed_dim: int, num_heads: int, sizes: ZooSizes,
     """Full linear self-attention.
 
     Args:
-        kind: one of ``ATTENTION_KINDS``.
+        kind: a linear one of :data:`leap_fairseq.attention.KINDS`.
         embed_dim, num_heads: of the model.
         sizes: of the zoo.
         options: dropout, q_noise, qn_block_size.
     """
-    spec = AttentionSpec(
-        kind,
-        leap_factor=sizes.leap_factor,
-        normalizer_floor=sizes.normalizer_floor,
-        schedule=full_visibility,
-        max_query_positions=sizes.max_length,
-        max_key_positions=sizes.max_length,
-    )
+    lengths = {"max_query_positions": sizes.max_length, "max_key_positions": sizes.max_length}
+    spec = AttentionSpec(kind, sizes.leap_factor, sizes.normalizer_floor, **lengths)
     return spec.build(embed_dim, num_heads, self_attention=True, **options)
 
 

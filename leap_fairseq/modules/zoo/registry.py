@@ -10,6 +10,7 @@ from typing import Callable, Dict
 
 from torch import nn
 
+from leap_fairseq.attention import KINDS
 from leap_fairseq.modules.zoo.base import ZooSizes
 from leap_fairseq.modules.zoo.bigbird import BigBirdAttention
 from leap_fairseq.modules.zoo.informer import InformerAttention
@@ -46,11 +47,8 @@ class ZooMember:
 ZOO: Dict[str, ZooMember] = {
     member.name: member
     for member in (
-        ZooMember("leap", partial(linear_attention, "leap")),
+        *(ZooMember(name, partial(linear_attention, name)) for name, kind in KINDS.items() if kind.linear),
         ZooMember("leap_one_layer", one_layer_leap),
-        ZooMember("cosformer", partial(linear_attention, "cosformer")),
-        ZooMember("relu", partial(linear_attention, "relu")),
-        ZooMember("elu", partial(linear_attention, "elu")),
         ZooMember("softmax", SoftmaxAttention, quadratic=True),
         ZooMember("kernelized", KernelizedAttention, quadratic=True),
         ZooMember("skyformer", SkyformerAttention, draws=True),

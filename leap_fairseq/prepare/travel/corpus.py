@@ -3,28 +3,27 @@
 The same options give the same bytes. A talk is some twenty sentences of one speaker (a voice with its speed and pitch)
 with pauses between them. Every split appears when it is whole; a finished corpus is reused.
 
-    python data_prep/make_travel_corpus.py data/travel --sentences-train 4000
+    leap-fairseq prepare travel data/travel --sentences-train 4000
+    python data_prep/make_travel_corpus.py data/travel ...          (from a checkout)
 """
 
 import argparse
 import ctypes
 import functools
 import logging
-import sys
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Union
+from typing import Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
-import soundfile
-from leap_fairseq.prepare.processes import add_processes, command_parser, in_order, run_command
-from leap_fairseq.prepare.choices import Choices
-from leap_fairseq.prepare.synthetic_corpus import SyntheticCorpus, VoicedSegment, add_counts, check_counts, on_grid
-from leap_fairseq.prepare.travel.grammar import distinct_sentences
-from leap_fairseq.prepare.travel.lexicon import Pair
 
+from leap_fairseq.prepare.choices import Choices
+from leap_fairseq.prepare.processes import in_order
+from leap_fairseq.prepare.synthetic_corpus import Pair, SyntheticCorpus, VoicedSegment, add_options, on_grid, write_talk
+from leap_fairseq.prepare.travel.grammar import distinct_sentences
 from leap_fairseq.speech import SAMPLE_RATE, DataError
 
-logger = logging.getLogger("make_travel_corpus")
+logger = logging.getLogger(__name__)
+LOG_LEVEL = logging.INFO
 
 CORPUS, VERSION = "travel", 1
 """Raise VERSION with every change that changes the bytes."""
@@ -72,8 +71,7 @@ def make_travel_corpus(
         DataError: A count below 1 or above what the grammar has, a folder that holds something else, or no py-nanotts.
     """
     counts = {"train": sentences_train, "dev": sentences_dev, "tst-COMMON": sentences_test}
-    check_counts(counts)
-    corpus = SyntheticCorpus(out, {"corpus": CORPUS, "version": VERSION, "seed": seed, "sentences": counts})
+    corpus = SyntheticCorpus(out, CORPUS, VERSION, counts, seed=seed)
     pairs = distinct_sentences(sum(counts.values()), seed)
     start = 0
     # Evaluation first: these sentences stay the same when only the size of the training split changes.
@@ -110,41 +108,29 @@ def prepare_voices() -> None:
 
 
 def voice_talk(talk: Talk) -> List[VoicedSegment]:
-    """Speaks one talk, writes its wav (16 kHz, mono, 16 bits) and returns its segments."""
+    """Speaks one talk, writes its wav and returns its segments."""
     try:
         from py_nanotts import NanoTTS
     except ImportError as error:
         raise DataError(f"the voices need py-nanotts: pip install py-nanotts ({error})") from error
     engine, choices = NanoTTS(), Choices(talk.seed)
     voice, pace, pitch = choices.pick(VOICES), choices.between(*SPEED), round(choices.between(*PITCH), 2)
-    wav = f"{talk.name}.wav"
-    pieces, segments, offset = [], [], 0
-    for english, _ in talk.sentences:
-        pause = on_grid(int(choices.between(*PAUSE) * SAMPLE_RATE))
-        speed = round(min(max(pace + choices.between(-0.05, 0.05), SPEED[0]), SPEED[1]), 2)
-        spoken = np.frombuffer(engine.speak(english, voice=voice, speed=speed, pitch=pitch), dtype="<i2")
-        duration = on_grid(len(spoken))
-        offset += pause
-        segments.append(VoicedSegment(offset, duration, len(english.split()), talk.speaker, wav))
-        pieces += [np.zeros(pause, np.int16), spoken, np.zeros(duration - len(spoken), np.int16)]
-        offset += duration
-    soundfile.write(talk.wav_folder / wav, np.concatenate(pieces), SAMPLE_RATE, subtype="PCM_16")
-    return segments
+
+    def spoken() -> Iterator[Tuple[int, np.ndarray, int]]:
+        for english, _ in talk.sentences:
+            pause = on_grid(int(choices.between(*PAUSE) * SAMPLE_RATE))
+            speed = round(min(max(pace + choices.between(-0.05, 0.05), SPEED[0]), SPEED[1]), 2)
+            sound = engine.speak(english, voice=voice, speed=speed, pitch=pitch)
+            yield pause, np.frombuffer(sound, dtype="<i2"), len(english.split())
+
+    return write_talk(talk.wav_folder / f"{talk.name}.wav", talk.speaker, spoken())
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = command_parser(__doc__)
-    parser.add_argument("out", metavar="OUT", help="folder for the corpus")
-    add_counts(parser, 4000, 100, 100)
-    parser.add_argument("--seed", type=int, default=1, help="another seed gives another corpus")
-    add_processes(parser, default=2)
-    return parser.parse_args()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `make_travel_corpus`."""
+    add_options(parser, train=4000, dev=100, test=100)
 
 
-def main() -> None:
-    """The command line; its options are the arguments of `make_travel_corpus`."""
-    make_travel_corpus(**vars(_parse_arguments()))
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    make_travel_corpus(**vars(options))

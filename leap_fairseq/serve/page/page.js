@@ -109,4 +109,4 @@ find("file").onclick = () => (find("file").value = "");
 
 const status = await (await fetch("status")).json();
 unit = status.unit;
-find("policy").textContent = `wait-${status.waitk_lagging}, a decision every ${status.decision_ms} ms of speech`;
+find("policy").textContent = `${status.policy}, a decision every ${status.decision_ms} ms of speech`;

@@ -1,0 +1,280 @@
+"""Linear attention as a plain layer of torch: a sequence at once, or piece by piece with a state of constant size.
+
+Both are the same sums. Training computes all queries at once and pays for no state; decoding and streaming carry a
+state on, which holds all that was read, however long.
+
+Shape legend: B batch, T queries, S keys, H heads, K head dimension, C model dimension.
+"""
+
+import functools
+import math
+from typing import Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from leap_fairseq.attention import (
+    KINDS,
+    LeapProportion,
+    LinearAttentionState,
+    attention_weights,
+    full_visibility,
+    prefix_attention,
+    spread_half_lives,
+    static_proportion,
+)
+from leap_fairseq.attention.inputs import zero_padding
+from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.layers.state import LayerState, as_offset
+
+
+class LinearAttention(nn.Module):
+    """Multi-head linear attention over a visible prefix; batch first, returns ``(output, state)``.
+
+    Args:
+        embed_dim: C, divisible by ``num_heads``.
+        num_heads: H.
+        kdim, vdim: dimensions of key and value inputs (default: C).
+        dropout: probability that a key is dropped from the numerator, for all queries of a sample and head.
+        bias: whether the projections have a bias.
+        kind: a linear one of :data:`leap_fairseq.attention.KINDS`.
+        leap_factor: hidden width of the LeaP networks is K / leap_factor.
+        normalizer_floor: the denominator is at least this.
+        schedule: how many keys each query sees (default: all); see :mod:`leap_fairseq.attention.visibility`.
+        max_query_positions, max_key_positions: the maximum lengths, for a kind that needs them ("cosformer").
+        half_life: the weight of a key halves every so many tokens: a number, or a range over the heads such as
+            "8-2048"; see :func:`leap_fairseq.attention.spread_half_lives`. None to forget nothing. For self-attention.
+        cross_attention: keys come from another sequence.
+
+    Example:
+        >>> import torch
+        >>> from leap_fairseq.attention import causal_visibility
+        >>> from leap_fairseq.layers import LinearAttention
+        >>> layer = LinearAttention(embed_dim=64, num_heads=4, schedule=causal_visibility).eval()
+        >>> x = torch.randn(2, 10, 64)
+        >>> at_once, _ = layer(x)
+        >>> state, outputs = layer.zero_state(batch_size=2), []
+        >>> for token in x.split(1, dim=1):
+        ...     output, state = layer(token, state=state)
+        ...     outputs.append(output)
+        >>> torch.allclose(torch.cat(outputs, dim=1), at_once, atol=1e-5)
+        True
+
+        Cross-attention to a source that arrives in pieces: a query reads all that has been absorbed.
+
+        >>> layer, source = LinearAttention(64, 4, cross_attention=True).eval(), torch.randn(2, 30, 64)
+        >>> state = layer.zero_state(batch_size=2)
+        >>> for frames in source.split(7, dim=1):
+        ...     state = layer.absorb(frames, state)
+        >>> output, state = layer(x, state=state)
+        >>> torch.allclose(output, layer(x, source)[0], atol=1e-5)
+        True
+
+    Raises:
+        ValueError: an unknown kind, a head dimension that is not whole, a leap_factor that does not divide it, a
+            normalizer_floor of 0 or less, a kind without the maximum lengths it needs, or a half-life that cannot be.
+
+    Source:
+        Agostinelli, Hong, Chen, LeaPformer, ICML 2024; cosFormer: Qin et al., ICLR 2022. Parameters carry the names of
+        the official code.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        kdim: Optional[int] = None,
+        vdim: Optional[int] = None,
+        dropout: float = 0.0,
+        bias: bool = True,
+        kind: str = "leap",
+        leap_factor: int = 4,
+        normalizer_floor: float = 0.1,
+        schedule: Schedule = full_visibility,
+        max_query_positions: Optional[int] = None,
+        max_key_positions: Optional[int] = None,
+        half_life: Union[str, int, None] = None,
+        cross_attention: bool = False,
+    ):
+        super().__init__()
+        known = [name for name, each in KINDS.items() if each.linear]
+        if kind not in known:
+            raise ValueError(f"unknown linear attention {kind!r}: choose from {', '.join(known)}")
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} is not divisible by {num_heads} attention heads")
+        if not normalizer_floor > 0:
+            raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
+        if KINDS[kind].needs_length and not (max_query_positions and max_key_positions):
+            raise ValueError(f"{kind} attention needs max_query_positions and max_key_positions beforehand")
+        if half_life and cross_attention:
+            raise ValueError("half_life is for self-attention: the frames of a source are all equally new")
+        self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
+        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        self.kind, self.normalizer_floor, self.schedule = KINDS[kind], normalizer_floor, schedule
+        self.max_positions = (max_query_positions, max_key_positions)
+        self.cross_attention = cross_attention
+        # No buffer: the core reads it on the CPU, as it does the schedule.
+        self.half_life = spread_half_lives(str(half_life), num_heads) if half_life else None
+        self.scaling = self.head_dim**-0.5
+        self.dropout_module = nn.Dropout(dropout)
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
+            nn.Linear(width, embed_dim, bias=bias) for width in (self.kdim, self.vdim, embed_dim, embed_dim)
+        )
+        if self.kind.proportions == "learned":
+            self.q_LeaP = LeapProportion(self.head_dim, leap_factor)
+            self.k_LeaP = LeapProportion(self.head_dim, leap_factor)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialises the projections as fairseq's ``MultiheadAttention`` does."""
+        gain = 1 / math.sqrt(2) if self.kdim == self.vdim == self.embed_dim else 1.0
+        for projection in (self.k_proj, self.v_proj, self.q_proj):
+            nn.init.xavier_uniform_(projection.weight, gain=gain)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        if self.out_proj.bias is not None:
+            nn.init.constant_(self.out_proj.bias, 0.0)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Optional[Tensor] = None,
+        value: Optional[Tensor] = None,
+        *,
+        key_padding_mask: Optional[Tensor] = None,
+        state: Optional[LayerState] = None,
+    ) -> Tuple[Tensor, Optional[LayerState]]:
+        """Attends.
+
+        Args:
+            query: [B, T, C]; with a state, the tokens behind those of the last call, one or many.
+            key: [B, S, kdim]; with a state, the keys behind those of the last call. None: in self-attention the
+                queries; in cross-attention, which then needs a state, all that it has absorbed.
+            value: [B, S, vdim]; None: the keys.
+            key_padding_mask: bool [B, S], True = padding; padding may lie on either side and hold anything.
+            state: of :meth:`zero_state` or the last call; None to compute a whole sequence.
+
+        Returns:
+            The output [B, T, C], and the new state (None without one).
+
+        Raises:
+            ValueError: cross-attention with neither keys nor a state, or rows of the state that see differently many
+                of the keys.
+        """
+        out, state = self._attend(query, key, value, key_padding_mask, state)
+        return self.out_proj(out.flatten(2)), state
+
+    def zero_state(self, batch_size: int) -> LayerState:
+        """The state before the first token.
+
+        Args:
+            batch_size: B.
+        """
+        weight = self.q_proj.weight
+        sizes = (batch_size, self.num_heads, self.kind.state_features(self.head_dim), self.head_dim)
+        state = LinearAttentionState.zeros(*sizes, dtype=weight.dtype, device=weight.device)
+        return LayerState(state, torch.zeros(batch_size, dtype=torch.int64, device=weight.device))
+
+    def absorb(self, frames: Tensor, state: LayerState, key_padding_mask: Optional[Tensor] = None) -> LayerState:
+        """Takes the next frames of a source that arrives in pieces; the queries to come read all of them.
+
+        Args:
+            frames: [B, S, kdim], keys and values.
+            state: of this cross-attention.
+            key_padding_mask: bool [B, S], True = padding.
+
+        Returns:
+            The new state.
+
+        Raises:
+            ValueError: this is self-attention.
+        """
+        if not self.cross_attention:
+            raise ValueError("self-attention has no source to absorb: make the layer with cross_attention=True")
+        positions = state.positions.unsqueeze(1) + token_positions(frames, key_padding_mask)
+        frames = zero_padding(frames, key_padding_mask)
+        k, p_k = self._mapped(self.k_proj(frames), positions, 1)
+        absorbed = state.state.absorb(k, self._values(frames), p_k, key_padding_mask)
+        return state.advanced(absorbed, 0, frames.shape[1], key_padding_mask)
+
+    def weights(
+        self,
+        query: Tensor,
+        key: Optional[Tensor] = None,
+        *,
+        key_padding_mask: Optional[Tensor] = None,
+        visible: Optional[Tensor] = None,
+        first_query: int = 0,
+    ) -> Tensor:
+        """The normalised weights of a whole sequence, for inspection, at quadratic cost.
+
+        Args:
+            query, key, key_padding_mask: as for :meth:`forward`.
+            visible: int64 [T], how many keys each query sees; None: what the schedule says.
+            first_query: number of the first query, if not all are given.
+
+        Returns:
+            [B, H, T, S]; a row sums to 1, or to less where the floor is active.
+        """
+        q, k, options, _ = self._sides(query, key, key_padding_mask, first_query)
+        if visible is None:
+            visible = self.schedule(q.shape[1], k.shape[1], first_query)
+        return attention_weights(q, k, visible, **options)
+
+    def _attend(self, query, key, value, padding, state, visible=None) -> Tuple[Tensor, Optional[LayerState]]:
+        """Output [B, T, H, K] of all heads, and the state; `visible` [T] of the keys given: None for the schedule's."""
+        if key is None and self.cross_attention:
+            return self._read(query, state)
+        first_of = () if state is None else (as_offset(state.queries, query.device), state.positions.unsqueeze(1))
+        q, k, options, key = self._sides(query, key, padding, *first_of)
+        v = self._values(key if value is None else zero_padding(value, padding))
+        see = self.schedule if state is None else functools.partial(state.visible, self.schedule)
+        visible = see(q.shape[1], k.shape[1]) if visible is None else visible
+        if state is None:
+            return prefix_attention(q, k, v, visible, **options), None
+        return state.step(q, k, v, visible, **options)
+
+    def _read(self, query: Tensor, state: Optional[LayerState]) -> Tuple[Tensor, LayerState]:
+        """Output [B, T, H, K] of queries that see all that was absorbed, and the state that has counted them."""
+        if state is None:
+            raise ValueError("cross-attention needs a key, or a state that has absorbed a source")
+        positions = as_offset(state.queries, query.device) + token_positions(query, None)
+        q, p_q = self._mapped(self.q_proj(query) * self.scaling, positions, 0)
+        return state.state.read(q, p_q, self.normalizer_floor), state.advanced(state.state, query.shape[1], 0)
+
+    def _sides(self, query, key, padding, first_query=0, first_key=0) -> Tuple[Tensor, Tensor, dict, Tensor]:
+        """Queries and keys behind the feature map, further options of the core, and the silenced keys."""
+        own = key is None
+        key_positions = first_key + token_positions(query if own else key, padding)
+        query_positions = key_positions if own else first_query + token_positions(query, None)
+        # Silenced before the projections: 0 * inf would otherwise reach the gradient of their weights.
+        key = zero_padding(query if own else key, padding)
+        if own and padding is not None:
+            query = query.where(query.isfinite() | ~padding.unsqueeze(-1), 0)
+        q, p_q = self._mapped(self.q_proj(query) * self.scaling, query_positions, 0)
+        k, p_k = self._mapped(self.k_proj(key), key_positions, 1)
+        options = {"query_proportion": p_q, "key_proportion": p_k, "key_padding_mask": padding}
+        return q, k, {**options, "normalizer_floor": self.normalizer_floor, "half_life": self.half_life}, key
+
+    def _mapped(self, x: Tensor, positions: Tensor, side: int) -> Tuple[Tensor, Optional[Tensor]]:
+        """Queries (side 0) or keys (1) behind the feature map [B, T, H, K], and their proportions [B, T, H] or None."""
+        x = self.kind.feature_map(x.unflatten(-1, (self.num_heads, self.head_dim)))
+        if self.kind.proportions == "learned":
+            return x, (self.q_LeaP, self.k_LeaP)[side](x)
+        if self.kind.proportions == "static":
+            return x, static_proportion(positions, self.max_positions[side]).unsqueeze(-1).expand(x.shape[:-1])
+        return x, None
+
+    def _values(self, value: Tensor) -> Tensor:
+        v = self.v_proj(value).unflatten(-1, (self.num_heads, self.head_dim))
+        if not self.training or self.dropout_module.p == 0:
+            return v
+        # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,
+        # which equals dropping weights in expectation.
+        return v * self.dropout_module(v.new_ones(v.shape[:-1] + (1,)))
+
+
+def token_positions(x: Tensor, padding: Optional[Tensor]) -> Tensor:
+    """Positions [B, T] of the tokens of x [B, T, C] from 0, padding not counted."""
+    if padding is None:
+        return torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
+    return ((~padding).cumsum(1) - 1).clamp(min=0)

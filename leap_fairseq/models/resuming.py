@@ -1,0 +1,49 @@
+"""Resuming a training with another model than it was begun with: an error that names the option."""
+
+from argparse import Namespace
+from typing import Any, Callable, Dict
+
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+from fairseq.trainer import Trainer
+
+from leap_fairseq.compat.replacing import replace
+from leap_fairseq.models.options import differences
+
+
+def refuse_other_models(*models: type) -> None:
+    """Refuses to resume a training of another configuration.
+
+    fairseq 0.12.2 resumes with the model of the command line, whatever the checkpoint was trained as: weights of
+    other shapes end in a long list of them, and those of the same shapes (relu and elu attention, another floor) train
+    on as another model in silence. Between reading a checkpoint and taking its weights it calls nothing of a task or a
+    model that sees both configurations, and so the trainer's own method is replaced.
+
+    Args:
+        models: the classes whose trainings are guarded; those of any other model resume as in fairseq.
+    """
+    replace([Trainer], "load_checkpoint", lambda load: _refusing_another_model(load, models))
+
+
+def _refusing_another_model(load: Callable, models: tuple) -> Callable:
+    def load_checkpoint(self, filename, reset_optimizer=False, *args, **kwargs):
+        guarded = isinstance(self.get_model(), models)
+        # A new optimizer begins another training, from weights of any origin. One process looks for all.
+        if guarded and not reset_optimizer and self.is_data_parallel_master and PathManager.isfile(filename):
+            state = checkpoint_utils.load_checkpoint_to_cpu(filename)
+            changed = differences(_model_options(state.get("cfg")), _model_options(self.cfg))
+            if changed:
+                raise ValueError(
+                    f"{filename} was trained with {'; '.join(changed)}: give another --save-dir, or the options that "
+                    "the training was begun with"
+                )
+        return load(self, filename, reset_optimizer, *args, **kwargs)
+
+    return load_checkpoint
+
+
+def _model_options(cfg: Any) -> Dict[str, Any]:
+    model = cfg["model"] if cfg else None
+    if model is None:
+        return {}
+    return dict(vars(model)) if isinstance(model, Namespace) else dict(model)

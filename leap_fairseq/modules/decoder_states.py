@@ -1,0 +1,148 @@
+"""The incremental state of a decoder: the states of its attentions, and how many tokens it has computed.
+
+Shape legend: B batch, T tokens, S source frames, C model dimension.
+"""
+
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from leap_fairseq.modules.batched_states import linear_attentions, merge_attention, split_attention
+
+
+class DecoderStates:
+    """What a decoder of fairseq can do with a dictionary of its decoding states; a base class beside fairseq's."""
+
+    def absorb(self, frames: Tensor, incremental_state: Dict[str, Any]) -> None:
+        """Takes the next frames of a source that arrives in pieces, into the cross-attention of every layer.
+
+        The decoder is then called with this state and without an ``encoder_out``, and each token reads all that was
+        absorbed before it, whatever the schedule: what a token may read is decided by what is absorbed.
+
+        Args:
+            frames: [S, B, C], the frames behind those of the last call.
+            incremental_state: fairseq's dictionary of decoding states.
+
+        Raises:
+            ValueError: the earlier frames were given as ``encoder_out``.
+        """
+        for layer in self.layers:
+            layer.encoder_attn.absorb(frames, incremental_state)
+
+    def forget_source(self, incremental_state: Dict[str, Any]) -> None:
+        """Drops what was absorbed, for a source whose frames have changed; the tokens computed stay as they are.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+        """
+        for layer in self.layers:
+            layer.encoder_attn.forget_source(incremental_state)
+
+    def merge_states(self, incremental_states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+        """The states of several streams as one, whose next tokens :meth:`forward_block` computes together.
+
+        Args:
+            incremental_states: each of one row, empty before its first token; the streams may have been going on
+                differently long.
+
+        Returns:
+            A dictionary with a row for each; of a single stream its own.
+
+        Raises:
+            ValueError: an attention is not linear, or a stream was given a whole source.
+        """
+        if len(incremental_states) == 1:
+            return incremental_states[0]
+        merged = merge_attention(self, incremental_states)
+        seen = torch.cat([self._progress(state)["seen"] for state in incremental_states])
+        self.set_incremental_state(merged, "progress", {"tokens": 0, "seen": seen})
+        return merged
+
+    def split_state(self, merged: Dict[str, Any], incremental_states: Sequence[Dict[str, Any]]) -> None:
+        """The reverse of :meth:`merge_states`, after some tokens.
+
+        Args:
+            merged: what it returned.
+            incremental_states: as they were given; they are brought up to date.
+        """
+        if len(incremental_states) == 1:
+            return
+        split_attention(self, merged, incremental_states)
+        progress = self._progress(merged)
+        for state, seen in zip(incremental_states, progress["seen"].split(1)):
+            tokens = self._progress(state)["tokens"] + progress["tokens"]
+            self.set_incremental_state(state, "progress", {"tokens": tokens, "seen": seen})
+
+    def detach_state(self, incremental_state: Dict[str, Any]) -> None:
+        """Cuts the graph behind a state, so that the next block is not trained through the ones before it.
+
+        Args:
+            incremental_state: of :meth:`forward_block`.
+        """
+        for attention in linear_attentions(self):
+            attention.detach_state(incremental_state)
+
+    def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
+        """What a state holds, as plain numbers and tensors that do not depend on this process.
+
+        Args:
+            incremental_state: of :meth:`forward_block`.
+        """
+        return {
+            **self.get_incremental_state(incremental_state, "progress"),
+            "attention": [attention.export_state(incremental_state) for attention in linear_attentions(self)],
+        }
+
+    def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
+        """The state that :meth:`export_state` was given, for this decoder.
+
+        Args:
+            exported: by a decoder of the same sizes.
+
+        Raises:
+            ValueError: the sizes differ.
+        """
+        incremental_state: Dict[str, Any] = {}
+        attentions = linear_attentions(self)
+        if len(attentions) != len(exported["attention"]):
+            raise ValueError(
+                f"the state has {len(exported['attention'])} layers, the model {len(attentions)}: use the model that "
+                "it was saved with"
+            )
+        for attention, memory in zip(attentions, exported["attention"]):
+            attention.import_state(incremental_state, memory)
+        progress = {name: exported[name] for name in ("tokens", "seen")}
+        self.set_incremental_state(incremental_state, "progress", progress)
+        return incremental_state
+
+    def reorder_incremental_state(self, incremental_state: Dict[str, Any], new_order: Tensor) -> None:
+        """Follows beam search with the decoder's own count of positions.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+            new_order: int64 [B'].
+        """
+        progress = self.get_incremental_state(incremental_state, "progress")
+        if progress is not None:
+            seen = progress["seen"].index_select(0, new_order)
+            self.set_incremental_state(incremental_state, "progress", {**progress, "seen": seen})
+
+    def _progress(self, incremental_state: Dict[str, Any], batch_size: int = 1) -> Dict[str, Any]:
+        """How many tokens were computed, and how many of each row [B] were not padding."""
+        progress = self.get_incremental_state(incremental_state, "progress")
+        if progress is not None:
+            return progress
+        return {"tokens": 0, "seen": self.dictionary_crc32.new_zeros(batch_size)}
+
+    def _count(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]]) -> Optional[Tensor]:
+        """Counts the new tokens in, and returns how many before them were not padding, int64 [B] (None at once)."""
+        if incremental_state is None:
+            return None
+        before = self._progress(incremental_state, tokens.shape[0])
+        progress = {
+            "tokens": before["tokens"] + tokens.shape[1],
+            "seen": before["seen"] + tokens.ne(self.padding_idx).sum(1),
+        }
+        self.set_incremental_state(incremental_state, "progress", progress)
+        return before["seen"]

@@ -1,0 +1,1 @@
+"""Tables and pictures of results; matplotlib is imported only when a picture is drawn."""

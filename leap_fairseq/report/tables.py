@@ -1,0 +1,59 @@
+"""Tables of results: TSV with unrounded numbers, JSON, and aligned text for a terminal."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Union
+
+DECIMALS = {"BLEU": 2, "chrF": 2, "AP": 3, "AP_CA": 3}
+"""Digits after the point in text; 1 for everything else that is no whole number."""
+
+
+def write_tsv(rows: Sequence[Mapping[str, Any]], path: Union[str, Path]) -> None:
+    """Writes rows with the same keys as a table with a header; numbers unrounded."""
+    lines = ["\t".join(rows[0])] + ["\t".join(str(value) for value in row.values()) for row in rows]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_tsv(path: Union[str, Path]) -> List[Dict[str, Union[str, int, float]]]:
+    """Reads what `write_tsv` wrote; what looks like a number becomes one.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line has another number of columns than the header.
+    """
+    header, *lines = Path(path).read_text(encoding="utf-8").splitlines()
+    names = header.split("\t")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        values = line.split("\t")
+        if len(values) != len(names):
+            raise ValueError(f"{path}: line {number} has {len(values)} columns, the header {len(names)}")
+        rows.append({name: _number(value) for name, value in zip(names, values)})
+    return rows
+
+
+def write_json(rows: Sequence[Mapping[str, Any]], path: Union[str, Path]) -> None:
+    """Writes rows as a JSON list of objects; nan, which JSON lacks, becomes null."""
+    plain = [{key: None if value != value else value for key, value in row.items()} for row in rows]
+    Path(path).write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def format_table(rows: Sequence[Mapping[str, Any]], leave_out: Sequence[str] = ("signature",)) -> str:
+    """Rows as aligned text for a terminal, rounded."""
+    names = [name for name in rows[0] if name not in leave_out]
+    cells = [names] + [[_rounded(name, row[name]) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells)
+
+
+def _rounded(name: str, value: object) -> str:
+    return f"{value:.{DECIMALS.get(name, 1)}f}" if isinstance(value, float) else str(value)
+
+
+def _number(text: str) -> Union[str, int, float]:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

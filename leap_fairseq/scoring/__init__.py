@@ -1,0 +1,1 @@
+"""Scores of simultaneous translation, recomputed from SimulEval's logs: quality, latency, short and long recordings."""

@@ -1,0 +1,260 @@
+"""One stream: what was heard of it, what its policy allows to be written, and the words that were.
+
+The encoder sees exactly the features of the frames that the policy asks for, so that words do not depend on how the
+stream was cut. In long form the stream is speech without a known segmentation: when the decoder ends a sentence, the
+next one begins behind the pause where the speech of the last one ended, with an empty state: memory and time stay
+constant. The calls of the model are made in :mod:`leap_fairseq.streaming.batching`.
+
+Shape legend: N samples, T feature frames.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, List, NamedTuple, Optional
+
+import numpy as np
+
+from leap_fairseq.speech import NEXT_SENTENCE, SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResampler
+from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
+from leap_fairseq.streaming.frames import FRAME_MS, SAMPLES_PER_FRAME
+from leap_fairseq.streaming.policy import Policy
+from leap_fairseq.streaming.sentence import Sentence
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of the translation, or a character or piece where that is the unit of the detokenizer.
+
+    Attributes:
+        text: what was written.
+        delay: audio that had been received when the word was written, in ms.
+        sentence: number of its sentence from 0, in long form.
+    """
+
+    text: str
+    delay: float
+    sentence: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One written token, for inspection.
+
+    Attributes:
+        token: its index in the dictionary.
+        frames: encoder frames of its sentence that had been read.
+        delay: audio that had been received, in ms.
+    """
+
+    token: int
+    frames: int
+    delay: float
+
+
+class NextToken(NamedTuple):
+    """A token that can be written.
+
+    Attributes:
+        sentence: that it belongs to.
+        frames: encoder frames that it may see; None for all, where the speech has ended.
+        max_len: tokens of the sentence, at most.
+    """
+
+    sentence: Sentence
+    frames: Optional[int]
+    max_len: int
+
+
+class Stream:
+    """A stream of speech and its translation so far; :class:`leap_fairseq.streaming.StreamingTranslator` runs one.
+
+    Args:
+        model: a simultaneous translator, in evaluation mode, such as ``leap_convtransformer_simul_trans``.
+        dictionary: of the target.
+        detokenizer: turns its symbols into words.
+        cmvn: global normalisation of the features, or None.
+        policy: when a token may be written (default: the one that the model was trained for).
+        max_len_a, max_len_b: a hypothesis has at most ``a * T + b`` tokens; in long form, each sentence.
+        long_form: the stream holds any number of sentences.
+
+    Attributes:
+        steps: the tokens of the sentence so far; kept for inspection.
+        sentences: how many have been ended.
+        decoder_steps: tokens computed since the last reset.
+
+    Raises:
+        ValueError: the model has no policy and none is given, or it was not trained for the long form.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        dictionary: Any,
+        detokenizer: StreamingDetokenizer,
+        cmvn: Optional[GlobalCmvn] = None,
+        policy: Optional[Policy] = None,
+        max_len_a: float = 0.0,
+        max_len_b: int = 200,
+        long_form: bool = False,
+    ):
+        policy = policy or getattr(model, "policy", None)
+        if policy is None:
+            raise ValueError(
+                f"{type(model).__name__} has no read/write policy: train --arch leap_convtransformer_simul_trans"
+            )
+        self.model, self.dictionary, self.detokenizer, self.cmvn = model, dictionary, detokenizer, cmvn
+        self.policy, self.max_len_a, self.max_len_b, self.long_form = policy, max_len_a, max_len_b, long_form
+        self._stops = [dictionary.eos()]
+        if long_form:
+            check_long_form(model, dictionary)
+            self._stops.append(dictionary.index(NEXT_SENTENCE))
+        self.reset()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the translation is complete: no push will bring another word."""
+        return self._finished
+
+    @property
+    def encoder_frames(self) -> int:
+        """Encoder frames computed since the last reset, repeats included."""
+        return self._frames_before + self._sentence.source.computed
+
+    def reset(self) -> None:
+        """Forgets the utterance."""
+        self.detokenizer.flush()
+        self.steps: List[Step] = []
+        self.sentences = self.decoder_steps = self._frames_before = 0
+        self._resampler: Optional[OnlineResampler] = None
+        self._fbank = OnlineFbank(SAMPLE_RATE)
+        self._received_ms = 0.0
+        self._samples = 0
+        self._source_ended = self._finished = False
+        self._sentence = Sentence(self.model, self.dictionary, 0, self._stops, keep=self.long_form)
+
+    def hear(self, samples, sample_rate: int = SAMPLE_RATE) -> None:
+        """Takes the next samples without writing what they allow; for several translators that write together.
+
+        Args:
+            samples, sample_rate: as for :meth:`push`.
+
+        Raises:
+            ValueError: as for :meth:`push`.
+        """
+        samples = np.asarray(samples, dtype=np.float32)
+        if self._source_ended:
+            raise ValueError("the utterance has been finished: call reset() before the next one")
+        if self._resampler is None:
+            self._resampler = OnlineResampler(sample_rate)
+        elif self._resampler.source_rate != sample_rate:
+            raise ValueError(
+                f"the sample rate changed from {self._resampler.source_rate} to {sample_rate} Hz within an utterance: "
+                "call reset() between recordings"
+            )
+        self._received_ms += samples.shape[0] * 1000 / sample_rate
+        self._listen(self._resampler.push(samples))
+
+    def hear_end(self) -> None:
+        """Ends the source without writing what remains."""
+        if not self._source_ended:
+            self._source_ended = True
+            if self._resampler is not None:
+                self._listen(self._resampler.push(np.zeros(0, np.float32), last=True))
+
+    def close(self) -> None:
+        """Ends the translation, of which everything was written."""
+        self._finished = True
+        logger.info(
+            "%.2f s of speech: %d encoder frames computed, %d decoder steps, %d sentences ended",
+            *(self._received_ms / 1000, self.encoder_frames, self.decoder_steps, self.sentences),
+        )
+
+    def _listen(self, samples: np.ndarray) -> None:
+        self._samples += samples.shape[0]
+        features = self._fbank.push(samples)
+        if not self._finished:
+            self._sentence.source.push(features if self.cmvn is None else self.cmvn(features))
+
+    def next_token(self) -> Optional[NextToken]:
+        """What the policy allows to be written by now; None until more is heard."""
+        if not self._begin_next() or not self._sentence.has_begun():
+            return None
+        required = self.policy.required_frames(self._sentence)
+        heard = self._heard(required)
+        # Audio shorter than one window has no features and no translation.
+        if not heard and not (self._source_ended and self._sentence.source.heard):
+            return None
+        return NextToken(self._sentence, required if heard else None, self._max_len())
+
+    def written(self, following: NextToken, token: int) -> List[Word]:
+        """Takes note of a token.
+
+        Args:
+            following: of :meth:`next_token`.
+            token: that was written.
+
+        Returns:
+            The words that became known.
+        """
+        sentence = self._sentence
+        self.decoder_steps += 1
+        self.steps.append(Step(token, sentence.source.frames, self._received_ms))
+        texts = self.detokenizer.flush() if sentence.ended else self._detokenize(token)
+        words = [Word(text, self._received_ms, self.sentences) for text in texts]
+        if sentence.ended:
+            self.sentences += 1
+            # Of a single sentence, and where all was seen and nothing announced, nothing is left to translate.
+            everything = following.frames is None
+            self._finished = not self.long_form or (everything and token == self.dictionary.eos())
+        return words
+
+    def _detokenize(self, token: int) -> List[str]:
+        piece = self.dictionary[token]
+        silent = token in (self.dictionary.bos(), self.dictionary.pad()) or piece == NEXT_SENTENCE
+        return [] if silent else self.detokenizer.push(piece)
+
+    def _begin_next(self) -> bool:
+        """Goes on to the next sentence where one has ended; returns whether there is one to write."""
+        last = self._sentence
+        if self._finished or not last.ended:
+            return not self._finished
+        length = last.end_of_speech(self._source_ended)
+        if length is None:
+            return False
+        self._frames_before += last.source.computed
+        self._sentence, self.steps = last.following(length), []
+        logger.debug("sentence %d ends at %.2f s", self.sentences, self._sentence.first_frame * FRAME_MS / 1000)
+        # Less than one decision behind the last sentence is no further one.
+        self._finished = self._source_ended and not self._heard(self.policy.decision_frames)
+        return not self._finished
+
+    def _heard(self, frames: int) -> bool:
+        """Whether so many frames of the sentence have been heard."""
+        return (self._sentence.first_frame + frames) * SAMPLES_PER_FRAME <= self._samples
+
+    def _max_len(self) -> int:
+        limit = int(self.max_len_a * self._sentence.source.heard + self.max_len_b)
+        return min(limit, self.model.max_decoder_positions() - 1)
+
+
+def check_long_form(model, dictionary) -> None:
+    """Refuses a model that cannot translate a stream without end.
+
+    Args:
+        model: a simultaneous translator.
+        dictionary: of the target.
+
+    Raises:
+        ValueError: its encoder sees whole utterances, or it never saw the end of a sentence within a stretch of speech.
+    """
+    if not model.frames_are_final:
+        raise ValueError(
+            "the long form needs an encoder whose frames are final: train with --encoder-visibility segment"
+        )
+    if NEXT_SENTENCE not in dictionary:
+        raise ValueError(
+            f"the dictionary has no {NEXT_SENTENCE}: the model was trained on single sentences and cannot tell where "
+            "one ends; prepare the data with --join-segments 4 and train on that"
+        )

@@ -1,0 +1,149 @@
+"""``--task leap_speech_to_text``: fairseq's speech_to_text, for prepared folders that can be moved.
+
+Relative paths in the data YAML are looked up beside the YAML. In fairseq 0.12.2 each key has its own rule: the
+vocabulary is looked up beside the YAML, tokenizer files in the working directory first, ``audio_root`` and the
+statistics of the transform ``global_cmvn`` only in the working directory.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from fairseq.data.audio.data_cfg import S2TDataConfig
+from fairseq.tasks import register_task
+from fairseq.tasks.speech_to_text import SpeechToTextTask
+
+TOKENIZER_FILE_KEYS = (
+    "sentencepiece_model",
+    "sentencepiece_model_path",
+    "bpe_codes",
+    "bpe_vocab",
+    "bpe_vocab_file",
+    "gpt2_encoder_json",
+    "gpt2_vocab_bpe",
+)
+"""Options of fairseq's tokenizers that name a file. Source: fairseq.data.encoders."""
+
+
+class LeapS2TDataConfig(S2TDataConfig):
+    """A data YAML whose relative paths are looked up in its own folder first, then in the working directory.
+
+    Absolute paths and URLs stay as they are; no ``audio_root`` means that the manifest's paths are used as written.
+
+    Args:
+        yaml_path: of the data YAML.
+
+    Raises:
+        FileNotFoundError: there is no such file. Reading a path from it raises this for a file that is not there, with
+            the key that names it.
+    """
+
+    def __init__(self, yaml_path: Path):
+        if not Path(yaml_path).is_file():
+            raise FileNotFoundError(
+                f"no data YAML at {yaml_path}: give the prepared folder (a translator: by --data-bin) and the name of "
+                "its YAML (--config-yaml)"
+            )
+        super().__init__(yaml_path)
+        self.yaml_path = yaml_path
+
+    @property
+    def audio_root(self) -> str:
+        """Where the relative paths of a manifest begin."""
+        value = super().audio_root
+        return self._resolve(value, "audio_root") if value else value
+
+    @property
+    def pre_tokenizer(self) -> Dict[str, Any]:
+        """The tokenizer before subwords, and its options."""
+        return self._tokenizer("pre_tokenizer", super().pre_tokenizer)
+
+    @property
+    def bpe_tokenizer(self) -> Dict[str, Any]:
+        """The tokenizer of subwords, and its options."""
+        return self._tokenizer("bpe_tokenizer", super().bpe_tokenizer)
+
+    @property
+    def global_cmvn_stats_npz(self) -> Optional[str]:
+        """The statistics of the transform ``global_cmvn``, if any."""
+        value = (self.config.get("global_cmvn") or {}).get("stats_npz_path")
+        return None if value is None else self._file(value, "global_cmvn.stats_npz_path")
+
+    def get_feature_transforms(self, split: str, is_train: bool) -> Dict[str, Any]:
+        """The YAML's content, with the transforms of a split.
+
+        Raises:
+            FileNotFoundError: the statistics are not there.
+            ValueError: a transform ``global_cmvn`` without statistics.
+        """
+        config = super().get_feature_transforms(split, is_train)
+        if "global_cmvn" in (config.get("feature_transforms") or ()):
+            options = dict(config.get("global_cmvn") or {})
+            if not options.get("stats_npz_path"):
+                raise ValueError(
+                    f"{self.yaml_path} lists the transform global_cmvn without global_cmvn.stats_npz_path; "
+                    "add the path of its statistics (.npz with mean and std)"
+                )
+            config["global_cmvn"] = dict(options, stats_npz_path=self.global_cmvn_stats_npz)
+        return config
+
+    def _tokenizer(self, key: str, options: Dict[str, Any]) -> Dict[str, Any]:
+        written = self.config.get(key) or {}
+        for name in TOKENIZER_FILE_KEYS:
+            if isinstance(written.get(name), str):
+                options[name] = self._file(written[name], f"{key}.{name}")
+        return options
+
+    def _file(self, value: str, key: str) -> str:
+        path = self._resolve(value, key)
+        if "://" not in path and not Path(path).is_file():
+            raise FileNotFoundError(
+                f"{path}: not a file, named by the key {key} of {self.yaml_path}; correct the path there"
+            )
+        return path
+
+    def _resolve(self, value: str, key: str) -> str:
+        if "://" in value or Path(value).is_absolute():
+            return value
+        beside = self.root / value
+        if beside.exists():
+            return beside.as_posix()
+        if Path(value).exists():
+            return value
+        raise FileNotFoundError(
+            f"{value}: not found, named by the key {key} of {self.yaml_path}; looked in {self.root.resolve()} and in "
+            f"{Path.cwd()}. Put the file beside the YAML, or write its absolute path there"
+        )
+
+
+@register_task("leap_speech_to_text")
+class LeapSpeechToTextTask(SpeechToTextTask):
+    """Speech recognition and translation from a prepared folder, wherever it lies.
+
+    Checkpoints that were trained with ``--task speech_to_text`` load as well.
+    """
+
+    def __init__(self, args, tgt_dict):
+        super().__init__(args, tgt_dict)
+        self.data_cfg = LeapS2TDataConfig(Path(args.data) / args.config_yaml)
+
+    @classmethod
+    def setup_task(cls, args, **kwargs):
+        """fairseq's hook.
+
+        Raises:
+            FileNotFoundError: no data YAML, or no vocabulary.
+            ValueError: a --train-subset that does not begin with "train".
+        """
+        LeapS2TDataConfig(Path(args.data) / args.config_yaml)
+        return super().setup_task(args, **kwargs)
+
+    def build_model(self, args, from_checkpoint=False):
+        """fairseq's hook; a model that is loaded has all of its weights, and needs no file that it once began with.
+
+        Raises:
+            ValueError: attention options that do not fit the sizes.
+        """
+        for name in ("load_pretrained_encoder_from", "load_pretrained_decoder_from"):
+            if from_checkpoint and getattr(args, name, None):
+                setattr(args, name, None)
+        return super().build_model(args, from_checkpoint)

@@ -1,0 +1,49 @@
+"""The command that draws pictures."""
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from leap_fairseq.cli import main  # noqa: E402
+
+
+@pytest.fixture
+def plot(tmp_path, capsys):
+    """A function: draws; returns the exit code, what was written to stderr, and the size of the picture."""
+
+    def run(*words):
+        out = tmp_path / "out.png"
+        code = main(["plot", *map(str, words), "--out", str(out)])
+        return code, capsys.readouterr().err, out.stat().st_size if out.exists() else 0
+
+    return run
+
+
+def test_quality(plot, simuleval_run, tmp_path):
+    assert main(["score", str(simuleval_run), "--tsv", str(tmp_path / "s.tsv")]) == 0
+    code, error, size = plot("quality", tmp_path / "s.tsv", "--group", "run")
+    assert (code, error) == (0, "") and size > 5000
+    code, error, _ = plot("quality", tmp_path / "s.tsv")
+    assert code == 1 and error.startswith("error: the table has no column attention")
+
+
+def test_staircase(plot, simuleval_run):
+    code, error, size = plot("staircase", simuleval_run, "--index", 2)
+    assert (code, error) == (0, "") and size > 5000
+    code, error, _ = plot("staircase", simuleval_run, "--index", 3)
+    assert (code, error) == (1, "error: --index 3: the run has the sentences 0 to 2\n")
+
+
+def test_proportions(plot, model, wav):
+    code, error, size = plot("proportions", model, wav, "--waitk-lagging", 2, "--layer", 0)
+    assert (code, error) == (0, "") and size > 5000
+
+
+def test_errors_of_proportions(plot, model, wav, tmp_path):
+    for words, message in (
+        ((model, wav, "--layer", 7), "choose --layer from 0 to 1"),
+        ((model, tmp_path / "gone.wav"), "cannot read audio file"),
+        ((tmp_path / "gone", wav), "make it from a checkpoint with leap-fairseq export"),
+    ):
+        code, error, _ = plot("proportions", *words)
+        assert code == 1 and error.startswith("error: ") and message in error

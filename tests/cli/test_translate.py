@@ -1,0 +1,65 @@
+"""The command that translates a file or a pipe: the words of the translator, in lines."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from leap_fairseq.cli import main
+from leap_fairseq.cli.translate import Lines
+from leap_fairseq.models import load_translator
+from leap_fairseq.speech import stream_file
+from leap_fairseq.streaming import Word
+
+
+@pytest.fixture
+def lines(capsys):
+    """A function: translates; returns the lines that it writes."""
+
+    def run(*words):
+        assert main(["translate", *map(str, words)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_the_words_are_those_of_the_translator(lines, model, wav):
+    for k in (1, 9):
+        translator, words = load_translator(model, waitk_lagging=k, unit="char"), []
+        for samples, rate in stream_file(wav, 160):
+            words += translator.push(samples, rate)
+        words += translator.finish()
+        found = lines(wav, "--model", model, "--waitk-lagging", k, "--unit", "char")
+        assert found == [f"{word.delay / 1000:8.2f}  {word.text}" for word in words] and found
+
+
+def test_raw_sound_of_a_pipe(lines, model, wav, monkeypatch):
+    import soundfile
+
+    pcm = soundfile.read(wav, dtype="int16")[0].astype("<i2").tobytes()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(pcm)))
+    options = ("--model", model, "--unit", "char")
+    assert lines("-", *options, "--rate", 8000, "--channels", 2) == lines(wav, *options)
+
+
+def test_a_sentence_a_line(capsys):
+    lines = Lines(by_sentence=True)
+    lines.write([Word("Guten", 840.0, 0), Word("Tag.", 1000.0, 0)])
+    lines.write([Word("Danke.", 2040.0, 1)])
+    lines.end()
+    assert capsys.readouterr().out == "    0.84  Guten Tag.\n    2.04  Danke.\n"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["WAV", "--model", "gone"], "no checkpoint at gone"),
+        (["gone.wav", "--model", "MODEL"], "cannot read audio file gone.wav"),
+        (["WAV", "--model", "MODEL", "--segment-ms", "0"], "a segment is 0 ms, but must be above 0 (--segment-ms)"),
+        (["WAV", "--model", "MODEL", "--long-form"], "the long form needs an encoder whose frames are final"),
+    ],
+)
+def test_errors_are_one_line(capsys, model, wav, words, message):
+    assert main(["translate", *({"WAV": str(wav), "MODEL": str(model)}.get(word, word) for word in words)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1

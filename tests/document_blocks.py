@@ -1,0 +1,127 @@
+"""The fenced blocks of a page of the documents, and a folder in which they run as in a clone.
+
+A block of bash or Python is run, unless `<!-- not run: reason -->` stands right before it; one of text is shown only.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from command_server import ROOT
+
+LANGUAGES = ("bash", "python", "text")
+BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^\s*(?:```|~~~)", re.M)
+SERVER = "leap-fairseq serve "
+LINKED = ("leap_fairseq", "scripts", "data_prep")
+
+
+class Block(NamedTuple):
+    """A fenced block.
+
+    Attributes:
+        language: one of LANGUAGES.
+        text: between the fences.
+        reason: why it is not run; None if it is.
+    """
+
+    language: str
+    text: str
+    reason: Optional[str] = None
+
+
+def blocks_of(page):
+    """The blocks of a page's text, in order.
+
+    Raises:
+        ValueError: a fence that is never closed, is indented, or does not say its language.
+    """
+    found = [Block(match["language"], match["text"], match["reason"]) for match in BLOCK.finditer(page)]
+    if len(FENCE.findall(page)) != 2 * len(found):
+        raise ValueError("a fence is open, indented, or not of three backticks")
+    for block in found:
+        if block.language not in LANGUAGES:
+            raise ValueError(f"a block is of the language {block.language!r}, not of {LANGUAGES}:\n{block.text}")
+    return found
+
+
+def quickened(text, shorter):
+    """The text with substitutions.
+
+    Args:
+        text: of a block.
+        shorter: (regular expression, replacement) pairs.
+
+    Returns:
+        The text, and the set of the expressions that occur in it.
+    """
+    used = set()
+    for pattern, replacement in shorter:
+        text, count = re.subn(pattern, replacement, text)
+        used |= {pattern} if count else set()
+    return text, used
+
+
+class Clone:
+    """A folder with the code and the environment of this clone, to git as it is to a newcomer.
+
+    Args:
+        folder: empty.
+        environment: of the commands; PATH is extended.
+        commands: folder of programs that come before those of the environment, until a block activates it.
+    """
+
+    def __init__(self, folder, environment, commands=""):
+        self.folder, self.done = folder, set()
+        scripts = Path(sys.executable).parent
+        paths = filter(None, (str(commands), str(scripts), environment["PATH"]))
+        self.environment = {**environment, "PATH": os.pathsep.join(paths)}
+        for name in LINKED:
+            (folder / name).symlink_to(ROOT / name)
+        (folder / ".venv").symlink_to(scripts.parent)
+        (folder / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
+        for command in ("init -q", "add -A"):
+            subprocess.run(["git", *command.split()], cwd=folder, check=True)
+
+    def run(self, block):
+        """Runs a block, unless an equal one was run here; a server is asked for its status and ended.
+
+        Raises:
+            AssertionError: it fails; with the end of its output.
+        """
+        if block.text in self.done:
+            return
+        if block.text.startswith(SERVER):
+            self._serve(block.text)
+        else:
+            command = ["bash", "-euxo", "pipefail", "-c"] if block.language == "bash" else ["python", "-c"]
+            finished = subprocess.run([*command, block.text], **self._pipes())
+            output = finished.stdout[-4000:]
+            assert finished.returncode == 0, f"{block.text}\nended with {finished.returncode}:\n{output}"
+        self.done.add(block.text)
+
+    def _serve(self, text):
+        with subprocess.Popen(["bash", "-c", f"exec .venv/bin/{text}"], **self._pipes()) as process:
+            try:
+                lines = iter(process.stdout.readline, "")
+                address = next((line.split()[0] for line in lines if line.startswith("http://")), None)
+                assert address, f"{text}\nended without an address"
+                with urllib.request.urlopen(f"{address}status", timeout=30) as answer:
+                    assert answer.status == 200
+            finally:
+                process.send_signal(2)
+            assert process.wait(60) == 0
+
+    def _pipes(self):
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return {"cwd": self.folder, "env": self.environment, **streams}
+
+    def new_to_git(self):
+        """Paths that `git status` would show."""
+        command = ["git", "ls-files", "--others", "--exclude-standard"]
+        shown = subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True)
+        return shown.stdout.splitlines()

@@ -1,0 +1,125 @@
+"""Commands on the PATH that fork a process with the slow imports made, so that bash runs them as a user writes them.
+
+`command_server` takes a command line from Python, one at a time. Here a folder of small programs, named as the console
+scripts and `python`, hand their arguments, directory, environment and open files to a server, and end as the fork does.
+Run as a script, with the path of a socket, it is the server.
+"""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from command_server import exit_code, preload, run_file
+
+SCRIPTS = Path(sys.executable).parent
+
+CLIENT = """#!{python} -SE
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+socket.send_fds(server, [b"+"], [0, 1, 2])
+server.sendall(json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode())
+server.shutdown(socket.SHUT_WR)
+sys.exit(int(server.recv(8) or 1))
+"""
+
+
+class ForkedCommands:
+    """A server, as a context.
+
+    Args:
+        environment: in which the imports are made.
+
+    Attributes:
+        folder: of the programs, for the PATH.
+    """
+
+    def __init__(self, environment):
+        # Not pytest's: the path of a socket has at most 107 bytes.
+        self._temporary = tempfile.TemporaryDirectory()
+        address = f"{self._temporary.name}/socket"
+        self.folder = Path(self._temporary.name, "bin")
+        self.folder.mkdir()
+        names = ("python", "leap-fairseq", "simuleval", *(path.name for path in SCRIPTS.glob("fairseq-*")))
+        for name in names:
+            program = CLIENT.format(python=sys.executable, address=address, name=name)
+            (self.folder / name).write_text(program, encoding="utf-8")
+            (self.folder / name).chmod(0o755)
+        command = [sys.executable, __file__, address]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        assert "ready\n" in iter(self._process.stdout.readline, "")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._temporary.cleanup()
+
+
+def serve(address):
+    sys.path.remove(str(Path(__file__).resolve().parent))
+    preload()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        # What has answered is not waited for.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        print("ready", flush=True)
+        while True:
+            client = server.accept()[0]
+            if os.fork() == 0:
+                server.close()
+                answer(client)
+                os._exit(0)
+            client.close()
+
+
+def answer(client):
+    """Runs what a program asks for in a fork, and tells it the exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    files = socket.recv_fds(client, 1, 3)[1]
+    name, args, directory, environment = json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
+    child = os.fork()
+    if child == 0:
+        client.close()
+        for descriptor, file in enumerate(files):
+            os.dup2(file, descriptor)
+            os.close(file)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(environment)
+        os._exit(exit_code(lambda: run_python(args if name == "python" else [str(SCRIPTS / name), *args])))
+    for file in files:
+        os.close(file)
+    client.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+def run_python(args):
+    """Runs `python -c`, `python -m` or `python FILE`; for anything else Python itself."""
+    if args[:1] == ["-c"]:
+        sys.argv = ["-c", *args[2:]]
+        sys.path.insert(0, "")
+        exec(compile(args[1], "<string>", "exec"), {"__name__": "__main__"})
+    elif args[:1] == ["-m"]:
+        sys.argv = args[1:]
+        sys.path.insert(0, os.getcwd())
+        runpy.run_module(args[1], run_name="__main__", alter_sys=True)
+    elif args and not args[0].startswith("-"):
+        sys.argv = args
+        run_file(args[0])
+    else:
+        os.execv(sys.executable, [sys.executable, *args])
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

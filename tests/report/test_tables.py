@@ -1,0 +1,33 @@
+"""Tables that survive writing and reading, and are aligned for a terminal."""
+
+import json
+import math
+
+import pytest
+
+from leap_fairseq.report.tables import format_table, read_tsv, write_json, write_tsv
+
+ROWS = [
+    {"attention": "leap", "waitk": 3, "BLEU": 61.512345, "LAAL": 912.0, "AP": 0.71234, "signature": "BLEU|tok:13a"},
+    {"attention": "softmax", "waitk": 12, "BLEU": 0.0, "LAAL": math.nan, "AP": 1.0, "signature": "BLEU|tok:13a"},
+]
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_tsv(ROWS, tmp_path / "out.tsv")
+    again = read_tsv(tmp_path / "out.tsv")
+    assert again[0] == ROWS[0] and math.isnan(again[1]["LAAL"]) and again[1]["waitk"] == 12
+    write_json(ROWS, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text())[1]["LAAL"] is None
+
+
+def test_text_is_aligned_and_rounded():
+    lines = format_table(ROWS).splitlines()
+    assert len(lines) == 3 and len(set(map(len, lines))) == 1 and "signature" not in lines[0]
+    assert lines[1].split() == ["leap", "3", "61.51", "912.0", "0.712"]
+
+
+def test_broken_tables_are_named(tmp_path):
+    (tmp_path / "broken.tsv").write_text("a\tb\n1\n")
+    with pytest.raises(ValueError, match="line 2"):
+        read_tsv(tmp_path / "broken.tsv")

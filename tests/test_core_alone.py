@@ -1,0 +1,124 @@
+"""The core needs torch alone: importing it loads nothing of fairseq and changes nothing in the process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "leap_fairseq"
+
+ROOMS = ("attention", "layers", "speech", "streaming", "scoring", "report", "prepare", "lra")
+
+FRAMEWORKS = ("fairseq", "fairseq_cli", "simuleval", "aiohttp", "omegaconf", "hydra")
+
+BLOCK = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {FRAMEWORKS!r}:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def modules_of(room):
+    files = sorted((PACKAGE / room).rglob("*.py"))
+    names = [".".join(("leap_fairseq", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def python(program):
+    """Runs a program in a process of its own; returns what it wrote, as JSON."""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout or "null")
+
+
+def test_every_module_of_the_core_works_without_frameworks():
+    names = [name for room in ROOMS for name in modules_of(room)]
+    assert len(names) > 60
+    python(BLOCK + "".join(f"import {name}\n" for name in names))
+
+
+def test_the_control_that_frameworks_are_blocked():
+    with pytest.raises(AssertionError, match="fairseq is blocked"):
+        python(BLOCK + "import leap_fairseq.models")
+
+
+STATE = """
+import json, logging, sys
+def state():
+    import torch
+    found = [type(finder).__name__ for finder in sys.meta_path]
+    return [found, logging.root.level, len(logging.root.handlers), len(torch.serialization.get_safe_globals())]
+"""
+
+
+@pytest.fixture(scope="module")
+def torch_alone():
+    """The state of a process that has imported torch."""
+    return python(STATE + "print(json.dumps(state()))")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_is_loaded_and_nothing_is_changed(room, torch_alone):
+    """With everything installed: frameworks are not imported, and the process is what torch alone makes of it."""
+    imports = "".join(f"import {name}\n" for name in modules_of(room))
+    program = f"{STATE}{imports}print(json.dumps([state(), sorted(set({FRAMEWORKS!r}) & set(sys.modules))]))"
+    assert python(program) == [torch_alone, []]
+
+
+def test_a_loaded_fairseq_is_not_patched():
+    program = """
+import fairseq, json, numpy
+from fairseq import checkpoint_utils, options
+from fairseq.data import data_utils
+from fairseq.models import MODEL_REGISTRY
+from fairseq.trainer import Trainer
+def watched():
+    functions = [checkpoint_utils.load_checkpoint_to_cpu, data_utils.batch_by_size, options.parse_args_and_arch,
+                 Trainer.load_checkpoint]
+    return [*map(id, functions), hasattr(numpy, "compat"), [name for name in MODEL_REGISTRY if "leap" in name]]
+before = watched()
+import leap_fairseq.attention, leap_fairseq.layers, leap_fairseq.speech.features, leap_fairseq.streaming.translator
+core = watched() == before
+import leap_fairseq.models
+print(json.dumps([core, watched() == before]))
+"""
+    assert python(program) == [True, False]
+
+
+USER_DIR = """
+import argparse, json, sys
+from fairseq import utils
+utils.import_user_module(argparse.Namespace(user_dir={folder!r}))
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.tasks import TASK_REGISTRY
+print(json.dumps(["leap_transformer_lm_wiki103" in ARCH_MODEL_REGISTRY, "leap_convtransformer" in ARCH_MODEL_REGISTRY,
+                  "leap_language_modeling" in TASK_REGISTRY, "leap_speech_to_text" in TASK_REGISTRY,
+                  "long_range_arena" in TASK_REGISTRY, "sequence_classification" in CRITERION_REGISTRY]))
+"""
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("fairseq",),
+        ("fairseq", "leap_fairseq.attention"),
+        ("fairseq", "leap_fairseq.criterions"),
+        ("leap_fairseq.attention, leap_fairseq.layers, leap_fairseq.streaming.translator", "fairseq"),
+        ("leap_fairseq.models", "fairseq"),
+        ("leap_fairseq.agents", "fairseq"),
+    ],
+)
+def test_a_user_dir_registers_in_every_order(order):
+    imports = "".join(f"import {names}\n" for names in order)
+    assert python(imports + USER_DIR.format(folder=f"{PACKAGE}/")) == [True] * 6
+
+
+def test_the_control_that_nothing_registers_without_a_user_dir():
+    program = "import leap_fairseq.attention\n" + USER_DIR.format(folder=str(PACKAGE))
+    assert python(program.replace("utils.import_user_module(", "(")) == [False] * 6
