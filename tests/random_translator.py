@@ -3,8 +3,8 @@
 import numpy as np
 from tiny_models import make_speech_model, spread_proportions
 
-from leap_fairseq.streaming import StreamingDetokenizer, StreamingTranslator
 from leap_fairseq.speech import GlobalCmvn
+from leap_fairseq.streaming import StreamingDetokenizer, StreamingTranslator
 
 RATE = 16000
 TEXTS = [

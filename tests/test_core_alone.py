@@ -31,7 +31,7 @@ def modules_of(room):
 
 def python(program):
     """Runs a program in a process of its own; returns what it wrote, as JSON."""
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout or "null")
 

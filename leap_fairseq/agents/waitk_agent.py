@@ -53,7 +53,7 @@ class WaitkAgent(SpeechToTextAgent):
     @staticmethod
     def add_args(parser: ArgumentParser) -> None:
         """Adds the agent's options to SimulEval's."""
-        text = "folder of scripts/simulst/export.py, or checkpoint of a leap_convtransformer_simul_trans"
+        text = "folder of `leap-fairseq export`, or checkpoint of a leap_convtransformer_simul_trans"
         parser.add_argument("--model-path", required=True, metavar="PATH", help=text)
         parser.add_argument("--data-bin", help="of a checkpoint: folder of its data YAML (default: as in training)")
         parser.add_argument("--config-yaml", help="of a checkpoint: name of its data YAML (default: as in training)")
@@ -131,5 +131,5 @@ def check_recordings(source: Optional[str]) -> None:
         if not Path(line.strip()).is_file():
             raise FileNotFoundError(
                 f"no recording at {line.strip()!r}, line {number} of {source}: a line must be the path of an audio "
-                "file, absolute or from the current directory; correct --source (data_prep/make_eval_list.py writes it)"
+                "file, absolute or from the current directory; correct --source (`leap-fairseq prepare lists` makes it)"
             )

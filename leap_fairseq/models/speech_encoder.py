@@ -18,9 +18,9 @@ from fairseq.models.transformer import TransformerConfig
 from torch import Tensor, nn
 
 from leap_fairseq.attention import full_visibility, segment_visibility
-from leap_fairseq.models.options import attention_spec
 from leap_fairseq.layers.state import Count, as_offset, by_row, increased
 from leap_fairseq.layers.subsampler import SUBSAMPLING, Carry, CausalConvSubsampler, ConvSubsampler
+from leap_fairseq.models.options import attention_spec
 from leap_fairseq.modules import LeapEncoderLayer, merge_attention, position_rows, split_attention
 
 

@@ -139,7 +139,7 @@ def check_streaming(data_cfg) -> None:
         if name == "utterance_cmvn":
             raise ValueError(
                 "the data YAML normalises by utterance_cmvn, which needs the whole utterance and cannot stream: "
-                "prepare the data with global_cmvn (data_prep/prep_mustc.py does) and train on that"
+                "prepare the data with global_cmvn (`leap-fairseq prepare mustc` does) and train on that"
             )
         if name != "global_cmvn":
             raise ValueError(f"the data YAML applies {name} in evaluation, which cannot stream: use global_cmvn alone")

@@ -8,8 +8,10 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
+from leap_fairseq.layers import LayerState
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
+from leap_fairseq.modules.source_memory import check_absorbing
 
 _FOUND: MutableMapping[nn.Module, List[ref]] = WeakKeyDictionary()
 """By module: streams ask at each token, and a walk through a model takes as long as some of its layers."""
@@ -41,7 +43,10 @@ def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict
         raise ValueError("softmax attention keeps all keys of a stream: compute its streams one by one")
     merged: Dict[str, Any] = {}
     for attention in linear_attentions(module):
-        attention.merge_states(states, merged)
+        for state in states:
+            check_absorbing(attention.get_source(state))
+        rows = [attention.get_state(state) or attention.zero_state(1) for state in states]
+        attention.set_state(merged, LayerState.merge(rows))
     return merged
 
 
@@ -54,7 +59,9 @@ def split_attention(module: nn.Module, merged: Dict[str, Any], states: Sequence[
         states: brought up to date.
     """
     for attention in linear_attentions(module):
-        attention.split_state(merged, states)
+        together = attention.get_state(merged)
+        for number, state in enumerate(states):
+            attention.set_state(state, together.row(number))
 
 
 def linear_attentions(module: nn.Module) -> List[MultiheadLinearAttention]:

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Sequence
 import torch
 from torch import Tensor
 
+from leap_fairseq.layers import LayerState
 from leap_fairseq.modules.batched_states import linear_attentions, merge_attention, split_attention
 
 
@@ -81,7 +82,9 @@ class DecoderStates:
             incremental_state: of :meth:`forward_block`.
         """
         for attention in linear_attentions(self):
-            attention.detach_state(incremental_state)
+            state = attention.get_state(incremental_state)
+            if state is not None:
+                attention.set_state(incremental_state, state.detach())
 
     def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
         """What a state holds, as plain numbers and tensors that do not depend on this process.
@@ -91,7 +94,7 @@ class DecoderStates:
         """
         return {
             **self.get_incremental_state(incremental_state, "progress"),
-            "attention": [attention.export_state(incremental_state) for attention in linear_attentions(self)],
+            "attention": [attention.get_state(incremental_state).to_plain() for attention in linear_attentions(self)],
         }
 
     def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
@@ -110,8 +113,14 @@ class DecoderStates:
                 f"the state has {len(exported['attention'])} layers, the model {len(attentions)}: use the model that "
                 "it was saved with"
             )
-        for attention, memory in zip(attentions, exported["attention"]):
-            attention.import_state(incremental_state, memory)
+        for attention, state in zip(attentions, map(LayerState.from_plain, exported["attention"])):
+            given, expected = (tuple(each.state.kvz.shape[1:]) for each in (state, attention.zero_state(1)))
+            if given != expected:
+                raise ValueError(
+                    f"the state has heads, features and values {given}, the model {expected}: use the model that it "
+                    "was saved with"
+                )
+            attention.set_state(incremental_state, state)
         progress = {name: exported[name] for name in ("tokens", "seen")}
         self.set_incremental_state(incremental_state, "progress", progress)
         return incremental_state

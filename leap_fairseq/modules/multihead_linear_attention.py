@@ -6,7 +6,7 @@ checkpoints load.
 Shape legend: B batch, T queries, S keys, H heads, C model dimension.
 """
 
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import torch
 from fairseq.incremental_decoding_utils import with_incremental_state
@@ -103,14 +103,18 @@ class MultiheadLinearAttention(LinearAttention):
         if self.encoder_decoder_attention and incremental_state is not None:
             out, weights = self._source_step(x, key, value, padding, incremental_state, need_weights)
         else:
-            state = None if incremental_state is None else self._memory(incremental_state, x.shape[0])
-            if need_weights and state is not None:
-                raise ValueError("no weights in incremental self-attention: the state does not hold the earlier keys")
+            state = None
+            if incremental_state is not None:
+                state = self.get_state(incremental_state) or self.zero_state(x.shape[0])
+                if need_weights:
+                    raise ValueError(
+                        "no weights in incremental self-attention: the state does not hold the earlier keys"
+                    )
             own = key is query and not self.encoder_decoder_attention
             k, v = None if own else key.transpose(0, 1), None if value is key else value.transpose(0, 1)
             visible = None if attn_mask is None else visible_prefix(attn_mask)
             out, state = self._attend(x, k, v, padding, state, visible)
-            self.set_incremental_state(incremental_state, "memory", state)
+            self.set_state(incremental_state, state)
             weights = self.weights(x, k, key_padding_mask=padding, visible=visible) if need_weights else None
         if weights is not None:
             weights = weights.transpose(0, 1) if need_head_weights else weights.mean(dim=1)
@@ -118,28 +122,28 @@ class MultiheadLinearAttention(LinearAttention):
 
     def _source_step(self, x, key, value, padding, incremental_state, need_weights):
         """Output and weights of the next queries to a source, of which the state holds a beginning."""
-        memory, weights = self._memory(incremental_state, x.shape[0]), None
-        source = self.get_incremental_state(incremental_state, "source")
-        if source is None and (memory.keys or not key.shape[0]):
+        state, weights = self.get_state(incremental_state) or self.zero_state(x.shape[0]), None
+        source = self.get_source(incremental_state)
+        if source is None and (state.keys or not key.shape[0]):
             if key.shape[0] or need_weights:
                 raise ValueError(
                     "this source was absorbed: its frames are not there any more, give none and ask no weights"
                 )
-            out, memory = self._read(x, memory)
+            out, state = self._read(x, state)
         else:
-            visible = self.schedule(x.shape[1], key.shape[0], memory.queries)
+            visible = self.schedule(x.shape[1], key.shape[0], state.queries)
             # What was absorbed beyond the keys that the next query may see would leak.
-            kept = source is not None and memory.keys <= int(visible[0])
-            if not (kept and source.begins(key, value, padding, memory.keys)):
-                memory = memory.without_keys()
-            new, k = slice(memory.keys, int(visible[-1])), key.transpose(0, 1)
+            kept = source is not None and state.keys <= int(visible[0])
+            if not (kept and source.begins(key, value, padding, state.keys)):
+                state = state.without_keys()
+            new, k = slice(state.keys, int(visible[-1])), key.transpose(0, 1)
             v = None if value is key else value.transpose(0, 1)[:, new]
             if need_weights:
-                weights = self.weights(x, k, key_padding_mask=padding, first_query=memory.queries)
+                weights = self.weights(x, k, key_padding_mask=padding, first_query=state.queries)
             padding_of_new = None if padding is None else padding[:, new]
-            out, memory = self._attend(x, k[:, new], v, padding_of_new, memory, visible - memory.keys)
+            out, state = self._attend(x, k[:, new], v, padding_of_new, state, visible - state.keys)
             self.set_incremental_state(incremental_state, "source", SourceMemory.of(key, value, padding))
-        self.set_incremental_state(incremental_state, "memory", memory)
+        self.set_state(incremental_state, state)
         return out, weights
 
     def absorb(self, frames: Tensor, incremental_state: dict) -> None:
@@ -155,9 +159,9 @@ class MultiheadLinearAttention(LinearAttention):
         Raises:
             ValueError: the earlier frames were given to :meth:`forward`, or this is self-attention.
         """
-        check_absorbing(self.get_incremental_state(incremental_state, "source"))
-        memory = self._memory(incremental_state, frames.shape[1])
-        self.set_incremental_state(incremental_state, "memory", super().absorb(frames.transpose(0, 1), memory))
+        check_absorbing(self.get_source(incremental_state))
+        state = self.get_state(incremental_state) or self.zero_state(frames.shape[1])
+        self.set_state(incremental_state, super().absorb(frames.transpose(0, 1), state))
 
     def forget_source(self, incremental_state: dict) -> None:
         """Drops what was read of a source, for one that is absorbed anew; the queries stay counted.
@@ -165,34 +169,10 @@ class MultiheadLinearAttention(LinearAttention):
         Args:
             incremental_state: fairseq's dictionary of decoding states.
         """
-        self._change(incremental_state, LayerState.without_keys)
-        self.set_incremental_state(incremental_state, "source", None)
-
-    def merge_states(self, incremental_states: Sequence[dict], merged: dict) -> None:
-        """Brings the states of several streams together, however long each has been going on.
-
-        Args:
-            incremental_states: fairseq's dictionaries of decoding states, each of one row.
-            merged: gets the state of all of them, a row each.
-
-        Raises:
-            ValueError: one has read a whole source, instead of absorbing its pieces.
-        """
-        for state in incremental_states:
-            check_absorbing(self.get_incremental_state(state, "source"))
-        memories = [self._memory(state, 1) for state in incremental_states]
-        self.set_incremental_state(merged, "memory", LayerState.merge(memories))
-
-    def split_state(self, merged: dict, incremental_states: Sequence[dict]) -> None:
-        """The reverse of :meth:`merge_states`.
-
-        Args:
-            merged: a dictionary with a state of all streams.
-            incremental_states: get the state of a row each.
-        """
-        memory = self.get_incremental_state(merged, "memory")
-        for number, state in enumerate(incremental_states):
-            self.set_incremental_state(state, "memory", memory.row(number))
+        state = self.get_state(incremental_state)
+        if state is not None:
+            self.set_state(incremental_state, state.without_keys())
+            self.set_incremental_state(incremental_state, "source", None)
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
         """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one.
@@ -201,55 +181,24 @@ class MultiheadLinearAttention(LinearAttention):
             incremental_state: fairseq's dictionary of decoding states.
             new_order: int64 [B'].
         """
-        self._change(incremental_state, lambda memory: memory.reorder(new_order))
-        source = self.get_incremental_state(incremental_state, "source")
+        state, source = self.get_state(incremental_state), self.get_source(incremental_state)
+        if state is not None:
+            self.set_state(incremental_state, state.reorder(new_order))
         if source is not None:
             self.set_incremental_state(incremental_state, "source", source.reorder(new_order))
         return incremental_state
 
-    def detach_state(self, incremental_state: dict) -> None:
-        """Cuts the graph behind the state; the numbers stay.
+    def get_state(self, incremental_state: dict) -> Optional[LayerState]:
+        """The state of this attention in fairseq's dictionary of decoding states, None before its first token."""
+        return self.get_incremental_state(incremental_state, "memory")
 
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-        """
-        self._change(incremental_state, LayerState.detach)
+    def set_state(self, incremental_state: dict, state: LayerState) -> None:
+        """Puts a state of this attention into fairseq's dictionary of decoding states."""
+        self.set_incremental_state(incremental_state, "memory", state)
 
-    def export_state(self, incremental_state: dict) -> dict:
-        """The state of a self-attention as plain numbers and tensors.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-        """
-        return self.get_incremental_state(incremental_state, "memory").to_plain()
-
-    def import_state(self, incremental_state: dict, exported: dict) -> None:
-        """Puts an exported state into a dictionary of decoding states.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-            exported: by :meth:`export_state` of an attention of the same sizes.
-
-        Raises:
-            ValueError: the sizes differ.
-        """
-        memory = LayerState.from_plain(exported)
-        given, expected = (tuple(each.state.kvz.shape[1:]) for each in (memory, self.zero_state(1)))
-        if given != expected:
-            raise ValueError(
-                f"the state has heads, features and values {given}, the model {expected}: use the model that it was "
-                "saved with"
-            )
-        self.set_incremental_state(incremental_state, "memory", memory)
-
-    def _memory(self, incremental_state: dict, batch_size: int) -> LayerState:
-        return self.get_incremental_state(incremental_state, "memory") or self.zero_state(batch_size)
-
-    def _change(self, incremental_state: dict, change: Callable[[LayerState], LayerState]) -> None:
-        """Replaces the state, if there is one."""
-        memory = self.get_incremental_state(incremental_state, "memory")
-        if memory is not None:
-            self.set_incremental_state(incremental_state, "memory", change(memory))
+    def get_source(self, incremental_state: dict) -> Optional[SourceMemory]:
+        """The whole source that the last queries were given, None where there is none or it is absorbed."""
+        return self.get_incremental_state(incremental_state, "source")
 
     def _get_input_buffer(self, incremental_state: Optional[dict]) -> dict:
         # fairseq's decoder layer asks for cached keys and values before every self-attention; here there are none.

@@ -1,4 +1,4 @@
-"""``--task long_range_arena``: classification of long sequences, from a folder of ``data_prep/prep_lra.py``.
+"""``--task long_range_arena``: classification of long sequences, from a folder of ``leap-fairseq prepare lra``.
 
 The folder says which of the five tasks it holds and how large its vocabulary, its classes and its sequences are. A
 batch is padded to its longest sequence; batches hold sequences of similar length.
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class LongRangeArenaConfig(FairseqDataclass):
     """Options of ``--task long_range_arena``."""
 
-    data: str = field(default=MISSING, metadata={"help": "folder of data_prep/prep_lra.py"})
+    data: str = field(default=MISSING, metadata={"help": "folder of `leap-fairseq prepare lra`"})
     lra_task: Optional[ChoiceEnum(TASKS)] = field(
         default=None,
         metadata={"help": "the task that the folder must hold (default: the one that it holds): " + ", ".join(TASKS)},

@@ -17,11 +17,11 @@ from pathlib import Path
 from compare_report import report
 
 from leap_fairseq.files import Stages
+from leap_fairseq.prepare.wikitext_text import find_texts
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "data_prep"), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT / "scripts"))
 from training_runs import call, once, run_all  # noqa: E402
-from leap_fairseq.prepare.wikitext_text import find_texts  # noqa: E402
 
 VALID_TOKENS = 20_000
 """The beginning of the validation text is enough for a curve, and is the same for every model."""

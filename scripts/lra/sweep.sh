@@ -5,8 +5,8 @@
 #                             [--batch-size 32] [--eval-samples 2000] [--jobs 2] [--cuda] [--options '...']
 #
 # DATA are folders of data_prep/prep_lra.py. --updates, --batch-size and --eval-samples take one number, or one for each
-# DATA; --options go to fairseq-train, such as '--attention-dropout 0 --lr 1e-3'. For example, the two of the README:
-#   bash scripts/lra/sweep.sh runs/lra data/listops data/text --updates 1000 1600 --batch-size 32 8
+# DATA; --options go to fairseq-train, such as '--attention-dropout 0 --lr 1e-3'. For example:
+#   bash scripts/lra/sweep.sh runs/lra/sweep runs/lra/listops runs/lra/text --updates 1000 1600 --batch-size 32 8
 # Everything goes to OUT; what is complete there is reused, what was interrupted goes on.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"

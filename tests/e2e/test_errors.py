@@ -81,8 +81,8 @@ class TestAgent:
         refusal("dictionary of 150", "has 60", "trained on", options=("--data-bin", other_speech_data))
 
     def test_other_models(self, refusal, lm_checkpoint, offline_checkpoint):
-        refusal("leap_transformer_lm_tiny", "no wait-k policy", "--arch", checkpoint=lm_checkpoint)
-        refusal("leap_convtransformer_tiny", "no wait-k policy", "--arch", checkpoint=offline_checkpoint)
+        refusal("leap_transformer_lm_tiny", "no read/write policy", "--arch", checkpoint=lm_checkpoint)
+        refusal("leap_convtransformer_tiny", "no read/write policy", "--arch", checkpoint=offline_checkpoint)
 
     def test_missing_recording(self, refusal, wavs, tmp_path):
         recordings = [wavs[0], (tmp_path / "missing.wav", "Nein."), wavs[1]]

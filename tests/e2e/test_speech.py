@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import leap_fairseq.models  # noqa: F401  (allows the types of fairseq's checkpoints)
-from leap_fairseq.streaming import StreamingTranslator
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.streaming import StreamingTranslator
 
 WAITK = "leap_convtransformer_simul_trans_tiny"
 OFFLINE = "leap_convtransformer_tiny"

@@ -1,7 +1,7 @@
 """The mean of checkpoints: exact, of the right ones, of one model only, whole or absent, and loadable."""
 
-import importlib.util
 import os
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -12,10 +12,11 @@ import torch
 from fairseq import checkpoint_utils
 from tiny_models import make_dictionary, make_lm, make_speech_model
 
-from leap_fairseq.models.averaging import average_checkpoints, find_checkpoints
+from leap_fairseq.cli import average, command
 from leap_fairseq.files import DataError
+from leap_fairseq.models.averaging import average_checkpoints, find_checkpoints
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "simulst"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "simulst"
 ARCH = "leap_convtransformer_simul_trans_tiny"
 
 
@@ -201,31 +202,21 @@ def test_a_tied_embedding_is_saved_once(tmp_path):
         assert torch.equal(model["projection"], torch.full((1000, 100), 1.5, dtype=dtype))
 
 
-@pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("average", SCRIPTS / "average.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_command_line(script, tmp_path, monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["average.py", *map(str, arguments)])
-        script.main()
-        return capsys.readouterr().out
+def test_command_line(tmp_path, capsys):
+    def call(*arguments, code=0):
+        assert command.main(average, list(map(str, arguments))) == code
+        return capsys.readouterr()
 
     for epoch in (1, 2, 3):
         save(tmp_path / f"checkpoint{epoch}.pt", weights(float(epoch)))
     out = tmp_path / "average.pt"
-    assert call(tmp_path, out, 2) == f"{out}: mean of checkpoint2.pt, checkpoint3.pt\n"
+    assert call(tmp_path, out, 2).out == f"{out}: mean of checkpoint2.pt, checkpoint3.pt\n"
     assert read(out)["model"]["layer.weight"][0, 0] == 2.5
     for arguments, message in (
         (("--best", 2), "error: .* has no checkpoint to average of the best"),
         (("--by", "update"), "error: .* has no checkpoint to average by update"),
     ):
-        with pytest.raises(SystemExit, match=message):
-            call(tmp_path, out, *arguments)
+        assert re.match(message, call(tmp_path, out, *arguments, code=1).err)
     with pytest.raises(SystemExit, match="2"):
         call(tmp_path, out, 3, "--best", 2)
     assert "--best N stands alone" in capsys.readouterr().err
