@@ -3,7 +3,7 @@
 #
 #   bash scripts/test.sh                    the default tier (minutes, no network, no GPU), a process for each core
 #   bash scripts/test.sh -m slow            the end-to-end runs
-#   bash scripts/test.sh tests/simul -x     part of the tests
+#   bash scripts/test.sh tests/streaming -x part of the tests
 #
 # With CI=true and no arguments the slow tier runs too.
 set -euo pipefail

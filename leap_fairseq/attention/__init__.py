@@ -1,7 +1,7 @@
 """Linear attention over a visible prefix: the mathematics of the project, in torch alone.
 
 Query i reads the first ``visible[i]`` keys. Schedules make ``visible``, feature maps and proportions make the
-weights, and three algorithms with one signature (``naive``, ``blockwise``, ``state``) compute the same sums.
+weights, and several algorithms with one signature compute the same sums.
 """
 
 from leap_fairseq.attention.backend import ALGORITHMS, prefix_attention

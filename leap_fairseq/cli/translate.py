@@ -53,9 +53,11 @@ def load(options: argparse.Namespace) -> "StreamingTranslator":
     Raises:
         FileNotFoundError, ValueError: see :func:`leap_fairseq.models.load_translator`.
     """
-    import torch
-
     from leap_fairseq.models import load_translator
+
+    # isort: split
+    # Behind fairseq, whose import is made quick, and torch's with it.
+    import torch
 
     places = options.model, options.data, options.config_yaml
     translator = load_translator(*places, unit=options.unit, long_form=options.long_form, **policy_options(options))
