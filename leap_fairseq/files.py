@@ -10,8 +10,9 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterator, List, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Union
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,25 @@ class Stages:
         with whole_file(stamp, text=True) as file:
             json.dump({"options": options, "outputs": made}, file, indent=1, sort_keys=True)
         return True
+
+    def publish(self, key: str, names: Sequence[str], make: Callable[[Path], None], old: Iterable[str] = ()) -> None:
+        """Has files made in a hidden folder, and moves them to that of the stages when all are whole.
+
+        Args:
+            key: The file without which no reader takes the folder for data: it goes first and comes last.
+            names: The other files.
+            make: Writes all of them into the folder it is given.
+            old: Files of an earlier data set, which go too.
+        """
+        # A killed run's workers may still be writing there: what cannot be removed now is the next run's.
+        for left in self.stamps.glob("build-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=self.stamps) as build:
+            make(Path(build))
+            for name in [key, *names, *old]:
+                (self.folder / name).unlink(missing_ok=True)
+            for name in [*names, key]:
+                os.replace(Path(build) / name, self.folder / name)
 
     def _is_current(self, stamp: Path, options: Dict[str, Any]) -> bool:
         try:

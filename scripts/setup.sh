@@ -6,7 +6,7 @@
 # LEAP_TORCH   the torch to install, as pip writes a requirement, 2.6 or later. Default: torch==2.13.0. Which build that
 #              is, CPU or CUDA, is decided by the package index that pip is set up for. Name the build to be sure:
 #              LEAP_TORCH='torch==2.13.0+cpu'. Without a pin, pip may fetch a CUDA build of several GB.
-# LEAP_PYTHON  the Python to build .venv with (3.11 to 3.13). Default: the first found of 3.11, 3.12, 3.13.
+# LEAP_PYTHON  the Python to build .venv with (3.11 or 3.12). Default: the first found of them.
 #
 # To change either later, remove .venv first. Nothing outside .venv is touched, an active environment included.
 set -euo pipefail
@@ -23,22 +23,22 @@ TORCH=${LEAP_TORCH:-torch==2.13.0}
 say() { printf '[setup] %s\n' "$*"; }
 fail() { printf '[setup] error: %s\n' "$*" >&2; exit 1; }
 
-suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+suitable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; }
 
 find_python() {
     if [ -n "${LEAP_PYTHON:-}" ]; then
-        suitable "$LEAP_PYTHON" || fail "LEAP_PYTHON=$LEAP_PYTHON is not a Python 3.11 to 3.13 with venv and ensurepip"
+        suitable "$LEAP_PYTHON" || fail "LEAP_PYTHON=$LEAP_PYTHON is not a Python 3.11 or 3.12 with venv and ensurepip"
         printf '%s\n' "$LEAP_PYTHON"
         return
     fi
     local candidate
-    for candidate in python3.11 python3.12 python3.13 python3; do
+    for candidate in python3.11 python3.12 python3; do
         if suitable "$candidate"; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    fail "no Python 3.11 to 3.13 with venv and ensurepip found (on Debian: apt install python3-venv);" \
+    fail "no Python 3.11 or 3.12 with venv and ensurepip found (on Debian: apt install python3-venv);" \
         "install one, or name it: LEAP_PYTHON=/path/to/python3.11 bash scripts/setup.sh"
 }
 

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
 import benchmark  # noqa: E402
-from benchmarks import contenders, decoding, gate, growth, measuring  # noqa: E402
+from benchmarks import contenders, decoding, gate, growth, measuring, reporting  # noqa: E402
 
 ATTENTION = "attention --lengths 32 96 --positions 96 --heads 2 --dim 8 --rounds 2 --matmul 32".split()
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30".split()
@@ -53,7 +53,7 @@ def test_exponents_of_known_growth():
     a, b = growth.growth(rows[::-1], "of", "n", {"time": "ms", "memory": "mib"})[::-1]
     assert [a["time"], a["time_last_two"]] == pytest.approx([1, 1]) and math.isnan(a["memory"])
     assert b["time_last_two"] == pytest.approx(1 + math.log2(165 / 85)) and 1 < b["time"] < b["time_last_two"]
-    assert "memory" not in growth.growth_text([a]) and "memory T^1.00" in growth.growth_text([b])
+    assert "memory" not in reporting.growth_text([a]) and "memory T^1.00" in reporting.growth_text([b])
 
 
 def test_contenders_take_turns_and_ratios_are_of_one_round():
@@ -209,7 +209,7 @@ def test_wrong_options_are_named(call, arguments, reason):
 
 
 def test_clocks():
-    options = argparse.Namespace(rounds=1, device="cpu", clock="cpu")
+    options = argparse.Namespace(rounds=1, device="cpu", clock="cpu", threads=None)
     measuring.check_measuring_options(options)
     assert "CPU time" in measuring.machine(options)
     product = measuring.matrix_product(32, torch.float32, "cpu", measuring.make_clock("cpu", "cpu"))

@@ -108,7 +108,7 @@ def test_attention_needs_torch_alone():
 
 
 def test_files_need_the_standard_library_alone():
-    allowed = {"contextlib", "hashlib", "json", "logging", "os", "pathlib", "shutil", "typing"}
+    allowed = {"contextlib", "hashlib", "json", "logging", "os", "pathlib", "shutil", "tempfile", "typing"}
     assert {name.split(".")[0] for name in imports(PACKAGE / "files.py")} <= allowed
 
 

@@ -44,12 +44,7 @@ def main(module: ModuleType, given: Optional[List[str]] = None, prog: Optional[s
 
 
 def command_parser(module: ModuleType, prog: Optional[str] = None) -> argparse.ArgumentParser:
-    """The parser of a command: described by the first paragraph of its docstring, the others follow the options.
-
-    Args:
-        module: of the command.
-        prog: as for :func:`main`.
-    """
+    """The parser of a command: described by the first paragraph of its docstring, the others follow the options."""
     description, _, more = module.__doc__.partition("\n\n")
     parser = argparse.ArgumentParser(prog=prog, description=description, epilog=more, formatter_class=_Help)
     module.add_arguments(parser)

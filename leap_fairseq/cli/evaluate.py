@@ -97,18 +97,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read_model(path: str) -> Model:
-    """Reads what decides an evaluation.
-
-    Args:
-        path: of the exported folder or the checkpoint.
+    """Reads what decides an evaluation from an exported folder or a checkpoint.
 
     Raises:
-        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_policy`.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_checkpoint`.
     """
-    from leap_fairseq.models.translator_checkpoint import checkpoint_file, read_checkpoint, read_policy
+    from leap_fairseq.models.translator_checkpoint import checkpoint_file, read_checkpoint
     from leap_fairseq.streaming.frames import FRAME_MS
 
-    label, policy = str(read_checkpoint(path)["cfg"].model.decoder_cross_attention), read_policy(path)
+    state, policy = read_checkpoint(path)
+    label = str(state["cfg"].model.decoder_cross_attention)
     return Model(label, file_digest(checkpoint_file(path)), policy.lagging, policy.decision_frames * FRAME_MS)
 
 
@@ -126,14 +124,7 @@ def read_list(path: Path) -> List[str]:
 def evaluate(
     options: argparse.Namespace, model: Model, lists: List[List[str]], lagging: int, out: Path
 ) -> Dict[str, Any]:
-    """Runs and scores one k; returns its row.
-
-    Args:
-        options: of the command.
-        model: to evaluate.
-        lists: recordings and references.
-        lagging: k.
-        out: folder of the run.
+    """Runs and scores one k on lists of recordings and references; returns its row.
 
     Raises:
         OSError, ValueError: as for :class:`leap_fairseq.agents.evaluation.Evaluation` and the scores.

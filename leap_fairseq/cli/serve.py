@@ -62,11 +62,6 @@ def number_of_workers(options: argparse.Namespace) -> int:
 async def serve(server: "Server", host: str, port: int) -> None:
     """Listens until Ctrl-C, or until the system ends it.
 
-    Args:
-        server: to run.
-        host: address to bind.
-        port: 0 for any that is free.
-
     Raises:
         OSError, OverflowError: the address cannot be bound.
     """

@@ -9,8 +9,14 @@ from leap_fairseq.compat.light_import import light_import
 from leap_fairseq.compat.root_logger import unchanged_root_logger
 
 # Every import of fairseq in this package comes after this one.
-with unchanged_root_logger(), light_import():
-    import fairseq  # noqa: F401
+try:
+    with unchanged_root_logger(), light_import():
+        import fairseq  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ImportError(
+        f"models, tasks and modules need fairseq ({error}): install ve-fairseq==0.12.3, which there is for Python 3.11 "
+        "and 3.12; leap_fairseq.attention, layers, speech and scoring work without"
+    ) from error
 
 from leap_fairseq.compat.audio import repair_audio_reading  # noqa: E402
 from leap_fairseq.compat.batching import repair_batch_by_size  # noqa: E402

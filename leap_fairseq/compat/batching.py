@@ -25,28 +25,12 @@ def _loses_samples(batch_by_size: Callable) -> bool:
 
 
 def _keeping_the_last_batch(drops_last: Callable) -> Callable:
-    def batch_by_size(
-        indices,
-        num_tokens_fn,
-        num_tokens_vec=None,
-        max_tokens=None,
-        max_sentences=None,
-        required_batch_size_multiple=1,
-        fixed_shapes=None,
-    ) -> List[np.ndarray]:
+    def batch_by_size(indices, *args, fixed_shapes=None, **kwargs) -> List[np.ndarray]:
         if not isinstance(indices, np.ndarray):
             indices = np.fromiter(indices, dtype=np.int64, count=-1)
         if len(indices) == 0:
             return []
-        batches = drops_last(
-            indices,
-            num_tokens_fn,
-            num_tokens_vec,
-            max_tokens,
-            max_sentences,
-            required_batch_size_multiple,
-            fixed_shapes,
-        )
+        batches = drops_last(indices, *args, fixed_shapes=fixed_shapes, **kwargs)
         return batches if fixed_shapes is not None else batches + _rest(indices, batches)
 
     return batch_by_size

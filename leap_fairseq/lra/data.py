@@ -8,7 +8,7 @@ Legend: N examples, V vocabulary, C classes.
 
 import json
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -30,7 +30,7 @@ Tokens = Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]
 
 
 class LraFacts(NamedTuple):
-    """What lra.json says about a data set.
+    """What lra.json says about a data set; before it is made, all but the last two.
 
     Attributes:
         task: One of TASKS.
@@ -46,9 +46,24 @@ class LraFacts(NamedTuple):
     vocab_size: int
     num_classes: int
     max_length: int
-    pairs: bool
-    splits: Dict[str, int]
-    options: Dict[str, Any]
+    pairs: bool = False
+    splits: Dict[str, int] = {}
+    options: Dict[str, Any] = {}
+
+    @property
+    def sides(self) -> Tuple[str, ...]:
+        """What the names of tokens and offsets end in, one for each sequence of an example."""
+        return ("", "2") if self.pairs else ("",)
+
+    @property
+    def dtype(self) -> str:
+        """The smallest type that holds every token."""
+        return "uint8" if self.vocab_size <= 256 else "uint16"
+
+    def files(self) -> List[str]:
+        """Names of all arrays."""
+        parts = ["labels", *(f"{part}{side}" for side in self.sides for part in ("tokens", "offsets"))]
+        return [f"{split}.{part}.npy" for split in SPLITS for part in parts]
 
 
 def read_facts(folder: Union[str, Path]) -> LraFacts:
@@ -57,9 +72,6 @@ def read_facts(folder: Union[str, Path]) -> LraFacts:
     Args:
         folder: What `prepare lra` was given as --out.
 
-    Returns:
-        The facts.
-
     Raises:
         DataError: It is missing (it is written last), no JSON, or lacks or contradicts something.
     """
@@ -67,9 +79,8 @@ def read_facts(folder: Union[str, Path]) -> LraFacts:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is missing, and without it {folder} is no data of Long-Range Arena: {REMEDY}"
-        ) from error
+        rule = f"without it {folder} is no data of Long-Range Arena"
+        raise DataError(f"{path} is missing, and {rule}: {REMEDY}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {REMEDY} ({error})") from error
     missing = [name for name in LraFacts._fields if not isinstance(found, dict) or name not in found]
@@ -123,9 +134,8 @@ class LraSplit:
         self.facts = read_facts(folder)
         self.labels = self._load("labels")
         self._check_labels()
-        sides = ("", "2") if self.facts.pairs else ("",)
-        self._sides = tuple((self._load(f"tokens{side}"), self._load(f"offsets{side}")) for side in sides)
-        for side, (tokens, offsets) in zip(sides, self._sides):
+        self._sides = tuple((self._load(f"tokens{side}"), self._load(f"offsets{side}")) for side in self.facts.sides)
+        for side, (tokens, offsets) in zip(self.facts.sides, self._sides):
             self._check_offsets(offsets, tokens, side)
             self._check_tokens(tokens, side)
         self.lengths = np.max([np.diff(offsets) for _, offsets in self._sides], axis=0)

@@ -48,11 +48,7 @@ def divide(labels: Sequence[int], fractions: Sequence[float], seed: int) -> List
 
 
 def check_sizes(sizes: Dict[str, int]) -> None:
-    """Refuses a split without examples.
-
-    Raises:
-        DataError: A size below 1.
-    """
+    """Refuses a split without examples, with a DataError."""
     for split, size in sizes.items():
         if size < 1:
             raise DataError(f"--sizes gives {split} {size} examples, but every split needs 1 or more")

@@ -6,7 +6,6 @@ The version for Python is not read: it is a pickle, which runs what its maker pu
 Source: Krizhevsky 2009; google-research/long-range-arena, lra_benchmarks/image/input_pipeline.py.
 """
 
-import functools
 import io
 import logging
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts
-from leap_fairseq.lra.data_set import Kind, Writer, write_data_set
+from leap_fairseq.lra.data_set import Writer, write_data_set
 from leap_fairseq.lra.division import divide
 from leap_fairseq.prepare.sources import SourceFile, digest_of, files_of
 
@@ -43,33 +42,31 @@ class Images(NamedTuple):
 
 
 def prep_images(out: Union[str, Path], source: Union[str, Path], valid: float = 0.1, seed: int = 1) -> LraFacts:
-    """Makes the data set, or finds it done.
-
-    Args:
-        out: Folder for it.
-        source: Folder, zip or tar of CIFAR-10's binary version, or of pictures.
-        valid: Fraction of the training images that is held out.
-        seed: Another seed holds others out.
-
-    Returns:
-        The facts.
+    """Makes the data set, or finds it done; the arguments are the command's.
 
     Raises:
         DataError: Files are missing or damaged, or Pillow is, which reads PNGs.
     """
     if not 0 < valid < 1:
         raise DataError(f"--valid is {valid:g}, but must be between 0 and 1")
-    files = list(files_of(source, BATCHES))
+    files = files_of(source, BATCHES)
     read = read_batches if files else read_pictures
-    files = files or list(files_of(source, PICTURES))
+    files = files or files_of(source, PICTURES)
     if not files:
         pictures = "or pictures train/CLASS/*.png, test/CLASS/*.png"
         raise DataError(f"{source} has no data_batch_1.bin: give {ORIGIN} (not the version for Python), {pictures}")
     train, test = read(files)
     options = {"source": digest_of(files), "valid": valid, "seed": seed}
     classes = CLASSES if read is read_batches else int(train.labels.max()) + 1
-    make = functools.partial(_make, train=train, test=test, valid=valid, seed=seed)
-    return write_data_set(out, Kind("image", GREY_VALUES + 1, classes, SIDE * SIDE), options, make)
+
+    def make(writer: Writer) -> None:
+        kept, held_out = divide(train.labels.tolist(), (valid,), seed)
+        positions = {"train": (train, kept), "valid": (train, held_out), "test": (test, range(len(test.labels)))}
+        for split, (images, chosen) in positions.items():
+            for i in chosen:
+                writer.add(split, int(images.labels[i]), images.pixels[i].astype(np.uint16) + 1)
+
+    return write_data_set(out, LraFacts("image", GREY_VALUES + 1, classes, SIDE * SIDE), options, make)
 
 
 def as_grey(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> np.ndarray:
@@ -148,14 +145,3 @@ def _read_picture(file: SourceFile) -> np.ndarray:
         height, width = colours.shape[:2]
         raise DataError(f"{file.name} is {width} x {height} pixels, but must be {SIDE} x {SIDE}: scale the pictures")
     return as_grey(colours[..., 0], colours[..., 1], colours[..., 2]).ravel()
-
-
-def _make(writer: Writer, train: Images, test: Images, valid: float, seed: int) -> None:
-    kept, held_out = divide(train.labels.tolist(), (valid,), seed)
-    for split, images, positions in (
-        ("train", train, kept),
-        ("valid", train, held_out),
-        ("test", test, range(len(test.labels))),
-    ):
-        for i in positions:
-            writer.add(split, int(images.labels[i]), images.pixels[i].astype(np.uint16) + 1)

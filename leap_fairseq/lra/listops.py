@@ -5,22 +5,21 @@ lists are drawn until the labels' quotas are full, so that among the lists of on
 proportions. No list is there twice, within a split or across splits.
 """
 
-import logging
+import functools
+import itertools
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import SPLITS, LraFacts
-from leap_fairseq.lra.data_set import REPORT, Kind, Writer, write_data_set, write_json
+from leap_fairseq.lra.data_set import REPORT, Writer, write_data_set, write_json
 from leap_fairseq.lra.division import check_sizes, shuffled
 from leap_fairseq.lra.listops_grammar import VOCABULARY, Grower, Limits, ListExpression
 from leap_fairseq.prepare.choices import Choices
 from leap_fairseq.prepare.processes import in_order
-
-logger = logging.getLogger(__name__)
 
 PUBLISHED_SIZES = {"train": 96_000, "valid": 2_000, "test": 2_000}
 SMALL_SIZES = {"train": 3_000, "valid": 300, "test": 300}
@@ -35,13 +34,6 @@ PATIENCE = 50
 """Blocks in a row with nothing new, after which the lists wanted cannot be found."""
 
 
-class Block(NamedTuple):
-    """What one process draws."""
-
-    seed: int
-    limits: Limits
-
-
 def prep_listops(
     out: Union[str, Path],
     sizes: Dict[str, int],
@@ -50,18 +42,13 @@ def prep_listops(
     seed: int = 1,
     processes: int = 1,
 ) -> LraFacts:
-    """Makes the data set, or finds it done.
+    """Makes the data set, or finds it done; report.json there tells lengths, depths and labels.
 
     Args:
-        out: Folder for it; report.json there tells lengths, depths and labels.
+        out: Folder for it.
         sizes: Number of lists of train, valid and test.
         limits: Lengths, depth and arguments.
-        labels: balanced, or drawn (as published: as they come).
-        seed: Another seed gives other lists.
-        processes: Worker processes; does not change the bytes.
-
-    Returns:
-        The facts.
+        labels: As the command's, like seed and processes.
 
     Raises:
         DataError: Impossible options, or the grammar has not enough such lists.
@@ -70,40 +57,33 @@ def prep_listops(
     _check_limits(limits)
     if labels not in DISTRIBUTIONS:
         raise DataError(f"--labels is {labels!r}, but must be one of {', '.join(DISTRIBUTIONS)}")
-    kind = Kind("listops", len(VOCABULARY), len(LABELS), limits.max_length)
+    facts = LraFacts("listops", len(VOCABULARY), len(LABELS), limits.max_length)
     options = {"sizes": sizes, "labels": labels, "seed": seed, "vocabulary": list(VOCABULARY), **limits._asdict()}
 
     def make(writer: Writer) -> None:
         selection = Selection(sizes, labels)
-        for drawn in in_order(draw_block, _blocks(seed, limits), processes):
+        seeds = itertools.count(seed * 10_000_000)
+        for drawn in in_order(functools.partial(draw_block, limits), seeds, processes):
             if selection.take(drawn):
                 break
         write_lists(writer, selection.in_new_order(Choices(seed)))
 
-    return write_data_set(out, kind, options, make, [REPORT])
+    return write_data_set(out, facts, options, make, [REPORT])
 
 
 def _check_limits(limits: Limits) -> None:
     if not 0 <= limits.min_length < limits.max_length - 1:
         given = f"--lengths {limits.min_length} {limits.max_length}"
-        raise DataError(
-            f"{given} leave no length between them: lists are longer than the first, shorter than the second"
-        )
+        rule = "lists are longer than the first, shorter than the second"
+        raise DataError(f"{given} leave no length between them: {rule}")
     if limits.max_depth < 2 or limits.max_args < 2:
         given = f"--max-depth {limits.max_depth} and --max-args {limits.max_args}"
         raise DataError(f"{given} must both be 2 or more")
 
 
-def _blocks(seed: int, limits: Limits) -> Iterator[Block]:
-    number = 0
-    while True:
-        yield Block(seed * 10_000_000 + number, limits)
-        number += 1
-
-
-def draw_block(block: Block) -> List[ListExpression]:
+def draw_block(limits: Limits, seed: int) -> List[ListExpression]:
     """Draws DRAWS_PER_BLOCK lists and returns those of the wanted lengths."""
-    grower = Grower(Choices(block.seed), block.limits)
+    grower = Grower(Choices(seed), limits)
     return [found for found in (grower.draw() for _ in range(DRAWS_PER_BLOCK)) if found is not None]
 
 
@@ -164,8 +144,7 @@ def write_lists(writer: Writer, splits: Dict[str, List[ListExpression]]) -> None
     for split, lists in splits.items():
         for found in lists:
             writer.add(split, found.label, np.frombuffer(found.tokens, np.uint8))
-    report = {split: describe(lists) for split, lists in splits.items()}
-    write_json(writer.folder / REPORT, report)
+    write_json(writer.folder / REPORT, {split: describe(lists) for split, lists in splits.items()})
 
 
 def describe(lists: List[ListExpression]) -> Dict[str, Any]:

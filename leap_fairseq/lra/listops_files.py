@@ -4,14 +4,13 @@ Long-Range Arena: basic_{train,val,test}.tsv, a header, then EXPRESSION<tab>LABE
 test_*.tsv, LABEL<tab>EXPRESSION. Every label is compared with the value of its expression.
 """
 
-import functools
 import logging
 from pathlib import Path
 from typing import Dict, List, Tuple, Union
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts
-from leap_fairseq.lra.data_set import REPORT, Kind, Writer, write_data_set
+from leap_fairseq.lra.data_set import REPORT, Writer, write_data_set
 from leap_fairseq.lra.division import divide
 from leap_fairseq.lra.listops import LABELS, write_lists
 from leap_fairseq.lra.listops_grammar import CODES, END, VOCABULARY, ListExpression
@@ -35,35 +34,29 @@ def prep_listops_files(
     test: float = 0.1,
     seed: int = 1,
 ) -> LraFacts:
-    """Makes the data set, or finds it done.
+    """Makes the data set, or finds it done; report.json there tells lengths, depths and labels.
 
-    Args:
-        out: Folder for it; report.json there tells lengths, depths and labels.
-        source: Folder, zip or tar with the TSV files.
-        lengths: Tokens; lists that are not longer than the first and shorter than the second are left out.
-        valid: Fraction of the training lists that is held out, unless the files say which.
-        test: Likewise.
-        seed: Another seed holds others out.
-
-    Returns:
-        The facts.
+    The arguments are the command's; lists of other lengths are left out.
 
     Raises:
         DataError: There are no such files, or a line of one is wrong.
     """
-    files = list(files_of(source, r"[^/]+\.tsv"))
+    files = files_of(source, r"[^/]+\.tsv")
     if not files:
         raise DataError(f"{source} has no .tsv: give a folder with basic_train.tsv ... or test_d20s.tsv ... ({ORIGIN})")
-    kind = Kind("listops", len(VOCABULARY), len(LABELS), lengths[1])
+    facts = LraFacts("listops", len(VOCABULARY), len(LABELS), lengths[1])
     options = {"source": digest_of(files), "lengths": list(lengths), "valid": valid, "test": test, "seed": seed}
-    make = functools.partial(_make, files=files, lengths=lengths, held_out=(valid, test), seed=seed)
-    return write_data_set(out, kind, options, make, [REPORT])
+
+    def make(writer: Writer) -> None:
+        splits = _of_lengths(_by_name(files), lengths)
+        write_lists(writer, _divided(splits, (valid, test), seed))
+
+    return write_data_set(out, facts, options, make, [REPORT])
 
 
-def _make(
-    writer: Writer, files: List[SourceFile], lengths: Tuple[int, int], held_out: Tuple[float, float], seed: int
-) -> None:
-    splits, seen = _by_name(files), set()
+def _of_lengths(splits: Lists, lengths: Tuple[int, int]) -> Lists:
+    """The lists that have one of the lengths, each once."""
+    seen = set()
     for split, lists in splits.items():
         kept = []
         for found in lists:
@@ -73,7 +66,7 @@ def _make(
         rule = f"not between {lengths[0]} and {lengths[1]} tokens, or there twice"
         logger.info("%s: %d lists kept of %d; the others are %s", split, len(kept), len(lists), rule)
         splits[split] = kept
-    write_lists(writer, _divided(splits, held_out, seed))
+    return splits
 
 
 def _by_name(files: List[SourceFile]) -> Lists:
@@ -101,13 +94,7 @@ def _divided(splits: Lists, held_out: Tuple[float, float], seed: int) -> Lists:
 
 
 def read_lists(file: SourceFile) -> List[ListExpression]:
-    """Reads one TSV.
-
-    Args:
-        file: In either format.
-
-    Returns:
-        Its lists, labels checked.
+    """Reads one TSV, in either format, and checks its labels.
 
     Raises:
         DataError: A line that is not a label and an expression, or whose label is not the expression's value.

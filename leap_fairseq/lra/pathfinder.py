@@ -4,7 +4,6 @@ Every picture has two long paths. Label 1: the dots are at both ends of one of t
 it is, is drawn apart from the paths, and each split has both labels equally often.
 """
 
-import functools
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple, Union
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts, LraSplit
-from leap_fairseq.lra.data_set import Kind, Writer, write_data_set
+from leap_fairseq.lra.data_set import Writer, write_data_set
 from leap_fairseq.lra.division import check_sizes, shuffled
 from leap_fairseq.lra.pathfinder_images import WHITE, draw_picture, write_sheet
 from leap_fairseq.lra.pathfinder_lattice import SIZE, Point
@@ -26,8 +25,6 @@ PICTURES_PER_BLOCK = 100
 """Drawn from one seed by one process."""
 
 ON_A_SHEET = 40
-KIND = Kind("pathfinder", WHITE + 2, 2, SIZE * SIZE)
-"""Token = grey value + 1."""
 
 
 class Block(NamedTuple):
@@ -42,17 +39,10 @@ class Block(NamedTuple):
 def prep_pathfinder(
     out: Union[str, Path], sizes: Dict[str, int], difficulty: str = "hard", seed: int = 1, processes: int = 1
 ) -> LraFacts:
-    """Makes the data set, or finds it done.
+    """Makes the data set, or finds it done; the arguments are the command's.
 
     Args:
-        out: Folder for it.
         sizes: Number of pictures of train, valid and test.
-        difficulty: easy, intermediate or hard: 6, 9 or 14 dashes in each long path.
-        seed: Another seed gives other pictures.
-        processes: Worker processes; does not change the bytes.
-
-    Returns:
-        The facts.
 
     Raises:
         DataError: Impossible options.
@@ -61,17 +51,15 @@ def prep_pathfinder(
     if difficulty not in CONTOUR_LENGTHS:
         raise DataError(f"--difficulty is {difficulty!r}, but must be one of {', '.join(CONTOUR_LENGTHS)}")
     options = {"sizes": sizes, "difficulty": difficulty, "seed": seed}
-    make = functools.partial(
-        _make, sizes=sizes, contour_length=CONTOUR_LENGTHS[difficulty], seed=seed, processes=processes
-    )
-    return write_data_set(out, KIND, options, make)
 
+    def make(writer: Writer) -> None:
+        blocks = list(_blocks(sizes, CONTOUR_LENGTHS[difficulty], seed))
+        for block, pictures in zip(blocks, in_order(draw_block, blocks, processes)):
+            for label, picture in zip(block.labels, pictures):
+                writer.add(block.split, label, picture.ravel().astype(np.uint16) + 1)
 
-def _make(writer: Writer, sizes: Dict[str, int], contour_length: int, seed: int, processes: int) -> None:
-    blocks = list(_blocks(sizes, contour_length, seed))
-    for block, pictures in zip(blocks, in_order(draw_block, blocks, processes)):
-        for label, picture in zip(block.labels, pictures):
-            writer.add(block.split, label, picture.ravel().astype(np.uint16) + 1)
+    # A token is a grey value plus 1.
+    return write_data_set(out, LraFacts("pathfinder", WHITE + 2, 2, SIZE * SIZE), options, make)
 
 
 def _blocks(sizes: Dict[str, int], contour_length: int, seed: int) -> Iterator[Block]:
@@ -100,11 +88,7 @@ def choose_dots(choices: Choices, paths: Paths, label: int) -> Tuple[Point, Poin
 
 
 def sheet_of(folder: Union[str, Path], path: Union[str, Path]) -> None:
-    """Writes a PNG of the first training pictures; a white frame means that a path joins the dots.
-
-    Args:
-        folder: The data set.
-        path: The PNG.
+    """Writes a PNG of a data set's first training pictures; a white frame means that a path joins the dots.
 
     Raises:
         DataError: There is no such data set, or Pillow is not installed.

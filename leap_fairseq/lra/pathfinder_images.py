@@ -24,15 +24,7 @@ FRAME = 2
 
 
 def draw_picture(paths: Paths, dots: Sequence[Point]) -> np.ndarray:
-    """Draws all paths and the dots.
-
-    Args:
-        paths: The geometry.
-        dots: Their middles.
-
-    Returns:
-        uint8 [SIZE, SIZE].
-    """
+    """Draws all paths, and dots around their middles: uint8 [SIZE, SIZE]."""
     canvas = np.zeros((SIZE + 2 * _PATCH, SIZE + 2 * _PATCH), np.uint8)
     for dash in (dash for path in (*paths.long, *paths.short) for dash in path):
         row, column = dash.row // CELLS + _PATCH - _BEFORE, dash.column // CELLS + _PATCH - _BEFORE

@@ -109,15 +109,7 @@ class _Path:
 
 
 def draw_paths(choices: Choices, contour_length: int) -> Paths:
-    """Draws the geometry of a picture.
-
-    Args:
-        choices: Where the chances come from.
-        contour_length: Dashes of each long path.
-
-    Returns:
-        The paths; distractors that found no room are missing.
-    """
+    """Draws the geometry of a picture whose long paths have so many dashes."""
     long = None
     while long is None:
         long = _long_paths(choices, contour_length)

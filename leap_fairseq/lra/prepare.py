@@ -30,21 +30,13 @@ from leap_fairseq.lra.text import prep_text
 from leap_fairseq.prepare.processes import add_processes
 
 logger = logging.getLogger(__name__)
-LOG_LEVEL = logging.INFO
 
 OPTIONS_OF_MAKING = ("sizes", "small", "max_depth", "max_args", "labels")
 OPTIONS_OF_READING = ("valid", "test")
 
 
 def make_or_read_listops(source: Optional[str] = None, **options: Any) -> LraFacts:
-    """Prepares ListOps by the options of the command line, and logs what the lists are like.
-
-    Args:
-        source: Files to read; None makes lists.
-        options: Of the command line, without those that were not given.
-
-    Returns:
-        The facts.
+    """Prepares ListOps by the options that were given, and logs what the lists are like; without a source makes them.
 
     Raises:
         DataError: As `prep_listops` and `prep_listops_files`, or options of both.
@@ -69,18 +61,7 @@ def make_or_read_listops(source: Optional[str] = None, **options: Any) -> LraFac
 
 
 def make_pathfinder(sheet: Optional[str] = None, **options: Any) -> LraFacts:
-    """Prepares Pathfinder by the options of the command line.
-
-    Args:
-        sheet: A PNG to write with some of the pictures.
-        options: Of the command line, without those that were not given.
-
-    Returns:
-        The facts.
-
-    Raises:
-        DataError: As `prep_pathfinder` and `sheet_of`.
-    """
+    """Prepares Pathfinder by the options that were given; raises what `prep_pathfinder` and `sheet_of` raise."""
     sizes = _sizes(options.pop("sizes", None), options.pop("small", False), pathfinder)
     facts = pathfinder.prep_pathfinder(sizes=sizes, **options)
     if sheet:

@@ -5,14 +5,13 @@ are taken as they stand, with Python's b'...' around them, as the benchmark's ow
 Source: Radev et al. 2013; google-research/long-range-arena, lra_benchmarks/matching/input_pipeline.py.
 """
 
-import functools
 import logging
 from pathlib import Path
 from typing import Dict, Iterator, Tuple, Union
 
 from leap_fairseq.files import DataError, file_digest
 from leap_fairseq.lra import LraFacts
-from leap_fairseq.lra.data_set import Kind, Writer, write_data_set
+from leap_fairseq.lra.data_set import Writer, write_data_set
 from leap_fairseq.lra.text import BYTES, as_tokens
 
 logger = logging.getLogger(__name__)
@@ -25,15 +24,7 @@ COLUMNS = 5
 
 
 def prep_retrieval(out: Union[str, Path], source: Union[str, Path], max_length: int = 4000) -> LraFacts:
-    """Makes the data set, or finds it done.
-
-    Args:
-        out: Folder for it.
-        source: Folder with the three TSV files, at any depth.
-        max_length: Bytes of each of the two documents; longer ones are cut.
-
-    Returns:
-        The facts.
+    """Makes the data set, or finds it done; the arguments are the command's, the TSV files lie at any depth.
 
     Raises:
         DataError: A file is missing, or a line of one is wrong.
@@ -42,8 +33,20 @@ def prep_retrieval(out: Union[str, Path], source: Union[str, Path], max_length: 
         raise DataError(f"--max-length is {max_length}, but must be 1 byte or more")
     paths = _find(Path(source))
     options = {"source": {split: file_digest(path) for split, path in paths.items()}, "max_length": max_length}
-    make = functools.partial(_make, paths=paths, max_length=max_length)
-    return write_data_set(out, Kind("retrieval", BYTES + 1, 2, max_length, pairs=True), options, make)
+
+    def make(writer: Writer) -> None:
+        counts = {}
+        for split, path in paths.items():
+            counts[split] = positive = 0
+            for label, first, second in read_pairs(path):
+                counts[split] += 1
+                positive += label
+                writer.add(split, label, as_tokens(first, max_length), as_tokens(second, max_length))
+            logger.info("%s: %d pairs, %.1f %% positive", split, counts[split], 100 * positive / max(counts[split], 1))
+        if counts != PUBLISHED:
+            logger.warning("%s pairs, not the %s published: scores do not compare", counts, PUBLISHED)
+
+    return write_data_set(out, LraFacts("retrieval", BYTES + 1, 2, max_length, pairs=True), options, make)
 
 
 def _find(source: Path) -> Dict[str, Path]:
@@ -57,27 +60,8 @@ def _find(source: Path) -> Dict[str, Path]:
     return {split: paths[0] for split, paths in found.items()}
 
 
-def _make(writer: Writer, paths: Dict[str, Path], max_length: int) -> None:
-    counts = {}
-    for split, path in paths.items():
-        counts[split] = positive = 0
-        for label, first, second in read_pairs(path):
-            counts[split] += 1
-            positive += label
-            writer.add(split, label, as_tokens(first, max_length), as_tokens(second, max_length))
-        logger.info("%s: %d pairs, %.1f %% positive", split, counts[split], 100 * positive / max(counts[split], 1))
-    if counts != PUBLISHED:
-        logger.warning("%s pairs, not the %s published: scores do not compare", counts, PUBLISHED)
-
-
 def read_pairs(path: Path) -> Iterator[Tuple[int, bytes, bytes]]:
-    """Reads a TSV.
-
-    Args:
-        path: The file.
-
-    Yields:
-        Label and both documents, never empty.
+    """Reads a TSV: of each line the label and both documents, never empty.
 
     Raises:
         DataError: A line with other columns, another label or an empty document.

@@ -6,7 +6,6 @@ Source: Maas et al. 2011; google-research/long-range-arena, lra_benchmarks/text_
 validates on the test set.
 """
 
-import functools
 import logging
 from pathlib import Path
 from typing import Dict, List, Sequence, Union
@@ -15,7 +14,7 @@ import numpy as np
 
 from leap_fairseq.files import DataError
 from leap_fairseq.lra import LraFacts
-from leap_fairseq.lra.data_set import Kind, Writer, write_data_set
+from leap_fairseq.lra.data_set import Writer, write_data_set
 from leap_fairseq.lra.division import divide
 from leap_fairseq.prepare.sources import SourceFile, digest_of, files_of
 
@@ -36,29 +35,26 @@ def prep_text(
     test: float = 0.1,
     seed: int = 1,
 ) -> LraFacts:
-    """Makes the data set, or finds it done.
-
-    Args:
-        out: Folder for it.
-        source: Folder, zip or tar of the reviews.
-        max_length: Bytes; longer reviews are cut.
-        valid: Fraction of the training reviews that is held out; 0: validation is the test, as published.
-        test: Likewise, where the source has no test.
-        seed: Another seed holds others out.
-
-    Returns:
-        The facts.
+    """Makes the data set, or finds it done; the arguments are the command's.
 
     Raises:
         DataError: Reviews are missing or empty, or an option is impossible.
     """
     if max_length < 1:
         raise DataError(f"--max-length is {max_length}, but must be 1 byte or more")
-    files = list(files_of(source, PATTERN))
+    files = files_of(source, PATTERN)
     _check_files(files, source)
     options = {"source": digest_of(files), "max_length": max_length, "valid": valid, "test": test, "seed": seed}
-    make = functools.partial(_make, files=files, max_length=max_length, valid=valid, test=test, seed=seed)
-    return write_data_set(out, Kind("text", BYTES + 1, len(LABELS), max_length), options, make)
+
+    def make(writer: Writer) -> None:
+        for split, of_split in _divided(files, valid, test, seed).items():
+            lengths = np.array([len(file.content) for file in of_split])
+            cut = f"{100 * (lengths > max_length).mean():.1f} % are cut"
+            logger.info("%s: %d reviews, mean %.0f bytes; %s", split, len(of_split), lengths.mean(), cut)
+            for file in of_split:
+                writer.add(split, LABELS[file.groups["label"]], as_tokens(file.content, max_length))
+
+    return write_data_set(out, LraFacts("text", BYTES + 1, len(LABELS), max_length), options, make)
 
 
 def as_tokens(content: bytes, max_length: int) -> np.ndarray:
@@ -79,15 +75,6 @@ def _check_files(files: List[SourceFile], source: Union[str, Path]) -> None:
     for file in files:
         if not file.content:
             raise DataError(f"{file.name} in {source} is empty: delete it, or fetch it again")
-
-
-def _make(writer: Writer, files: List[SourceFile], max_length: int, valid: float, test: float, seed: int) -> None:
-    for split, of_split in _divided(files, valid, test, seed).items():
-        lengths = np.array([len(file.content) for file in of_split])
-        cut = f"{100 * (lengths > max_length).mean():.1f} % are cut"
-        logger.info("%s: %d reviews, mean %.0f bytes; %s", split, len(of_split), lengths.mean(), cut)
-        for file in of_split:
-            writer.add(split, LABELS[file.groups["label"]], as_tokens(file.content, max_length))
 
 
 def _divided(files: List[SourceFile], valid: float, test: float, seed: int) -> Dict[str, List[SourceFile]]:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from leap_fairseq.files import DataError, whole_file
+from leap_fairseq.models.options import differences, model_options
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def average_checkpoints(
     paths = found[-count:]
     if len(paths) < count:
         logger.warning("%s has only %d of the %d checkpoints: all of them are averaged", folder, len(paths), count)
-    state = average(paths)
+    state = _mean(paths)
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as file:
         torch.save(state, file)
@@ -96,19 +97,8 @@ def find_checkpoints(folder: Union[str, Path], series: Optional[str] = None) -> 
     )
 
 
-def average(paths: List[Path]) -> Dict[str, Any]:
-    """A checkpoint with the mean weights.
-
-    Args:
-        paths: of checkpoints of one model, the newest last; at least one.
-
-    Returns:
-        fairseq's dictionary: the last one's, without the state of the optimizer. Weights and other numbers with a
-        fraction are the mean, rounded once to their type; whole numbers are the same in all.
-
-    Raises:
-        DataError: they are not of one model; with the file and what differs.
-    """
+def _mean(paths: List[Path]) -> Dict[str, Any]:
+    """The last checkpoint, with the mean of all numbers that have a fraction, rounded once to their type."""
     state = _read(paths[-1])
     newest = state["model"]
     # Copies: a tensor of float64 that has two names would otherwise be added to twice.
@@ -140,11 +130,9 @@ def _read(path: Path) -> Dict[str, Any]:
 def _require_same(state: Dict[str, Any], other: Dict[str, Any], path: Path, other_path: Path) -> None:
     """Refuses a mean of different models."""
     same = "average checkpoints of one training only"
-    ours, theirs = _identity(state), _identity(other)
-    for option in sorted(set(ours) & set(theirs)):
-        if ours[option] != theirs[option]:
-            differ = f"{other_path} has {option} {theirs[option]}, {path} has {ours[option]}"
-            raise DataError(f"{differ}: {same}")
+    changed = differences(model_options(other.get("cfg")), model_options(state.get("cfg")))
+    if changed:
+        raise DataError(f"{other_path} was trained with {'; '.join(changed)} as {path}: {same}")
     weights, others = state["model"], other["model"]
     for name in sorted(set(weights) ^ set(others)):
         holder, lacks = (path, other_path) if name in weights else (other_path, path)
@@ -156,14 +144,6 @@ def _require_same(state: Dict[str, Any], other: Dict[str, Any], path: Path, othe
             raise DataError(f"{name} {shapes} in {path}: {same}")
         if not value.is_floating_point() and not torch.equal(value, given):
             raise DataError(f"{name}, whole numbers that have no mean, differs between {other_path} and {path}: {same}")
-
-
-def _identity(state: Dict[str, Any]) -> Dict[str, Any]:
-    """The options that tell models apart whose weights have the same names and shapes."""
-    model = (state.get("cfg") or {}).get("model") or {}
-    options = model if isinstance(model, dict) else vars(model)
-    kinds = {name: value for name, value in options.items() if name.endswith("_attention")}
-    return {"architecture": options.get("_name"), **kinds}
 
 
 def _number(match: re.Match) -> Tuple[int, ...]:

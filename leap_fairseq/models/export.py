@@ -35,7 +35,7 @@ def export_translator(
         FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_checkpoint`.
     """
     checkpoint, out = Path(checkpoint), Path(out)
-    state = read_checkpoint(checkpoint)
+    state, _ = read_checkpoint(checkpoint)
     if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
         raise DataError(f"{out} holds something that is not an exported model: give a new folder")
     cfg = state["cfg"]

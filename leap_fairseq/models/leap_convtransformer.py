@@ -1,6 +1,5 @@
 """``leap_convtransformer``: offline speech recognition and translation, a ConvTransformer with linear attention."""
 
-import argparse
 import dataclasses
 from typing import Optional, Tuple
 
@@ -14,10 +13,11 @@ from fairseq.models.speech_to_text.convtransformer import (
 from torch import Tensor
 
 from leap_fairseq.attention import causal_visibility, full_visibility
+from leap_fairseq.attention.visibility import Schedule
 from leap_fairseq.models.options import SpeechAttentionOptions, attention_spec
 from leap_fairseq.models.pretrained import load_pretrained
 from leap_fairseq.models.speech_encoder import EncoderState, LeapConvTransformerEncoder, max_encoder_frames
-from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder, mergeable
+from leap_fairseq.modules import LeapTransformerDecoder, mergeable
 from leap_fairseq.streaming.source import PrefixSource, SegmentSource, Source
 
 
@@ -57,24 +57,17 @@ class LeapConvTransformerModel(ConvTransformerModel):
     def build_encoder(cls, args):
         """fairseq's hook."""
         encoder = LeapConvTransformerEncoder(args)
-        if getattr(args, "load_pretrained_encoder_from", None):
-            load_pretrained(encoder, "encoder", args, args.load_pretrained_encoder_from)
+        load_pretrained(encoder, "encoder", args)
         return encoder
 
     @classmethod
     def build_decoder(cls, args, task, embed_tokens):
         """fairseq's hook."""
-        decoder = cls.decoder_class(
-            args,
-            task.target_dictionary,
-            embed_tokens,
-            self_attention=attention_spec(
-                args, args.decoder_self_attention, causal_visibility, args.max_target_positions
-            ),
-            cross_attention=cls.cross_attention(args),
-        )
-        if getattr(args, "load_pretrained_decoder_from", None):
-            load_pretrained(decoder, "decoder", args, args.load_pretrained_decoder_from)
+        tokens, frames = args.max_target_positions, max_encoder_frames(args)
+        over_text = attention_spec(args, args.decoder_self_attention, causal_visibility, tokens)
+        to_speech = attention_spec(args, args.decoder_cross_attention, cls.schedule_of(args), tokens, frames)
+        decoder = cls.decoder_class(args, task.target_dictionary, embed_tokens, over_text, to_speech)
+        load_pretrained(decoder, "decoder", args)
         return decoder
 
     @property
@@ -104,34 +97,10 @@ class LeapConvTransformerModel(ConvTransformerModel):
         """Encodes the next features of a stream; see :meth:`LeapConvTransformerEncoder.encode_segment`."""
         return self.encoder.encode_segment(features, state, last)
 
-    @classmethod
-    def cross_attention(cls, args) -> AttentionSpec:
-        """The attention of the text to the speech: here, to all of it."""
-        return attention_spec(
-            args,
-            args.decoder_cross_attention,
-            full_visibility,
-            args.max_target_positions,
-            max_encoder_frames(args),
-        )
-
-
-def tiny_sizes(args: argparse.Namespace) -> None:
-    """For demonstrations on a CPU: 3 + 2 pre-norm layers, d 128, 4 heads, 16 convolution channels."""
-    defaults = {
-        "encoder_embed_dim": 128,
-        "encoder_ffn_embed_dim": 256,
-        "encoder_layers": 3,
-        "encoder_attention_heads": 4,
-        "decoder_ffn_embed_dim": 512,
-        "decoder_layers": 2,
-        "decoder_attention_heads": 4,
-        "encoder_normalize_before": True,
-        "decoder_normalize_before": True,
-        "conv_out_channels": 16,
-    }
-    for name, value in defaults.items():
-        setattr(args, name, getattr(args, name, value))
+    @staticmethod
+    def schedule_of(args) -> Schedule:
+        """How much of the speech each token sees: here, all of it."""
+        return full_visibility
 
 
 @register_model_architecture("leap_convtransformer", "leap_convtransformer")
@@ -149,6 +118,19 @@ def leap_convtransformer_espnet(args):
 
 @register_model_architecture("leap_convtransformer", "leap_convtransformer_tiny")
 def leap_convtransformer_tiny(args):
-    """3 + 2 layers, d 128, 4 heads."""
-    tiny_sizes(args)
+    """For demonstrations on a CPU: 3 + 2 pre-norm layers, d 128, 4 heads, 16 convolution channels."""
+    defaults = {
+        "encoder_embed_dim": 128,
+        "encoder_ffn_embed_dim": 256,
+        "encoder_layers": 3,
+        "encoder_attention_heads": 4,
+        "decoder_ffn_embed_dim": 512,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 4,
+        "encoder_normalize_before": True,
+        "decoder_normalize_before": True,
+        "conv_out_channels": 16,
+    }
+    for name, value in defaults.items():
+        setattr(args, name, getattr(args, name, value))
     base_architecture(args)

@@ -5,6 +5,8 @@ have been read. With ``--encoder-visibility full`` the encoder sees the whole pr
 each step, as in the paper; with ``segment``, streaming encodes each frame once, and training computes the same frames.
 """
 
+import functools
+
 from fairseq.models import register_model, register_model_architecture
 
 from leap_fairseq.models.leap_convtransformer import (
@@ -13,9 +15,8 @@ from leap_fairseq.models.leap_convtransformer import (
     leap_convtransformer_espnet,
     leap_convtransformer_tiny,
 )
-from leap_fairseq.models.options import WaitkOptions, attention_spec
-from leap_fairseq.models.speech_encoder import max_encoder_frames
-from leap_fairseq.modules import AttentionSpec, LeapTransformerDecoder
+from leap_fairseq.models.options import WaitkOptions
+from leap_fairseq.modules import LeapTransformerDecoder
 from leap_fairseq.streaming.waitk import WaitkPolicy, WaitkSchedule
 
 
@@ -58,7 +59,7 @@ class LeapConvTransformerSimulTransModel(LeapConvTransformerModel):
 
     @staticmethod
     def schedule_of(args) -> WaitkSchedule:
-        """The schedule that the options name.
+        """The part of the speech that wait-k has read.
 
         Raises:
             ValueError: a lagging or ratio that is not a number of at least 1.
@@ -75,31 +76,9 @@ class LeapConvTransformerSimulTransModel(LeapConvTransformerModel):
         """The policy that it was trained for, with the highest k."""
         return self.decoder.waitk.policy
 
-    @classmethod
-    def cross_attention(cls, args) -> AttentionSpec:
-        """The attention of the text to the speech that wait-k has read."""
-        return attention_spec(
-            args,
-            args.decoder_cross_attention,
-            cls.schedule_of(args),
-            args.max_target_positions,
-            max_encoder_frames(args),
-        )
 
-
-@register_model_architecture("leap_convtransformer_simul_trans", "leap_convtransformer_simul_trans")
-def leap_convtransformer_simul_trans(args):
-    """The sizes of ``leap_convtransformer``."""
-    leap_convtransformer(args)
-
-
-@register_model_architecture("leap_convtransformer_simul_trans", "leap_convtransformer_simul_trans_espnet")
-def leap_convtransformer_simul_trans_espnet(args):
-    """The sizes of ``leap_convtransformer_espnet``."""
-    leap_convtransformer_espnet(args)
-
-
-@register_model_architecture("leap_convtransformer_simul_trans", "leap_convtransformer_simul_trans_tiny")
-def leap_convtransformer_simul_trans_tiny(args):
-    """The sizes of ``leap_convtransformer_tiny``."""
-    leap_convtransformer_tiny(args)
+# The sizes are those of the offline models.
+_architecture = functools.partial(register_model_architecture, "leap_convtransformer_simul_trans")
+_architecture("leap_convtransformer_simul_trans")(leap_convtransformer)
+_architecture("leap_convtransformer_simul_trans_espnet")(leap_convtransformer_espnet)
+_architecture("leap_convtransformer_simul_trans_tiny")(leap_convtransformer_tiny)

@@ -21,7 +21,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.utils import safe_getattr
 from torch import Tensor, nn
 
-from leap_fairseq.models.options import AttentionOptions, attention_option, leap_factor_option
+from leap_fairseq.models.options import AttentionOptions, attention_option, leap_factor_option, option
 from leap_fairseq.modules import LeapEncoderLayer
 from leap_fairseq.modules.zoo import ZOO_KINDS, ZooSizes, ZooSpec
 
@@ -34,39 +34,25 @@ class LeapLraConfig(AttentionOptions):
     """Options of ``leap_lra``."""
 
     attention: ChoiceEnum(ZOO_KINDS) = attention_option("attention over the sequence", "encoder")
-    attention_features: int = field(
-        default=128,
-        metadata={
-            "help": "random features (performer), projected positions (linformer), landmarks (nystromformer, "
-            "skyformer), active queries at the longest length (informer)",
-            "shapes": ("encoder",),
-        },
+    attention_features: int = option(
+        128,
+        "random features (performer), projected positions (linformer), landmarks (nystromformer, skyformer), active "
+        "queries at the longest length (informer)",
+        "encoder",
     )
-    attention_block: int = field(
-        default=64,
-        metadata={
-            "help": "tokens of a block (bigbird), of a chunk (reformer), of a side of the window (local)",
-            "shapes": ("encoder",),
-        },
+    attention_block: int = option(
+        64, "tokens of a block (bigbird), of a chunk (reformer), of a side of the window (local)", "encoder"
     )
-    attention_hashes: int = field(default=2, metadata={"help": "rounds of hashing (reformer)", "shapes": ("encoder",)})
-    attention_random_blocks: int = field(
-        default=3, metadata={"help": "random blocks of a block of queries (bigbird)", "shapes": ("encoder",)}
-    )
+    attention_hashes: int = option(2, "rounds of hashing (reformer)", "encoder")
+    attention_random_blocks: int = option(3, "random blocks of a block of queries (bigbird)", "encoder")
     leap_factor: int = leap_factor_option(2)
-    pooling: ChoiceEnum(POOLINGS) = field(
-        default="mean",
-        metadata={
-            "help": "what stands for a sequence: the mean of its tokens, or a token before it",
-            "shapes": ("encoder",),
-        },
+    pooling: ChoiceEnum(POOLINGS) = option(
+        "mean", "what stands for a sequence: the mean of its tokens, or a token before it", "encoder"
     )
-    encoder_layers: int = field(default=2, metadata={"help": "layers of the encoder", "shapes": ("encoder",)})
-    encoder_embed_dim: int = field(default=64, metadata={"help": "model dimension", "shapes": ("encoder",)})
-    encoder_ffn_embed_dim: int = field(
-        default=128, metadata={"help": "hidden width of the feed-forward networks", "shapes": ("encoder",)}
-    )
-    encoder_attention_heads: int = field(default=2, metadata={"help": "attention heads", "shapes": ("encoder",)})
+    encoder_layers: int = option(2, "layers of the encoder", "encoder")
+    encoder_embed_dim: int = option(64, "model dimension", "encoder")
+    encoder_ffn_embed_dim: int = option(128, "hidden width of the feed-forward networks", "encoder")
+    encoder_attention_heads: int = option(2, "attention heads", "encoder")
     dropout: float = field(default=0.1, metadata={"help": "dropout of embeddings and sublayers"})
     attention_dropout: float = field(
         default=0.1, metadata={"help": "dropout of attention weights (linear attention: of keys), where there are any"}
@@ -160,11 +146,7 @@ class LeapLraModel(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, args, task):
-        """fairseq's hook.
-
-        Args:
-            args: the model's options.
-            task: with ``facts``, the sizes of the data.
+        """fairseq's hook; the task has ``facts``, the sizes of the data.
 
         Raises:
             ValueError: sizes that do not fit the attention, or a task that is not Long-Range Arena.

@@ -5,7 +5,7 @@ Sizes and options are those of fairseq's ``transformer_lm``; a command changes b
 
 import copy
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 from fairseq import options
@@ -21,8 +21,8 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.utils import safe_getattr
 
 from leap_fairseq.attention import KINDS, causal_visibility
-from leap_fairseq.models.options import AttentionOptions, attention_option
-from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, LeapTransformerDecoder
+from leap_fairseq.models.options import AttentionOptions, attention_option, attention_spec, option
+from leap_fairseq.modules import ATTENTION_KINDS, LeapTransformerDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,11 @@ class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageMo
     decoder_self_attention: ChoiceEnum(ATTENTION_KINDS) = attention_option(
         "attention over the text so far", "decoder", "max_target_positions"
     )
-    attention_half_life: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "the weight of a token halves every so many tokens: one number, or a range such as 8-2048 that is "
-            "spread over the heads; by default nothing is forgotten",
-            "shapes": ("decoder",),
-        },
+    attention_half_life: Optional[str] = option(
+        None,
+        "the weight of a token halves every so many tokens: one number, or a range such as 8-2048 that is spread over "
+        "the heads; by default nothing is forgotten",
+        "decoder",
     )
 
 
@@ -94,9 +92,6 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
     def check_carry(args):
         """Refuses what cannot be carried.
 
-        Args:
-            args: the model's options.
-
         Raises:
             ValueError: softmax attention, whose state grows, or learned positions, which end.
         """
@@ -112,11 +107,7 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
 
     @classmethod
     def build_model(cls, args, task):
-        """Builds the model.
-
-        Args:
-            args: its options.
-            task: with the dictionaries.
+        """fairseq's hook.
 
         Raises:
             ValueError: attention options that do not fit the sizes, or cutoffs that do not fit the dictionary.
@@ -135,15 +126,7 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
         args.max_target_positions = without_layers.max_target_positions
         if args.decoder_layers_to_keep:
             args.decoder_layers = len(args.decoder_layers_to_keep.split(","))
-        spec = AttentionSpec(
-            args.decoder_self_attention,
-            leap_factor=args.leap_factor,
-            normalizer_floor=args.normalizer_floor,
-            schedule=causal_visibility,
-            max_query_positions=args.max_target_positions,
-            max_key_positions=args.max_target_positions,
-            half_life=safe_getattr(args, "attention_half_life", None),
-        )
+        spec = attention_spec(args, args.decoder_self_attention, causal_visibility, args.max_target_positions)
         return cls(LeapTransformerDecoder(args, task.target_dictionary, embeddings, self_attention=spec))
 
 

@@ -9,10 +9,12 @@ A field says in its metadata what the option shapes, so that a checkpoint is nev
 """
 
 import dataclasses
+from argparse import Namespace
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Type
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.utils import safe_getattr
 
 from leap_fairseq.attention import KINDS
 from leap_fairseq.attention.visibility import Schedule
@@ -48,22 +50,20 @@ def _has_segments(options: Mapping[str, Any], kinds: Set[str]) -> bool:
     return str(options.get("encoder_visibility")) == "segment"
 
 
-def attention_option(help: str, part: str, *lengths: str) -> Any:
-    """The field of an attention that is chosen by its kind.
+def option(default: Any, help: str, *shapes: str, **metadata: Any) -> Any:
+    """The field of an option that shapes parts of a model; the names of its metadata are those above."""
+    return field(default=default, metadata={"help": help, "shapes": shapes, **metadata})
 
-    Args:
-        help: for the command line.
-        part: of the model that has it.
-        lengths: the options with the maximum numbers of its queries and keys.
-    """
-    metadata = {"help": help, "shapes": (part,), "fairseq": "softmax", "lengths": lengths}
-    return field(default="leap", metadata=metadata)
+
+def attention_option(help: str, part: str, *lengths: str) -> Any:
+    """The field of an attention that is chosen by its kind."""
+    return option("leap", help, part, fairseq="softmax", lengths=lengths)
 
 
 def leap_factor_option(default: int) -> Any:
     """The field of ``--leap-factor``."""
     text = "hidden width of the LeaP networks is the head dimension divided by this"
-    return field(default=default, metadata={"help": text, "shapes": BOTH, "matters": _learns_proportions})
+    return option(default, text, *BOTH, matters=_learns_proportions)
 
 
 @dataclass
@@ -71,10 +71,7 @@ class AttentionOptions(FairseqDataclass):
     """Linear attention, in every block that uses it."""
 
     leap_factor: int = leap_factor_option(4)
-    normalizer_floor: float = field(
-        default=0.1,
-        metadata={"help": "the denominator of linear attention is at least this (above 0)", "shapes": BOTH},
-    )
+    normalizer_floor: float = option(0.1, "the denominator of linear attention is at least this (above 0)", *BOTH)
 
 
 @dataclass
@@ -90,23 +87,18 @@ class SpeechAttentionOptions(AttentionOptions):
     decoder_cross_attention: ChoiceEnum(ATTENTION_KINDS) = attention_option(
         "attention of the text to the speech", "decoder", "max_target_positions", "max_source_positions"
     )
-    encoder_visibility: ChoiceEnum(VISIBILITIES) = field(
-        default="full",
-        metadata={
-            "help": "what a frame of speech sees: full, the whole utterance, which streaming encodes anew with every "
-            "pre-decision; segment, the segments up to its own, which streaming encodes once",
-            "shapes": ("encoder",),
-            "fairseq": "full",
-        },
+    encoder_visibility: ChoiceEnum(VISIBILITIES) = option(
+        "full",
+        "what a frame of speech sees: full, the whole utterance, which streaming encodes anew with every pre-decision; "
+        "segment, the segments up to its own, which streaming encodes once",
+        "encoder",
+        fairseq="full",
     )
-    encoder_segment: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "encoder frames of a segment, of 40 ms each (default: --fixed-pre-decision-ratio, which it must "
-            "divide)",
-            "shapes": ("encoder",),
-            "matters": _has_segments,
-        },
+    encoder_segment: Optional[int] = option(
+        None,
+        "encoder frames of a segment, of 40 ms each (default: --fixed-pre-decision-ratio, which it must divide)",
+        "encoder",
+        matters=_has_segments,
     )
 
 
@@ -114,20 +106,14 @@ class SpeechAttentionOptions(AttentionOptions):
 class WaitkOptions(SpeechAttentionOptions):
     """The simultaneous policy."""
 
-    waitk_lagging: str = field(
-        default="3",
-        metadata={
-            "help": "k of wait-k: pre-decisions read before the first token; a range such as 1-7 trains one model "
-            "for all of them, each batch drawing its k (validation uses the highest)",
-            "shapes": ("policy",),
-        },
+    waitk_lagging: str = option(
+        "3",
+        "k of wait-k: pre-decisions read before the first token; a range such as 1-7 trains one model for all of them, "
+        "each batch drawing its k (validation uses the highest)",
+        "policy",
     )
-    fixed_pre_decision_ratio: int = field(
-        default=7,
-        metadata={
-            "help": "encoder frames of one pre-decision; a frame is 40 ms of speech",
-            "shapes": ("policy",),
-        },
+    fixed_pre_decision_ratio: int = option(
+        7, "encoder frames of one pre-decision; a frame is 40 ms of speech", "policy"
     )
 
 
@@ -152,6 +138,12 @@ def _with_subclasses(config: Type[AttentionOptions]) -> Iterator[Type[AttentionO
     yield config
     for subclass in config.__subclasses__():
         yield from _with_subclasses(subclass)
+
+
+def model_options(cfg: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The options of the model in fairseq's configuration of a training, of either kind."""
+    model = (cfg or {}).get("model") or {}
+    return dict(vars(model) if isinstance(model, Namespace) else model)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], part: Optional[str] = None) -> List[str]:
@@ -183,17 +175,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], part: Optiona
 def attention_spec(
     args: Any, kind: str, schedule: Schedule, max_query_positions: int, max_key_positions: Optional[int] = None
 ) -> AttentionSpec:
-    """The attention of a block from the model's options.
-
-    Args:
-        args: the model's options.
-        kind: one of ``ATTENTION_KINDS``.
-        schedule: how many keys each query sees.
-        max_query_positions, max_key_positions: the maximum lengths (default of the second: the first).
-
-    Raises:
-        ValueError: an unknown kind.
-    """
+    """The attention of a block from the model's options `args`; others and `Raises` as for :class:`AttentionSpec`."""
     return AttentionSpec(
         kind,
         leap_factor=args.leap_factor,
@@ -201,4 +183,5 @@ def attention_spec(
         schedule=schedule,
         max_query_positions=max_query_positions,
         max_key_positions=max_key_positions or max_query_positions,
+        half_life=safe_getattr(args, "attention_half_life", None),
     )

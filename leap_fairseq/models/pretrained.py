@@ -10,30 +10,31 @@ from typing import Any
 
 from fairseq import checkpoint_utils
 
-from leap_fairseq.models.options import differences
+from leap_fairseq.models.options import differences, model_options
 
 logger = logging.getLogger(__name__)
 
 
-def load_pretrained(component: Any, kind: str, args: Any, checkpoint: str) -> None:
-    """Replaces all weights of a component by those of a checkpoint, and logs which.
+def load_pretrained(component: Any, kind: str, args: Any) -> None:
+    """Replaces all weights of a component by those of the checkpoint that the options name, if any, and logs which.
 
     Args:
         component: a new encoder or decoder.
         kind: "encoder" or "decoder".
         args: the options of its model.
-        checkpoint: path of a .pt file of fairseq-train.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an option of the component differs, or the file holds other tensors than it has.
     """
-    flag = f"--load-pretrained-{kind}-from"
+    flag, checkpoint = f"--load-pretrained-{kind}-from", getattr(args, f"load_pretrained_{kind}_from", None)
+    if not checkpoint:
+        return
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint} ({flag}): give a .pt file that fairseq-train saved")
     state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint)
-    trained = state["cfg"]["model"]
-    changed = differences(vars(trained) if hasattr(trained, "__dict__") else dict(trained), vars(args), kind)
+    trained = model_options(state["cfg"])
+    changed = differences(trained, vars(args), kind)
     if changed:
         raise ValueError(
             f"{flag} {checkpoint}: its {kind} was trained with {'; '.join(changed)}: give the same options, or train "
@@ -47,7 +48,7 @@ def load_pretrained(component: Any, kind: str, args: Any, checkpoint: str) -> No
         reason = " ".join(str(error).split())
         raise ValueError(f"{flag} {checkpoint}: its {kind} has other tensors than this model's ({reason})") from error
     loaded = component.state_dict()
-    arch = getattr(trained, "arch", None) or getattr(trained, "_name", "model")
+    arch = trained.get("arch") or trained.get("_name", "model")
     updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", "unknown")
     logger.info(
         "%s: all %d tensors (%s numbers) are those of %s, a %s after %s updates: %s",

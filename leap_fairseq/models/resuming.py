@@ -1,14 +1,13 @@
 """Resuming a training with another model than it was begun with: an error that names the option."""
 
-from argparse import Namespace
-from typing import Any, Callable, Dict
+from typing import Callable
 
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
 
 from leap_fairseq.compat.replacing import replace
-from leap_fairseq.models.options import differences
+from leap_fairseq.models.options import differences, model_options
 
 
 def refuse_other_models(*models: type) -> None:
@@ -31,7 +30,7 @@ def _refusing_another_model(load: Callable, models: tuple) -> Callable:
         # A new optimizer begins another training, from weights of any origin. One process looks for all.
         if guarded and not reset_optimizer and self.is_data_parallel_master and PathManager.isfile(filename):
             state = checkpoint_utils.load_checkpoint_to_cpu(filename)
-            changed = differences(_model_options(state.get("cfg")), _model_options(self.cfg))
+            changed = differences(model_options(state.get("cfg")), model_options(self.cfg))
             if changed:
                 raise ValueError(
                     f"{filename} was trained with {'; '.join(changed)}: give another --save-dir, or the options that "
@@ -40,10 +39,3 @@ def _refusing_another_model(load: Callable, models: tuple) -> Callable:
         return load(self, filename, reset_optimizer, *args, **kwargs)
 
     return load_checkpoint
-
-
-def _model_options(cfg: Any) -> Dict[str, Any]:
-    model = cfg["model"] if cfg else None
-    if model is None:
-        return {}
-    return dict(vars(model)) if isinstance(model, Namespace) else dict(model)

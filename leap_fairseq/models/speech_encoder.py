@@ -54,7 +54,8 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         args: the model's options.
 
     Raises:
-        ValueError: segment visibility without a segment of at least 1 frame.
+        ValueError: segment visibility without a segment of at least 1 frame, or with one that does not divide the
+            pre-decision of wait-k.
     """
 
     def __init__(self, args):
@@ -67,7 +68,7 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         self.segment = args.encoder_segment if args.encoder_visibility == "segment" else None
         schedule, subsampler = full_visibility, ConvSubsampler
         if args.encoder_visibility == "segment":
-            check_segment(args)
+            _check_segment(args)
             schedule, subsampler = functools.partial(segment_visibility, segment=self.segment), CausalConvSubsampler
         self.conv = subsampler(args.conv_out_channels)
         spec = attention_spec(args, args.encoder_self_attention, schedule, max_encoder_frames(args))
@@ -169,12 +170,7 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         return EncoderState(carry, waiting, attention, tuple(state.frames for state in known))
 
     def split_state(self, merged: EncoderState, count: int) -> List[EncoderState]:
-        """The reverse of :meth:`merge_states`.
-
-        Args:
-            merged: of the streams.
-            count: how many they are.
-        """
+        """The reverse of :meth:`merge_states`, of `count` streams."""
         if count == 1:
             return [merged]
         attention: List[Dict[str, Any]] = [{} for _ in range(count)]
@@ -194,15 +190,8 @@ def max_encoder_frames(args) -> int:
     return -(-args.max_source_positions // SUBSAMPLING)
 
 
-def check_segment(args) -> None:
-    """Refuses segments that the model's options do not allow.
-
-    Args:
-        args: the model's options.
-
-    Raises:
-        ValueError: no segment, one below 1 frame, or one that does not divide the pre-decision of wait-k.
-    """
+def _check_segment(args) -> None:
+    """Refuses no segment, one below 1 frame, and one that does not divide the pre-decision of wait-k."""
     segment, ratio = args.encoder_segment, getattr(args, "fixed_pre_decision_ratio", None)
     if segment is None or segment < 1:
         raise ValueError(

@@ -6,11 +6,12 @@ loaded and continued, also on another machine.
 Shape legend: N tokens, V vocabulary.
 """
 
-import os
 from typing import Any, Dict, List, Optional
 
 import torch
 from torch import Tensor
+
+from leap_fairseq.files import whole_file
 
 FORMAT = "leap_fairseq text session 1"
 
@@ -24,6 +25,7 @@ class TextSession:
 
     Attributes:
         length: tokens read and written so far.
+        next_log_probs: of the next token, float32 [V].
 
     Raises:
         ValueError: a model whose state would grow (softmax) or whose positions end (learned).
@@ -36,12 +38,7 @@ class TextSession:
         self.model, self.block, self.length = model, block, 0
         self._state: Dict[str, Any] = {}
         self.dictionary = model.decoder.dictionary
-        self._next = self._advance(torch.tensor([self.dictionary.eos()]))[-1]
-
-    @property
-    def next_log_probs(self) -> Tensor:
-        """Log-probabilities of the next token, float32 [V]."""
-        return self._next
+        self.next_log_probs = self._advance(torch.tensor([self.dictionary.eos()]))[-1]
 
     def read(self, tokens: Tensor) -> Tensor:
         """Reads on.
@@ -52,13 +49,13 @@ class TextSession:
         Returns:
             float32 [N], the log-probability of each token given all the text before it.
         """
-        scores = [self._next.new_zeros(0)]
+        scores = [self.next_log_probs.new_zeros(0)]
         for first in range(0, tokens.numel(), self.block):
             part = tokens[first : first + self.block]
             log_probs = self._advance(part)
-            given = torch.cat((self._next.unsqueeze(0), log_probs[:-1]))
+            given = torch.cat((self.next_log_probs.unsqueeze(0), log_probs[:-1]))
             scores.append(given.gather(1, part.to(given.device).unsqueeze(1)).squeeze(1))
-            self._next = log_probs[-1]
+            self.next_log_probs = log_probs[-1]
             self.length += part.numel()
         return torch.cat(scores)
 
@@ -80,7 +77,7 @@ class TextSession:
             raise ValueError(f"temperature {temperature} must be 0 (the best token) or above (draws)")
         written = []
         for _ in range(count):
-            scores = self._next.clone()
+            scores = self.next_log_probs.clone()
             scores[self.dictionary.pad()] = -torch.inf
             if temperature == 0:
                 token = int(scores.argmax())
@@ -91,20 +88,15 @@ class TextSession:
         return written
 
     def save(self, path: str) -> None:
-        """Writes the session to a file, whole or not at all.
-
-        Args:
-            path: of the file.
-        """
+        """Writes the session to a file, whole or not at all."""
         content = {
             "format": FORMAT,
             "length": self.length,
-            "next": self._next,
+            "next": self.next_log_probs,
             "state": self.model.decoder.export_state(self._state),
         }
-        partial = f"{path}.partial"
-        torch.save(content, partial)
-        os.replace(partial, path)
+        with whole_file(path) as file:
+            torch.save(content, file)
 
     @classmethod
     def load(cls, model, path: str, block: int = 512) -> "TextSession":
@@ -120,16 +112,16 @@ class TextSession:
             ValueError: another kind of file, or the session of a model of other sizes.
         """
         session = cls(model, block)
-        content = torch.load(path, map_location=session._next.device)
+        content = torch.load(path, map_location=session.next_log_probs.device)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"{path} is not a text session: give a file that TextSession.save wrote")
-        if content["next"].shape != session._next.shape:
+        if content["next"].shape != session.next_log_probs.shape:
             raise ValueError(
-                f"{path} has a vocabulary of {content['next'].numel()}, the model of {session._next.numel()}: load it "
-                "with the model that it was saved with"
+                f"{path} has a vocabulary of {content['next'].numel()}, the model of {len(session.next_log_probs)}: "
+                "load it with the model that it was saved with"
             )
         session._state = model.decoder.import_state(content["state"])
-        session._next, session.length = content["next"], content["length"]
+        session.next_log_probs, session.length = content["next"], content["length"]
         return session
 
     @torch.no_grad()

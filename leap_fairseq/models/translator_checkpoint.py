@@ -60,7 +60,7 @@ def load_translator(
     path = Path(path)
     if path.is_dir():
         data, config_yaml = path, CONFIG
-    state, _ = _read(path)
+    state, _ = read_checkpoint(path)
     cfg = state["cfg"]
     if data is not None:
         cfg.task.data = str(data)
@@ -83,28 +83,19 @@ def load_translator(
     )
 
 
-def read_checkpoint(path: Union[str, Path]) -> Dict[str, Any]:
-    """Reads the checkpoint of a simultaneous translator.
+def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, Any], Policy]:
+    """Reads the checkpoint of a simultaneous translator, without building the model.
 
     Args:
         path: of an exported folder, or of the .pt file.
 
     Returns:
-        What fairseq-train saved.
+        What fairseq-train saved, and the policy that the model was trained for.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the model has no policy; with the name of its architecture.
     """
-    return _read(path)[0]
-
-
-def read_policy(path: Union[str, Path]) -> Policy:
-    """The policy that a model was trained for, without building the model; arguments and errors as the checkpoint's."""
-    return _read(path)[1]
-
-
-def _read(path: Union[str, Path]) -> Tuple[Dict[str, Any], Policy]:
     path = checkpoint_file(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: give the .pt file that fairseq-train saved")

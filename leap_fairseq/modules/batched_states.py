@@ -51,13 +51,7 @@ def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict
 
 
 def split_attention(module: nn.Module, merged: Dict[str, Any], states: Sequence[Dict[str, Any]]) -> None:
-    """The reverse of :func:`merge_attention`.
-
-    Args:
-        module: an encoder or decoder.
-        merged: what it returned, after any number of steps.
-        states: brought up to date.
-    """
+    """The reverse of :func:`merge_attention`, after any number of steps: brings the streams' states up to date."""
     for attention in linear_attentions(module):
         together = attention.get_state(merged)
         for number, state in enumerate(states):

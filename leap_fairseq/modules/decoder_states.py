@@ -13,7 +13,10 @@ from leap_fairseq.modules.batched_states import linear_attentions, merge_attenti
 
 
 class DecoderStates:
-    """What a decoder of fairseq can do with a dictionary of its decoding states; a base class beside fairseq's."""
+    """What a decoder of fairseq can do with a dictionary of its decoding states; a base class beside fairseq's.
+
+    ``incremental_state`` is fairseq's dictionary of these states, empty before the first token.
+    """
 
     def absorb(self, frames: Tensor, incremental_state: Dict[str, Any]) -> None:
         """Takes the next frames of a source that arrives in pieces, into the cross-attention of every layer.
@@ -23,7 +26,7 @@ class DecoderStates:
 
         Args:
             frames: [S, B, C], the frames behind those of the last call.
-            incremental_state: fairseq's dictionary of decoding states.
+            incremental_state: that of the decoder.
 
         Raises:
             ValueError: the earlier frames were given as ``encoder_out``.
@@ -32,11 +35,7 @@ class DecoderStates:
             layer.encoder_attn.absorb(frames, incremental_state)
 
     def forget_source(self, incremental_state: Dict[str, Any]) -> None:
-        """Drops what was absorbed, for a source whose frames have changed; the tokens computed stay as they are.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-        """
+        """Drops what was absorbed, for a source whose frames have changed; the tokens computed stay as they are."""
         for layer in self.layers:
             layer.encoder_attn.forget_source(incremental_state)
 
@@ -61,12 +60,7 @@ class DecoderStates:
         return merged
 
     def split_state(self, merged: Dict[str, Any], incremental_states: Sequence[Dict[str, Any]]) -> None:
-        """The reverse of :meth:`merge_states`, after some tokens.
-
-        Args:
-            merged: what it returned.
-            incremental_states: as they were given; they are brought up to date.
-        """
+        """The reverse of :meth:`merge_states`, after some tokens: brings the states that it was given up to date."""
         if len(incremental_states) == 1:
             return
         split_attention(self, merged, incremental_states)
@@ -76,35 +70,24 @@ class DecoderStates:
             self.set_incremental_state(state, "progress", {"tokens": tokens, "seen": seen})
 
     def detach_state(self, incremental_state: Dict[str, Any]) -> None:
-        """Cuts the graph behind a state, so that the next block is not trained through the ones before it.
-
-        Args:
-            incremental_state: of :meth:`forward_block`.
-        """
+        """Cuts the graph behind a state, so that the next block is not trained through the ones before it."""
         for attention in linear_attentions(self):
             state = attention.get_state(incremental_state)
             if state is not None:
                 attention.set_state(incremental_state, state.detach())
 
     def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
-        """What a state holds, as plain numbers and tensors that do not depend on this process.
-
-        Args:
-            incremental_state: of :meth:`forward_block`.
-        """
+        """What a state holds, as plain numbers and tensors that do not depend on this process."""
         return {
             **self.get_incremental_state(incremental_state, "progress"),
             "attention": [attention.get_state(incremental_state).to_plain() for attention in linear_attentions(self)],
         }
 
     def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
-        """The state that :meth:`export_state` was given, for this decoder.
-
-        Args:
-            exported: by a decoder of the same sizes.
+        """The state that :meth:`export_state` of such a decoder was given, for this one.
 
         Raises:
-            ValueError: the sizes differ.
+            ValueError: the decoders have other sizes.
         """
         incremental_state: Dict[str, Any] = {}
         attentions = linear_attentions(self)
@@ -126,12 +109,7 @@ class DecoderStates:
         return incremental_state
 
     def reorder_incremental_state(self, incremental_state: Dict[str, Any], new_order: Tensor) -> None:
-        """Follows beam search with the decoder's own count of positions.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-            new_order: int64 [B'].
-        """
+        """Follows beam search, ``new_order`` int64 [B'], with the decoder's own count of positions."""
         progress = self.get_incremental_state(incremental_state, "progress")
         if progress is not None:
             seen = progress["seen"].index_select(0, new_order)

@@ -25,12 +25,13 @@ class MultiheadLinearAttention(LinearAttention):
     Args:
         embed_dim: C, divisible by ``num_heads``.
         num_heads: H.
+        kdim, vdim: dimensions of key and value inputs (default: C).
         dropout: probability that a key is dropped from the numerator, for all queries of a sample and head.
         self_attention: keys come from the queries' own sequence, as they do wherever they do not come from an encoder.
         encoder_decoder_attention: keys come from an encoder.
         attention: the kind, a linear one of :data:`leap_fairseq.attention.KINDS`.
         q_noise, qn_block_size: fairseq's quantization noise on the projections.
-        options: kdim, vdim, bias, leap_factor, normalizer_floor, schedule, max_query_positions, max_key_positions,
+        options: bias, leap_factor, normalizer_floor, schedule, max_query_positions, max_key_positions,
             half_life, as for :class:`leap_fairseq.layers.LinearAttention`.
 
     Raises:
@@ -41,8 +42,10 @@ class MultiheadLinearAttention(LinearAttention):
         self,
         embed_dim: int,
         num_heads: int,
-        *,
+        kdim: Optional[int] = None,
+        vdim: Optional[int] = None,
         dropout: float = 0.0,
+        *,
         self_attention: bool = False,
         encoder_decoder_attention: bool = False,
         attention: str = "leap",
@@ -50,7 +53,8 @@ class MultiheadLinearAttention(LinearAttention):
         qn_block_size: int = 8,
         **options,
     ):
-        super().__init__(embed_dim, num_heads, kind=attention, cross_attention=encoder_decoder_attention, **options)
+        sizes = (embed_dim, num_heads, kdim, vdim)
+        super().__init__(*sizes, kind=attention, cross_attention=encoder_decoder_attention, **options)
         self.self_attention, self.encoder_decoder_attention = self_attention, encoder_decoder_attention
         self.dropout_module = FairseqDropout(dropout, module_name=self.__class__.__name__)
         for projection in (self.k_proj, self.v_proj, self.q_proj, self.out_proj):
@@ -164,23 +168,14 @@ class MultiheadLinearAttention(LinearAttention):
         self.set_state(incremental_state, super().absorb(frames.transpose(0, 1), state))
 
     def forget_source(self, incremental_state: dict) -> None:
-        """Drops what was read of a source, for one that is absorbed anew; the queries stay counted.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-        """
+        """Drops what was read of a source, for one that is absorbed anew; the queries stay counted."""
         state = self.get_state(incremental_state)
         if state is not None:
             self.set_state(incremental_state, state.without_keys())
             self.set_incremental_state(incremental_state, "source", None)
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
-        """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-            new_order: int64 [B'].
-        """
+        """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one."""
         state, source = self.get_state(incremental_state), self.get_source(incremental_state)
         if state is not None:
             self.set_state(incremental_state, state.reorder(new_order))
@@ -189,11 +184,11 @@ class MultiheadLinearAttention(LinearAttention):
         return incremental_state
 
     def get_state(self, incremental_state: dict) -> Optional[LayerState]:
-        """The state of this attention in fairseq's dictionary of decoding states, None before its first token."""
+        """The state of this attention, None before its first token."""
         return self.get_incremental_state(incremental_state, "memory")
 
     def set_state(self, incremental_state: dict, state: LayerState) -> None:
-        """Puts a state of this attention into fairseq's dictionary of decoding states."""
+        """Takes the place of the state of this attention."""
         self.set_incremental_state(incremental_state, "memory", state)
 
     def get_source(self, incremental_state: dict) -> Optional[SourceMemory]:

@@ -31,17 +31,7 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         self.schedule = schedule
 
     def forward(
-        self,
-        query: Tensor,
-        key: Optional[Tensor],
-        value: Optional[Tensor],
-        key_padding_mask: Optional[Tensor] = None,
-        incremental_state: Optional[dict] = None,
-        need_weights: bool = True,
-        static_kv: bool = False,
-        attn_mask: Optional[Tensor] = None,
-        before_softmax: bool = False,
-        need_head_weights: bool = False,
+        self, query, key, value, key_padding_mask=None, incremental_state=None, *, attn_mask=None, **options
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """Attends; arguments and results are those of fairseq's ``MultiheadAttention``.
 
@@ -52,31 +42,12 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
             attn_mask = self._mask(query, key, value, key_padding_mask, incremental_state)
             if not len(key):
                 key = value = None  # fairseq's form of "all keys are in the state"
-        return super().forward(
-            query,
-            key,
-            value,
-            key_padding_mask=key_padding_mask,
-            incremental_state=incremental_state,
-            need_weights=need_weights,
-            static_kv=static_kv or self.encoder_decoder_attention,
-            attn_mask=attn_mask,
-            before_softmax=before_softmax,
-            need_head_weights=need_head_weights,
-        )
+        if self.encoder_decoder_attention:
+            options["static_kv"] = True
+        return super().forward(query, key, value, key_padding_mask, incremental_state, attn_mask=attn_mask, **options)
 
     def absorb(self, frames: Tensor, incremental_state: dict) -> None:
-        """Takes the next frames of a source that arrives in pieces; unlike a linear state, what is kept grows.
-
-        Afterwards, :meth:`forward` is called with this state and without frames (S = 0), and reads all of them.
-
-        Args:
-            frames: [S, B, kdim], keys and values.
-            incremental_state: fairseq's dictionary of decoding states.
-
-        Raises:
-            ValueError: the earlier frames were given to :meth:`forward`.
-        """
+        """As :meth:`MultiheadLinearAttention.absorb`; unlike a linear state, what is kept grows."""
         progress = self._progress(incremental_state)
         check_absorbing(progress["source"])
         buffer = dict(self._get_input_buffer(incremental_state))
@@ -88,11 +59,7 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         self.set_incremental_state(incremental_state, "progress", progress)
 
     def forget_source(self, incremental_state: dict) -> None:
-        """Drops what was read of a source, for one that is absorbed anew; the queries stay counted.
-
-        Args:
-            incremental_state: fairseq's dictionary of decoding states.
-        """
+        """As :meth:`MultiheadLinearAttention.forget_source`."""
         progress = {**self._progress(incremental_state), "source": None, "absorbed": 0}
         self._set_input_buffer(incremental_state, {})
         self.set_incremental_state(incremental_state, "progress", progress)

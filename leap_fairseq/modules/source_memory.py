@@ -61,9 +61,6 @@ class SourceMemory:
 def check_absorbing(source: Optional[SourceMemory]) -> None:
     """Refuses to absorb the next frames of a source that was given whole.
 
-    Args:
-        source: of the state so far.
-
     Raises:
         ValueError: there is one.
     """

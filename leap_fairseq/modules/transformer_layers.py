@@ -5,7 +5,7 @@ import functools
 from typing import Optional
 
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase, TransformerEncoderLayerBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
 
@@ -25,14 +25,7 @@ class LeapEncoderLayer(TransformerEncoderLayerBase):
 
     def build_self_attention(self, embed_dim, cfg):
         """fairseq's hook."""
-        return self.self_attention_spec.build(
-            embed_dim,
-            cfg.encoder.attention_heads,
-            dropout=cfg.attention_dropout,
-            self_attention=True,
-            q_noise=self.quant_noise,
-            qn_block_size=self.quant_noise_block_size,
-        )
+        return _build(self.self_attention_spec, self, embed_dim, cfg, cfg.encoder, self_attention=True)
 
     def step(self, x: Tensor, incremental_state: dict) -> Tensor:
         """The next frames of a stream.
@@ -68,30 +61,12 @@ class LeapDecoderLayer(TransformerDecoderLayerBase):
 
     def build_self_attention(self, embed_dim, cfg, add_bias_kv=False, add_zero_attn=False):
         """fairseq's hook; its two extra keys have no counterpart in linear attention and no option that sets them."""
-        return self._build(
-            self.self_attention_spec, embed_dim, cfg, self_attention=True, encoder_decoder_attention=False
-        )
+        return _build(self.self_attention_spec, self, embed_dim, cfg, cfg.decoder, self_attention=True)
 
     def build_encoder_attention(self, embed_dim, cfg):
         """fairseq's hook."""
-        return self._build(
-            self.cross_attention_spec,
-            embed_dim,
-            cfg,
-            kdim=cfg.encoder.embed_dim,
-            vdim=cfg.encoder.embed_dim,
-            encoder_decoder_attention=True,
-        )
-
-    def _build(self, spec, embed_dim, cfg, **options):
-        return spec.build(
-            embed_dim,
-            cfg.decoder.attention_heads,
-            dropout=cfg.attention_dropout,
-            q_noise=self.quant_noise,
-            qn_block_size=self.quant_noise_block_size,
-            **options,
-        )
+        options = {"kdim": cfg.encoder.embed_dim, "vdim": cfg.encoder.embed_dim, "encoder_decoder_attention": True}
+        return _build(self.cross_attention_spec, self, embed_dim, cfg, cfg.decoder, **options)
 
     def seeing(self, mask: Tensor) -> "LeapDecoderLayer":
         """A view of this layer with a mask of its cross-attention, which fairseq's forward does not hand on.
@@ -104,3 +79,9 @@ class LeapDecoderLayer(TransformerDecoderLayerBase):
         view.__dict__.pop("forward", None)
         view.__dict__["encoder_attn"] = functools.partial(self.encoder_attn, attn_mask=mask)
         return view
+
+
+def _build(spec: AttentionSpec, layer: nn.Module, embed_dim: int, cfg, side, **options) -> nn.Module:
+    """The attention of a layer, as fairseq's options of the model and of its encoder or decoder say."""
+    options.update(q_noise=layer.quant_noise, qn_block_size=layer.quant_noise_block_size)
+    return spec.build(embed_dim, side.attention_heads, dropout=cfg.attention_dropout, **options)

@@ -44,11 +44,6 @@ class FileJob(NamedTuple):
 def extract_features(stages: RecipeStages, corpus: Corpus, processes: int) -> Clips:
     """Writes fbank80.zip, gcmvn.npz and skipped_clips.tsv, or finds them done.
 
-    Args:
-        stages: Of the data folder.
-        corpus: The segments.
-        processes: Worker processes.
-
     Returns:
         Where each clip is; the skipped ones are missing.
 

@@ -10,14 +10,11 @@ Common Voice's validated.tsv, which are then joined. Clips are mp3, or whatever 
 
 import argparse
 import functools
-import logging
 from pathlib import Path
 from typing import Optional, Union
 
 from leap_fairseq.prepare.prepared_data import add_options, prepare
 from leap_fairseq.speech.covost import REQUIRED_SPLITS, read_corpus
-
-LOG_LEVEL = logging.INFO
 
 
 def prep_covost(
@@ -27,17 +24,9 @@ def prep_covost(
     out: Optional[Union[str, Path]] = None,
     **options: Union[int, str],
 ) -> Path:
-    """Prepares one language pair.
+    """Prepares one language pair and returns the folder of its data.
 
-    Args:
-        root: Folder that holds `SRC/clips`, or `clips` itself, and the TSVs; train and dev must be there.
-        src_lang: Language of the speech, for example fr.
-        tgt_lang: Language of the translations, for example en.
-        out: Folder for the data; None is `root/fr-en`.
-        **options: Those of `prepared_data.Options`.
-
-    Returns:
-        The folder of the data.
+    The arguments are the command's, `options` those of `prepared_data.Options`; train and dev must be there.
 
     Raises:
         DataError: The layout or an option is wrong; the message says what to do.

@@ -13,7 +13,6 @@ have another voice for each digit.
 import argparse
 import functools
 import io
-import logging
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
@@ -27,8 +26,6 @@ from leap_fairseq.prepare.processes import in_order
 from leap_fairseq.prepare.sources import files_of
 from leap_fairseq.prepare.synthetic_corpus import GRID, Pair, SyntheticCorpus, VoicedSegment, add_options, write_talk
 from leap_fairseq.speech import SAMPLE_RATE
-
-LOG_LEVEL = logging.INFO
 
 CORPUS, VERSION = "digits", 3
 """Raise VERSION with every change that changes the bytes."""
@@ -97,7 +94,6 @@ class Talk(NamedTuple):
     strings: List[List[np.ndarray]]
     rate: int
     variation: Variation
-    wav_folder: Path
 
 
 def make_digits_corpus(
@@ -110,20 +106,10 @@ def make_digits_corpus(
     seed: int = 1,
     processes: int = 2,
 ) -> Path:
-    """Writes the corpus, or finds it already there.
-
-    Args:
-        recordings: Folder, zip or tar of the wavs.
-        out: Folder that gets `en-de/data/{train,dev,tst-COMMON}` and `corpus.json`.
-        sentences_train: Number of training strings.
-        sentences_dev: Number of validation strings.
-        sentences_test: Number of test strings (split tst-COMMON).
-        test_speakers: Held out of training.
-        seed: Another seed gives other strings.
-        processes: Worker processes; does not change the bytes.
+    """Writes the corpus, or finds it already there; the arguments are the command's.
 
     Returns:
-        The folder `out`.
+        The folder `out`, with `en-de/data/{train,dev,tst-COMMON}` and `corpus.json`.
 
     Raises:
         DataError: A count below 1, recordings that are missing or of several rates, an unknown speaker or none left,
@@ -214,15 +200,15 @@ def _plan(
             pairs.append(tuple(" ".join(words[digit] for digit in digits) for words in (ENGLISH, GERMAN)))
         name = f"{CORPUS}_{split}_{number}"
         label = MIXED if variation.mixed else own
-        talks.append(Talk(name, label, seed * 100_000 + number, strings, rate, variation, Path()))
+        talks.append(Talk(name, label, seed * 100_000 + number, strings, rate, variation))
     return talks, pairs
 
 
 def _join_talks(talks: List[Talk], processes: int, wav_folder: Path) -> Iterator[List[VoicedSegment]]:
-    return in_order(join_talk, [talk._replace(wav_folder=wav_folder) for talk in talks], processes)
+    return in_order(functools.partial(join_talk, wav_folder), talks, processes)
 
 
-def join_talk(talk: Talk) -> List[VoicedSegment]:
+def join_talk(wav_folder: Path, talk: Talk) -> List[VoicedSegment]:
     """Joins the recordings of one talk, writes its wav and returns its segments."""
     choices, noise = Choices(talk.seed), np.random.RandomState(talk.seed % 2**32)
 
@@ -231,7 +217,7 @@ def join_talk(talk: Talk) -> List[VoicedSegment]:
             gap = GRID * int(choices.between(*GAP) * SAMPLE_RATE / GRID)
             yield gap, _join_string(digits, talk.rate, choices, noise, talk.variation), len(digits)
 
-    return write_talk(talk.wav_folder / f"{talk.name}.wav", talk.speaker, strings())
+    return write_talk(wav_folder / f"{talk.name}.wav", talk.speaker, strings())
 
 
 def _join_string(

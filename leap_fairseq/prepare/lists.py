@@ -25,7 +25,6 @@ from leap_fairseq.speech import SAMPLE_RATE, DataError, covost, mustc
 from leap_fairseq.speech.corpus import Segment
 
 logger = logging.getLogger(__name__)
-LOG_LEVEL = logging.INFO
 
 CORPORA = ("mustc", "covost")
 LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
@@ -45,20 +44,13 @@ def make_eval_list(
     src_lang: Optional[str] = None,
     whole_talks: bool = False,
 ) -> Path:
-    """Cuts one split into sentences and lists them, or lists its talks as they are.
+    """Cuts one split into sentences and lists them, or lists its talks as they are; the arguments are the command's.
 
     Args:
-        root: Of the corpus, as `prep_mustc` or `prep_covost` takes it.
-        split: For example dev; None is tst-COMMON of MuST-C and test of CoVoST.
         out: Folder that gets SPLIT.wav_list, SPLIT.target, SPLIT.source_text and SPLIT_wavs/; with whole talks
             SPLIT.talks.wav_list, SPLIT.talks.target, SPLIT.talks.tsv and SPLIT_talks/.
-        tgt_lang: Language of the references; None is de for MuST-C and en for CoVoST.
-        limit: Only the first so many sentences, or whole talks, that have audio; None takes all.
-        corpus: mustc or covost.
-        src_lang: Language of the speech; for CoVoST alone, where it must be given.
-        whole_talks: List the recordings of the split, not its sentences. A line of the targets then holds all
-            references of a talk; which sentence is where in which talk stands in SPLIT.talks.tsv, with the columns of
-            `leap_fairseq.scoring.long_references`. CoVoST has no talks.
+        whole_talks: A line of the targets then holds all references of a talk; which sentence is where in which talk
+            stands in SPLIT.talks.tsv, with the columns of `leap_fairseq.scoring.long_references`.
 
     Returns:
         The wav list. Its paths are absolute, for SimulEval resolves others against the folder it is started in.
@@ -96,9 +88,8 @@ def _read_split(
         raise DataError(f"--corpus is {corpus!r}, but must be one of {', '.join(CORPORA)}")
     if corpus == "mustc":
         if src_lang not in (None, mustc.SRC_LANG):
-            raise DataError(
-                f"--src-lang is {src_lang}, but MuST-C is spoken in English: give --corpus covost for CoVoST"
-            )
+            rule = "MuST-C is spoken in English: give --corpus covost for CoVoST"
+            raise DataError(f"--src-lang is {src_lang}, but {rule}")
         return mustc.read_split(root, split, tgt_lang or "de")
     if src_lang is None:
         raise DataError("--corpus covost needs the language of the speech: give --src-lang, for example fr")

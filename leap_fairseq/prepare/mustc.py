@@ -9,7 +9,6 @@ reused; a changed option redoes what depends on it.
 """
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Optional, Union
 
@@ -17,8 +16,6 @@ from leap_fairseq.prepare.joined_segments import join_segments
 from leap_fairseq.prepare.prepared_data import add_options, prepare
 from leap_fairseq.speech.corpus import Corpus
 from leap_fairseq.speech.mustc import pair_folder, read_corpus
-
-LOG_LEVEL = logging.INFO
 
 
 def prep_mustc(
@@ -28,17 +25,12 @@ def prep_mustc(
     join: Optional[int] = None,
     **options: Union[int, str],
 ) -> Path:
-    """Prepares one language pair.
+    """Prepares one language pair and returns the folder of its data.
+
+    The arguments are the command's, `options` those of `prepared_data.Options`; train and dev must be there.
 
     Args:
-        root: Folder that holds `en-de/data/SPLIT`, or `en-de` itself; train and dev must be there.
-        tgt_lang: Language of the translations, for example de.
-        out: Folder for the data; None is `root/en-de`.
-        join: Train also on stretches of up to so many sentences, with their pauses; see `joined_segments`.
-        **options: Those of `prepared_data.Options`.
-
-    Returns:
-        The folder of the data.
+        join: As --join-segments; see `joined_segments`.
 
     Raises:
         DataError: The layout or an option is wrong; the message says what to do.

@@ -16,7 +16,7 @@ from typing import Callable, Dict, List, NamedTuple, Tuple, Union
 from leap_fairseq.files import digest
 from leap_fairseq.prepare.clip_features import CMVN, ZIP, extract_features
 from leap_fairseq.prepare.processes import add_processes
-from leap_fairseq.prepare.recipe_stages import LAST, RecipeStages, add_stages, check_stages
+from leap_fairseq.prepare.recipe_stages import LAST, STAGES, RecipeStages
 from leap_fairseq.speech import (
     NEXT_SENTENCE,
     DataError,
@@ -38,18 +38,12 @@ Rows = Dict[str, List[ManifestRow]]
 
 
 class Options(NamedTuple):
-    """What can be chosen for any corpus.
+    """What can be chosen for any corpus, as the options that `add_options` adds.
 
     Attributes:
-        task: st (targets are translations), asr (targets are transcripts) or both.
-        vocab_size: Number of SentencePieces, special symbols included.
-        vocab_type: unigram or char.
-        processes: Worker processes; the bytes do not depend on it.
-        min_frames: Shorter training clips are left out (10 ms frames); dev and test keep everything that has audio.
-        max_frames: Longer training clips are left out.
-        specaugment: none, lb, ld or lb-frequency; see `write_data_config`.
-        stage: Number of the stage to start with; those before must be complete.
-        stop_stage: Number of the last stage.
+        vocab_size: Special symbols included.
+        min_frames: Of 10 ms; dev and test keep everything that has audio.
+        specaugment: See `write_data_config`.
     """
 
     task: str = "st"
@@ -78,7 +72,9 @@ class Options(NamedTuple):
         if not 0 <= self.min_frames <= self.max_frames:
             given = f"--min-frames {self.min_frames} and --max-frames {self.max_frames}"
             raise DataError(f"{given} must be 0 <= min <= max")
-        check_stages(self.stage, self.stop_stage)
+        if not 1 <= self.stage <= self.stop_stage <= LAST:
+            given = f"--stage {self.stage} and --stop-stage {self.stop_stage}"
+            raise DataError(f"{given} must be 1 <= stage <= stop-stage <= {LAST}")
 
     @property
     def tasks(self) -> Tuple[str, ...]:
@@ -123,13 +119,7 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
 
 
 def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> None:
-    """Adds the options of any corpus.
-
-    Args:
-        parser: Of the command.
-        tgt_lang: Default of --tgt-lang.
-        folder: Default of --out, for the help.
-    """
+    """Adds the options of any corpus; `folder` is the default of --out, for the help."""
     default = Options()
     parser.add_argument("--tgt-lang", default=tgt_lang, help="language of the translations")
     parser.add_argument("--out", metavar="DIR", help=f"data folder (default: {folder})")
@@ -145,7 +135,11 @@ def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> 
         parser.add_argument(f"--{which}-frames", type=int, default=frames, metavar="N", help=text)
     text = "SpecAugment policy for training"
     parser.add_argument("--specaugment", default=default.specaugment, choices=SPECAUGMENT_POLICIES, help=text)
-    add_stages(parser)
+    names = ", ".join(f"{number} {stage}" for number, stage in enumerate(STAGES, start=1))
+    text = f"start here; the stages before must be complete: {names}"
+    parser.add_argument("--stage", type=int, default=default.stage, metavar="N", help=text)
+    text = "stop after this stage"
+    parser.add_argument("--stop-stage", type=int, default=default.stop_stage, metavar="N", help=text)
 
 
 def _rows(corpus: Corpus, clips: Dict[str, Dict[str, List[int]]], task: str) -> Rows:

@@ -46,9 +46,6 @@ def in_order(
         processes: Number of worker processes, at least 1.
         initializer: Called once in each process.
 
-    Yields:
-        The results.
-
     Raises:
         DataError: processes < 1.
     """

@@ -17,7 +17,6 @@ from typing import Dict, Iterator, List, Union
 from leap_fairseq.files import whole_file
 
 logger = logging.getLogger(__name__)
-LOG_LEVEL = logging.INFO
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 # Every twentieth topic of the sorted list is for validation, and every twentieth for the test.
@@ -25,14 +24,7 @@ PERIOD, VALID, TEST = 20, 9, 19
 
 
 def paragraphs(topic: str) -> Iterator[str]:
-    """The paragraphs of a topic, tokenised.
-
-    Args:
-        topic: text with blank lines between paragraphs.
-
-    Yields:
-        Tokens separated by single spaces, never empty.
-    """
+    """The paragraphs of a topic, which blank lines separate: tokens between single spaces, never empty."""
     for block in re.split(r"\n\s*\n", topic):
         tokens = TOKEN.findall(block)
         if tokens:
@@ -40,31 +32,16 @@ def paragraphs(topic: str) -> Iterator[str]:
 
 
 def split_topics(topics: Dict[str, str]) -> Dict[str, List[str]]:
-    """Distributes topics over the splits.
-
-    Args:
-        topics: name to text; texts that occur under several names count once.
-
-    Returns:
-        Lines of "train", "valid" and "test".
-    """
+    """Lines of "train", "valid" and "test", from the topics by name; a text with several names counts once."""
     splits: Dict[str, List[str]] = {"train": [], "valid": [], "test": []}
-    unique = sorted(set(topics.values()))
-    for index, topic in enumerate(unique):
+    for index, topic in enumerate(sorted(set(topics.values()))):
         name = {VALID: "valid", TEST: "test"}.get(index % PERIOD, "train")
         splits[name].extend(paragraphs(topic))
     return splits
 
 
 def make_pydoc_text(out: Union[str, Path]) -> Dict[str, int]:
-    """Writes the splits.
-
-    Args:
-        out: folder, made where missing.
-
-    Returns:
-        Tokens of each split.
-    """
+    """Writes the splits into a folder, made where missing, and returns the number of tokens of each."""
     from pydoc_data.topics import topics
 
     out, counts = Path(out), {}

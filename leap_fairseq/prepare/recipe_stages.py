@@ -4,7 +4,6 @@ A stage that is complete is reused, as everywhere. `--stage` starts later: what 
 is never made again; the audio itself is then not needed. `--stop-stage` stops earlier.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Union
@@ -30,7 +29,7 @@ class RecipeStages(Stages):
         last: Number of the last stage to run.
     """
 
-    def __init__(self, folder: Union[str, Path], name: str, first: int = 1, last: int = LAST):
+    def __init__(self, folder: Union[str, Path], name: str, first: int, last: int):
         super().__init__(folder, name)
         self.first, self.last = first, last
 
@@ -54,24 +53,6 @@ class RecipeStages(Stages):
                 f" {self.folder} for this corpus and these options: start with --stage {_number(stage)}"
             )
         return False
-
-
-def check_stages(first: int, last: int) -> None:
-    """Refuses numbers of stages that do not exist.
-
-    Raises:
-        DataError: They are not 1 <= first <= last <= 4.
-    """
-    if not 1 <= first <= last <= LAST:
-        raise DataError(f"--stage {first} and --stop-stage {last} must be 1 <= stage <= stop-stage <= {LAST}")
-
-
-def add_stages(parser: argparse.ArgumentParser) -> None:
-    """Adds --stage and --stop-stage."""
-    names = ", ".join(f"{number} {stage}" for number, stage in enumerate(STAGES, start=1))
-    text = f"start here; the stages before must be complete: {names}"
-    parser.add_argument("--stage", type=int, default=1, metavar="N", help=text)
-    parser.add_argument("--stop-stage", type=int, default=LAST, metavar="N", help="stop after this stage")
 
 
 def _number(stage: str) -> int:

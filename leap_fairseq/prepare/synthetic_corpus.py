@@ -37,11 +37,6 @@ class VoicedSegment(NamedTuple):
     wav: str
 
 
-def on_grid(samples: int) -> int:
-    """The next multiple of the grid."""
-    return -(-samples // GRID) * GRID
-
-
 def write_talk(path: Path, speaker: str, sentences: Iterable[Tuple[int, np.ndarray, int]]) -> List[VoicedSegment]:
     """Writes the wav of one talk: 16 kHz, mono, 16 bits.
 
@@ -49,9 +44,6 @@ def write_talk(path: Path, speaker: str, sentences: Iterable[Tuple[int, np.ndarr
         path: The file.
         speaker: Name.
         sentences: Of each the pause before it, in samples on the grid; its samples [N]; the number of its words.
-
-    Returns:
-        Its segments.
     """
     pieces, segments, offset = [], [], 0
     for pause, samples, words in sentences:
@@ -133,9 +125,8 @@ class SyntheticCorpus:
             found, splits = state["options"], state["splits"]
             splits.keys()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"cannot read {path}: it is not a corpus.json of this command; choose another OUT"
-            ) from error
+            rule = "it is not a corpus.json of this command"
+            raise DataError(f"cannot read {path}: {rule}; choose another OUT") from error
         if found != self._options:
             difference = _differences(found, self._options)
             raise DataError(f"{self.out} holds the corpus with {difference}: choose another OUT, or delete it")

@@ -19,23 +19,17 @@ from leap_fairseq.files import DataError, whole_folder
 from leap_fairseq.prepare.wikitext_text import TextFile
 
 logger = logging.getLogger(__name__)
-LOG_LEVEL = logging.INFO
 
 DOCUMENT = re.compile(r'<doc id="[^"]*" url="[^"]*" title="(.*)">\s*$')
 TOKEN = re.compile(r"@[-,.]@|'s\b|\w+|[^\w\s]")
 INSIDE_NUMBER = re.compile(r"(?<=\d)([,.])(?=\d)")
 INSIDE_WORD = re.compile(r"(?<=\w)-(?=\w)")
+PathLike = Union[str, Path]
 FILES = {split: f"wiki.{split}.tokens" for split in ("train", "valid", "test")}
 
 
 def split_words(line: str) -> str:
-    """Splits running text as WikiText does.
-
-    Args:
-        line: Running text.
-
-    Returns:
-        Words and punctuation between single spaces.
+    """Splits running text as WikiText does: words and punctuation between single spaces.
 
     Source:
         Merity et al., Pointer Sentinel Mixture Models, 2016, section 4 (the conventions; its tokeniser is Moses').
@@ -44,13 +38,10 @@ def split_words(line: str) -> str:
 
 
 def wikitext_lines(lines: Iterable[str]) -> Iterator[str]:
-    """Brings the lines of a file into the form of WikiText.
+    """Brings the lines of a file into the form of WikiText: words between single spaces, titles between empty lines.
 
     Args:
         lines: Of WikiExtractor's output, or of a text that is split into words already.
-
-    Yields:
-        Words between single spaces; an empty line around each title.
     """
     extracted = after_title = False
     for line in lines:
@@ -68,19 +59,8 @@ def wikitext_lines(lines: Iterable[str]) -> Iterator[str]:
             yield split_words(html.unescape(line))
 
 
-def make_wikipedia_text(
-    train: Sequence[Union[str, Path]],
-    valid: Union[str, Path],
-    test: Union[str, Path],
-    out: Union[str, Path],
-) -> Dict[str, int]:
-    """Writes the corpus.
-
-    Args:
-        train: Files, in order.
-        valid: A file.
-        test: A file.
-        out: Folder, new or to be replaced.
+def make_wikipedia_text(train: Sequence[PathLike], valid: PathLike, test: PathLike, out: PathLike) -> Dict[str, int]:
+    """Writes the corpus into a folder, new or to be replaced; the arguments are the command's.
 
     Returns:
         Tokens of each split, ends of lines included.

@@ -9,6 +9,7 @@ each cell of its column `text`. The counts must be the published ones. What is c
 """
 
 import argparse
+import functools
 import json
 import logging
 import re
@@ -18,7 +19,6 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 
 from leap_fairseq.files import DataError, Stages, file_digest, whole_file
 from leap_fairseq.prepare.processes import add_processes, check_processes
-from leap_fairseq.prepare.publishing import make_and_publish
 from leap_fairseq.prepare.wikitext_text import (
     LOCAL_REMEDY,
     PUBLISHED,
@@ -33,7 +33,6 @@ from leap_fairseq.prepare.wikitext_text import (
 )
 
 logger = logging.getLogger(__name__)
-LOG_LEVEL = logging.INFO
 
 VERSION = 1
 """Raise it with every change that changes what is written: prepared data is then made again."""
@@ -62,22 +61,12 @@ def prep_wikitext(
     threshold: int = 0,
     processes: int = 1,
 ) -> Dict[str, Counts]:
-    """Prepares the data set.
+    """Prepares the data set; the arguments are the command's.
 
     Args:
-        sources: Folders, zips and files; the names of the files tell the split.
-        out: Folder for the data set.
-        train: File of this split, whatever its name; it takes the place of one in the sources.
-        valid: Likewise.
-        test: Likewise.
-        url: Address of a copy of wikitext-103-v1.zip; with sha256.
-        sha256: Of the file at url.
-        fetch: Download from the known addresses; with neither sources nor url.
-        srcdict: A dict.txt to use; None makes it from train.
-        any_text: Take a corpus that is not the word-level WikiText-103.
-        nwords: Largest size of the dictionary, special symbols included, as fairseq's --nwordssrc; with any_text.
-        threshold: Rarer words become <unk>, as fairseq's --thresholdsrc; with any_text.
-        processes: Worker processes; the bytes do not depend on it.
+        fetch: As --download; with neither sources nor url.
+        nwords: As fairseq's --nwordssrc, special symbols included.
+        threshold: As fairseq's --thresholdsrc.
 
     Returns:
         What each split holds.
@@ -104,10 +93,8 @@ def prep_wikitext(
         with whole_file(counts_file, text=True) as file:
             json.dump(counts, file)
 
-    def publish() -> None:
-        old = [f"{split}.{ending}" for split in SPLITS for ending in ENDINGS]
-        make_and_publish(stages, DICTIONARY, names, make, old)
-
+    old = [f"{split}.{ending}" for split in SPLITS for ending in ENDINGS]
+    publish = functools.partial(stages.publish, DICTIONARY, names, make, old)
     outputs = [DICTIONARY, *names, str(counts_file.relative_to(stages.folder))]
     stages.run("data_set", inputs, outputs, publish)
     return {split: Counts(*row) for split, row in json.loads(counts_file.read_text(encoding="utf-8")).items()}
@@ -133,9 +120,8 @@ def _check_options(any_text: bool, srcdict: Optional[PathLike], nwords: int, thr
         try:
             Dictionary.load(str(srcdict))
         except Exception as error:  # fairseq raises a bare one where the text is not UTF-8.
-            raise DataError(
-                f"--srcdict {srcdict} is no dictionary of fairseq (lines of word and count): {error}"
-            ) from error
+            rule = "is no dictionary of fairseq (lines of word and count)"
+            raise DataError(f"--srcdict {srcdict} {rule}: {error}") from error
 
 
 def _download(stages: Stages, sources: Sequence[PathLike], url: Optional[str], sha256: Optional[str]) -> Path:
@@ -161,10 +147,9 @@ def _check_splits(texts: Dict[str, List[TextFile]], srcdict: Optional[PathLike],
     for file in (file for files in texts.values() for file in files if not any_text):
         refuse_raw_name(file)
     if "train" not in texts and not srcdict:
-        remedy = (
-            "--srcdict dict.txt of the trained model, or --train FILE (with --any-text if it is not WikiText-103's)"
-        )
-        raise DataError(f"train is missing, and the dictionary is made from it: add {remedy}")
+        text = "--train FILE (with --any-text if it is not WikiText-103's)"
+        remedy = f"add --srcdict dict.txt of the trained model, or {text}"
+        raise DataError(f"train is missing, and the dictionary is made from it: {remedy}")
     for split in SPLITS:
         if split not in texts:
             logger.warning("%s is missing: the data set will be without it", split)
@@ -188,12 +173,7 @@ def _counted(split: str, files: List[TextFile], path: Path, any_text: bool) -> C
 
 
 def _binarise(
-    build: Path,
-    texts: Dict[str, Path],
-    srcdict: Optional[PathLike],
-    nwords: int,
-    threshold: int,
-    processes: int,
+    build: Path, texts: Dict[str, Path], srcdict: Optional[PathLike], nwords: int, threshold: int, processes: int
 ) -> None:
     """Runs fairseq-preprocess in this process: one of its own would go on writing after a kill of this one."""
     from leap_fairseq.compat.root_logger import unchanged_root_logger
@@ -223,9 +203,6 @@ def format_counts(counts: Dict[str, Counts], any_text: bool = False) -> str:
     Args:
         counts: What `prep_wikitext` returned.
         any_text: Another corpus: nothing is published about it, unless the counts say that it is the same.
-
-    Returns:
-        Lines without a final line feed.
     """
     rows = [f"{'split':<6}{'tokens':>13}{'published':>13}{'lines':>11}{'<unk>':>11}"]
     for split in ("train", "valid", "test"):

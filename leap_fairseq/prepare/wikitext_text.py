@@ -142,25 +142,16 @@ def find_texts(sources: Sequence[Union[str, Path]]) -> Dict[str, List[TextFile]]
 
 
 def refuse_raw_name(file: TextFile) -> None:
-    """Refuses a file of the raw variant by its name.
-
-    Raises:
-        DataError: With the name and what to take instead.
-    """
+    """Refuses a file of the raw variant, with a DataError, by its name."""
     for name in (file.name, file.path.name):
         if RAW.search(name.lower()):
             remedy = "take the word-level variant (wikitext-103-v1), or --any-text for another corpus"
-            raise DataError(
-                f"{name}: this is the raw variant by its name, whose perplexities mean another thing: {remedy}"
-            )
+            rule = "this is the raw variant by its name, whose perplexities mean another thing"
+            raise DataError(f"{name}: {rule}: {remedy}")
 
 
 def check_official(split: str, counts: Counts) -> None:
-    """Refuses what is not the word-level WikiText-103.
-
-    Args:
-        split: train, valid or test.
-        counts: Of the text given for it.
+    """Refuses a split whose counts are not those of the word-level WikiText-103.
 
     Raises:
         DataError: The raw variant, WikiText-2, or other counts than the published ones.
@@ -182,15 +173,7 @@ def check_official(split: str, counts: Counts) -> None:
 
 
 def write_text(files: List[TextFile], path: Path) -> Counts:
-    """Writes words between single spaces, a line a line: the data set is the same from every form of the corpus.
-
-    Args:
-        files: Of one split, in order.
-        path: Where the text will be.
-
-    Returns:
-        What was counted on the way.
-    """
+    """Writes and counts words between single spaces, a line a line: the same from every form of the corpus."""
     lines = words = unknown = hyphens = 0
     with open(path, "w", encoding="utf-8", newline="\n") as text:
         for tokens in (line.split() for file in files for line in file.lines()):
@@ -204,12 +187,9 @@ def download(target: Path, addresses: Sequence[str] = ADDRESSES, sha256: str = A
     """Downloads the archive from the first address that gives the right bytes; a whole one is kept.
 
     Args:
-        target: Where the file will be.
+        target: Where the file will be; also returned.
         addresses: Tried in order.
         sha256: Of the file, 64 hexadecimal digits.
-
-    Returns:
-        The target.
 
     Raises:
         DataError: No address gave it; the message has each one's reason.

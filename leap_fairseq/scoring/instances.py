@@ -77,12 +77,7 @@ class Instance:
     def latency(
         self, unit: str = "word", computation_aware: bool = False, pieces: Optional[Any] = None
     ) -> Dict[str, float]:
-        """All scores by name.
-
-        Args:
-            unit: of the run.
-            computation_aware: take `elapsed` in place of `delays`.
-            pieces: as for `reference_length`.
+        """All scores by name, of `elapsed` in place of `delays` where they are to be computation-aware.
 
         Raises:
             ValueError: the sentence is not scorable, or as for `reference_length`.
@@ -135,8 +130,10 @@ def read_instances(path: Union[str, Path]) -> List[Instance]:
     return sorted(map(_instance, read_log(path)), key=lambda instance: instance.index)
 
 
-def piece_model(path: Union[str, Path]) -> Any:
-    """The SentencePieceProcessor that counts references in pieces."""
+def piece_model(path: Optional[Union[str, Path]]) -> Optional[Any]:
+    """The SentencePieceProcessor that counts references in pieces; None without a path."""
+    if path is None:
+        return None
     import sentencepiece
 
     return sentencepiece.SentencePieceProcessor(model_file=str(path))

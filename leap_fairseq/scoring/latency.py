@@ -69,13 +69,7 @@ def differentiable_average_lagging(
 
     DAL = 1/H * sum_{i=1..H} (g_i - (i - 1) * X / H),    g_1 = d_1,    g_i = max(d_i, g_{i-1} + X / H)
 
-    Args:
-        delays: d_i in ms, at least one.
-        source_length: X in ms, above 0.
-        reference_length: ignored; there so that all four scores are called alike.
-
-    Raises:
-        ValueError: an argument outside its range.
+    Args and Raises: as `average_lagging`; the reference's length is ignored, so that all scores are called alike.
 
     Source: Cherry & Foster 2019, Thinking Slow about Latency Evaluation for Simultaneous Machine Translation.
     """
@@ -106,7 +100,7 @@ def average_token_delay(
     Args:
         delays: d_i in ms, non-decreasing, at least one.
         source_length: X in ms, above 0.
-        reference_length: ignored; there so that all scores are called alike.
+        reference_length: ignored.
         times: T(y_i) in ms (default: the delays); the elapsed times for the computation-aware score.
 
     Raises:
@@ -143,14 +137,7 @@ def latencies(
 ) -> Dict[str, float]:
     """All scores of a sentence by name.
 
-    Args:
-        delays: d_i in ms, non-decreasing, at least one.
-        source_length: X in ms, above 0.
-        reference_length: Y, at least 1.
-        times: taken in place of the delays, for the computation-aware scores.
-
-    Raises:
-        ValueError: an argument outside its range.
+    Args and Raises: as `average_lagging`; `times` are taken in place of the delays, for the computation-aware scores.
     """
     lengths = (source_length, reference_length)
     scores = {name: score(times or delays, *lengths) for name, score in LATENCY_SCORES.items()}

@@ -67,7 +67,7 @@ def score_long_run(
             f"{path} holds {_numbered(found)}, but {references} the sentences of {_numbered(wanted)}: finish the run; "
             "its source list must have one line per recording of the table"
         )
-    pieces = None if spm_model is None else piece_model(spm_model)
+    pieces = piece_model(spm_model)
     sentences: List[Instance] = []
     for instance, recording in zip(instances, recordings):
         _warn_of_times(instance, recording, path)
@@ -153,14 +153,8 @@ def stream_laal(
 ) -> float:
     """Mean LAAL over the sentences that got a word and have a duration, in ms; nan where there is none.
 
-    Args:
-        sentences: of `split_recording`, of all recordings together.
-        unit: "word", "char" or "spm".
-        computation_aware: take `elapsed` in place of `delays`.
-        pieces: for "spm", the SentencePieceProcessor that counts the references.
-
-    Raises:
-        ValueError: an unknown unit, or no processor for "spm".
+    Args and Raises: as `split_recording`, whose sentences these are, of all recordings together; `elapsed` is taken in
+    place of `delays` where the score is to be computation-aware.
     """
     scores = [
         length_adaptive_average_lagging(

@@ -34,13 +34,7 @@ class ReferenceSentence:
 
 
 def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
-    """Reads the sentences of each recording; further columns are left out.
-
-    Args:
-        path: the table.
-
-    Returns:
-        A list for each recording, in the order of their first lines.
+    """Reads the sentences of each recording, in the order of their first lines; further columns are left out.
 
     Raises:
         OSError: the file cannot be read.
@@ -57,14 +51,13 @@ def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
     names = lines[0].split("\t") if lines else []
     missing = [name for name in COLUMNS if name not in names]
     if missing:
-        raise ValueError(
-            f"{path}: the first line lacks {', '.join(missing)}: it must name the columns {', '.join(COLUMNS)}, "
-            "with tabs between them"
-        )
+        rule = f"it must name the columns {', '.join(COLUMNS)}, with tabs between them"
+        raise ValueError(f"{path}: the first line lacks {', '.join(missing)}: {rule}")
     recordings: Dict[str, List[ReferenceSentence]] = {}
     for number, line in enumerate(lines[1:], start=2):
-        sentence = _sentence(line.split("\t"), names, f"{path}: line {number}")
-        _check_order(recordings, sentence, f"{path}: line {number}")
+        where = f"{path}: line {number}"
+        sentence = _sentence(line.split("\t"), names, where)
+        _check_order(recordings, sentence, where)
         recordings.setdefault(sentence.audio, []).append(sentence)
     if not recordings:
         raise ValueError(f"{path}: holds no sentence below its header line")
@@ -95,6 +88,5 @@ def _check_order(recordings: Dict[str, List[ReferenceSentence]], sentence: Refer
         raise ValueError(f"{where}: {sentence.audio} occurs again behind other recordings: put its lines together")
     last = recordings[sentence.audio][-1].offset
     if sentence.offset < last:
-        raise ValueError(
-            f"{where}: begins at {sentence.offset} ms, but the line before at {last} ms: sort by offset_ms"
-        )
+        given = f"begins at {sentence.offset} ms, but the line before at {last} ms"
+        raise ValueError(f"{where}: {given}: sort by offset_ms")

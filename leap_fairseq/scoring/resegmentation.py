@@ -45,8 +45,6 @@ def resegment(words: Sequence[str], references: Sequence[Sequence[str]]) -> List
 
     Raises:
         ValueError: no reference sentence.
-
-    Source: see the module.
     """
     if not references:
         raise ValueError(f"no reference sentence for the {len(words)} words: the references must not be empty")

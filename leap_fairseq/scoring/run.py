@@ -7,7 +7,7 @@ without a word; here both kinds of latency stand side by side, and empty hypothe
 import logging
 import math
 from pathlib import Path
-from typing import Dict, Optional, Sequence, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 from leap_fairseq.scoring.instances import Instance, piece_model, read_instances
 from leap_fairseq.scoring.latency import LATENCY_SCORES
@@ -51,34 +51,23 @@ def score_run(
     instances = read_instances(path)
     if not instances:
         raise ValueError(f"{path}: holds no sentence; did the simuleval run finish one?")
-    row: Row = {}
-    row.update(quality(instances, sacrebleu_tokenizer))
-    row.update(mean_latency(instances, latency_unit, spm_model))
-    row["sentences"] = len(instances)
-    row["empty"] = sum(1 for instance in instances if not instance.prediction.strip())
+    row: Row = {
+        **quality(instances, sacrebleu_tokenizer),
+        **_mean_latency(instances, latency_unit, piece_model(spm_model)),
+        "sentences": len(instances),
+        "empty": sum(1 for instance in instances if not instance.prediction.strip()),
+    }
     if row["empty"]:
         logger.warning(
             "%s: %d of %d hypotheses are empty: BLEU and chrF count them as they are, no latency counts them",
             *(path, row["empty"], len(instances)),
         )
-    warn_if_degenerate(instances, path)
+    _warn_if_degenerate(instances, path)
     return {name: row[name] for name in COLUMNS}
 
 
-def mean_latency(
-    instances: Sequence[Instance], unit: str = "word", spm_model: Optional[Union[str, Path]] = None
-) -> Dict[str, float]:
-    """Mean over the sentences that have a latency, plain and computation-aware; nan where none has.
-
-    Args:
-        instances: the sentences.
-        unit: "word", "char" or "spm".
-        spm_model: as for `score_run`.
-
-    Raises:
-        ValueError: an unknown unit, or no model for "spm".
-    """
-    pieces = None if spm_model is None else piece_model(spm_model)
+def _mean_latency(instances: Sequence[Instance], unit: str, pieces: Optional[Any]) -> Dict[str, float]:
+    """Mean over the sentences that have a latency, plain and computation-aware; nan where none has."""
     scorable = [instance for instance in instances if instance.is_scorable]
     means: Dict[str, float] = {}
     for suffix, computation_aware in (("", False), ("_CA", True)):
@@ -89,19 +78,12 @@ def mean_latency(
     return means
 
 
-def share_after_source(instances: Sequence[Instance]) -> float:
-    """Share of all written words that were written only when the source had ended; 0 where none was written."""
-    words = [delay >= instance.source_length for instance in instances for delay in instance.delays]
-    return sum(words) / len(words) if words else 0.0
-
-
-def warn_if_degenerate(instances: Sequence[Instance], name: object) -> None:
+def _warn_if_degenerate(instances: Sequence[Instance], name: object) -> None:
     """Warns where most words came after the end of the source: such a policy translates offline, whatever its AL."""
-    share = share_after_source(instances)
-    if share > 0.5:
+    late = [delay >= instance.source_length for instance in instances for delay in instance.delays]
+    if sum(late) > 0.5 * len(late):
         logger.warning(
             "%s: %.0f %% of the words were written after the end of the source; this run is closer to offline than to "
             "simultaneous translation. A smaller --test-waitk-lagging writes earlier",
-            name,
-            100 * share,
+            *(name, 100 * sum(late) / len(late)),
         )

@@ -110,8 +110,10 @@ class Server:
         _check_origin(request)
         socket = BoundedWebSocket(request, self.limits)
         await socket.prepare(request)
-        if self._stopping or self.open >= self.limits.max_sessions:
-            reason = "the server is stopping" if self._stopping else self._full()
+        most = self.limits.max_sessions
+        if self._stopping or self.open >= most:
+            full = f"all {most} places are taken: try again later (--max-sessions)"
+            reason = "the server is stopping" if self._stopping else full
             await socket.fail(reason, WSCloseCode.TRY_AGAIN_LATER)
             return socket
         session = Session(self.translator.new_stream(), self.limits.max_minutes)
@@ -160,9 +162,6 @@ class Server:
             logger.exception("a session failed")
             return f"the translation failed: {type(error).__name__}: {error}"
         return None
-
-    def _full(self) -> str:
-        return f"all {self.limits.max_sessions} places are taken: try again later (--max-sessions)"
 
 
 def _check_origin(request: web.Request) -> None:

@@ -94,34 +94,25 @@ class OnlineResampler:
         return self._stream.resample_chunk(np.ascontiguousarray(mono), last=last)
 
 
-def load_audio(
-    path: str, offset: float = 0.0, duration: Optional[float] = None, sample_rate: int = SAMPLE_RATE
-) -> np.ndarray:
-    """Reads a file, or only a part of it.
+def load_audio(path: str, offset: float = 0.0, duration: Optional[float] = None) -> np.ndarray:
+    """Reads a file, or only a part of it: float32 [N] in [-1, 1], mono, 16 kHz.
 
     Args:
         path: A wav, flac, mp3 or ogg file; any rate, any number of channels.
         offset: Seconds from the beginning of the file, at least 0.
         duration: Seconds, at least 0; None reads to the end.
-        sample_rate: Hz of the result.
-
-    Returns:
-        float32 [N] in [-1, 1], mono.
 
     Raises:
         AudioError: The file is missing, empty or unreadable, or the part lies outside of it.
     """
-    result = next(iter(load_segments(path, [(offset, duration)], sample_rate)))
+    result = next(iter(load_segments(path, [(offset, duration)])))
     if isinstance(result, AudioError):
         raise result
     return result
 
 
 def load_segments(
-    path: str,
-    segments: Iterable[Tuple[float, Optional[float]]],
-    sample_rate: int = SAMPLE_RATE,
-    cut_at_end: bool = False,
+    path: str, segments: Iterable[Tuple[float, Optional[float]]], cut_at_end: bool = False
 ) -> Iterator[Union[np.ndarray, AudioError]]:
     """Reads several parts of one file, which is opened once.
 
@@ -130,12 +121,11 @@ def load_segments(
     Args:
         path: A wav, flac, mp3 or ogg file.
         segments: (offset, duration) in seconds, best in the order of the offsets.
-        sample_rate: Hz of the results.
         cut_at_end: A part that begins inside the file and ends behind it is cut short instead of refused.
 
     Yields:
-        For every part its samples, float32 [N] in [-1, 1], or the AudioError that says why there are none: one bad
-        part does not spoil the others.
+        For every part its samples, float32 [N] in [-1, 1] at 16 kHz, or the AudioError that says why there are none:
+        one bad part does not spoil the others.
     """
     segments = iter(segments)
     try:
@@ -143,7 +133,7 @@ def load_segments(
             for offset, duration in segments:
                 try:
                     samples = _cut(sound, str(path), offset, duration, cut_at_end)
-                    yield OnlineResampler(sound.samplerate, sample_rate).push(samples, last=True)
+                    yield OnlineResampler(sound.samplerate).push(samples, last=True)
                 except AudioError as error:
                     yield error
     except AudioError as error:

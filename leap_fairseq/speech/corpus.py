@@ -48,10 +48,6 @@ def find_audio(folder: Union[str, Path], name: str) -> Path:
     Corpora are often converted to save space while their lists keep the old names: where the file is missing, one of
     the same name that ends in .flac or .wav stands in for it.
 
-    Args:
-        folder: Of the audio.
-        name: File name in the corpus's list.
-
     Returns:
         The path; the one that was asked for if there is none.
     """

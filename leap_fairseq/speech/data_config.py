@@ -30,26 +30,16 @@ fairseq's S2TDataConfigWriter. The third leaves time whole: a mask of a second w
 
 
 def write_data_config(
-    path: Union[str, Path],
-    vocabulary: str,
-    cmvn: str = "gcmvn.npz",
-    num_mel_bins: int = NUM_MEL_BINS,
-    sample_rate: int = SAMPLE_RATE,
-    specaugment: str = "none",
+    path: Union[str, Path], vocabulary: str, cmvn: str = "gcmvn.npz", specaugment: str = "none"
 ) -> Dict[str, Any]:
-    """Writes the data YAML for features with global CMVN.
+    """Writes the data YAML for features with global CMVN, and returns what was written.
 
     Args:
         path: For example `config_st.yaml`.
         vocabulary: Name of the SentencePiece model and dictionary without ending, in the YAML's folder.
         cmvn: Statistics .npz, relative to the YAML's folder.
-        num_mel_bins: Of the features.
-        sample_rate: Hz of the audio that the features come from.
         specaugment: none; lb or ld, SpecAugment's LibriSpeech basic and double policy; lb-frequency, the former's
             frequency mask alone. Applies to training only.
-
-    Returns:
-        What was written.
 
     Raises:
         DataError: An unknown SpecAugment policy.
@@ -63,9 +53,9 @@ def write_data_config(
         "bpe_tokenizer": {"bpe": "sentencepiece", "sentencepiece_model": f"{vocabulary}.model"},
         "audio_root": ".",
         "use_audio_input": False,
-        "sample_rate": sample_rate,
+        "sample_rate": SAMPLE_RATE,
         "input_channels": 1,
-        "input_feat_per_channel": num_mel_bins,
+        "input_feat_per_channel": NUM_MEL_BINS,
         "global_cmvn": {"stats_npz_path": cmvn},
         "feature_transforms": {
             "_train": ["global_cmvn", "specaugment"] if augmented else ["global_cmvn"],

@@ -106,17 +106,15 @@ def write_manifest(path: Union[str, Path], rows: Iterable[ManifestRow]) -> int:
         DataError: No row at all, which fairseq refuses to load, or an id that occurs twice.
     """
     ids = set()
+    name = Path(path).name
     with whole_file(path, text=True) as file:
         file.write("\t".join(COLUMNS) + "\n")
         for row in rows:
             values = (SEPARATORS.sub(" ", str(getattr(row, column))) for column in COLUMNS)
             file.write("\t".join(values) + "\n")
             if row.id in ids:
-                raise DataError(
-                    f"{Path(path).name}: the id {row.id!r} occurs twice, but must name one clip: rename one"
-                )
+                raise DataError(f"{name}: the id {row.id!r} occurs twice, but must name one clip: rename one")
             ids.add(row.id)
         if not ids:
-            name = Path(path).name
             raise DataError(f"no clip is left for {name}: check the audio of this split and --min/--max-frames")
     return len(ids)

@@ -26,15 +26,12 @@ VARIANCE_FLOOR = 1e-8
 
 
 def fbank(samples: np.ndarray, sample_rate: int = SAMPLE_RATE, num_mel_bins: int = NUM_MEL_BINS) -> np.ndarray:
-    """Features of a whole recording.
+    """Features of a whole recording, float32 [T, F]; T = 0 when it is shorter than one window (25 ms).
 
     Args:
         samples: [N] floats in [-1, 1], mono.
         sample_rate: Hz.
         num_mel_bins: F.
-
-    Returns:
-        float32 [T, F]; T = 0 when the recording is shorter than one window (25 ms).
 
     Raises:
         AudioError: Samples that are not floats of shape [N].
@@ -122,7 +119,8 @@ class GlobalCmvn:
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
             raise DataError(f"CMVN mean {self.mean.shape} and std {self.std.shape} must both have shape [mel bins]")
         if not np.all(self.std > 0):
-            raise DataError("CMVN std must be above 0 in every bin: compute the statistics again (data_prep)")
+            remedy = "compute the statistics again with leap-fairseq prepare"
+            raise DataError(f"CMVN std must be above 0 in every bin: {remedy}")
 
     @classmethod
     def load(cls, path: str) -> "GlobalCmvn":
@@ -135,10 +133,9 @@ class GlobalCmvn:
             with np.load(path) as stats:
                 return cls(stats["mean"], stats["std"])
         except (OSError, KeyError, ValueError) as error:
-            raise DataError(
-                f"cannot read global CMVN from {path}: it must be an .npz with mean and std (global_cmvn.stats_npz_path"
-                f" in the data YAML; data_prep writes gcmvn.npz) ({error})"
-            ) from error
+            origin = "global_cmvn.stats_npz_path in the data YAML; leap-fairseq prepare writes gcmvn.npz"
+            rule = f"it must be an .npz with mean and std ({origin})"
+            raise DataError(f"cannot read global CMVN from {path}: {rule} ({error})") from error
 
     def save(self, path: str) -> None:
         """Writes the .npz, whole or not at all."""

@@ -26,22 +26,11 @@ REQUIRED_SPLITS = ("train", "dev")
 _YamlLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-def pair_folder(root: Union[str, Path], tgt_lang: str, src_lang: str = SRC_LANG) -> Path:
-    """The folder of one language pair, whether it exists or not.
-
-    Args:
-        root: The folder that holds `en-de`, or `en-de` itself.
-        tgt_lang: For example de.
-        src_lang: en in MuST-C.
-    """
-    root, pair = Path(root), f"{src_lang}-{tgt_lang}"
+def pair_folder(root: Union[str, Path], tgt_lang: str) -> Path:
+    """The folder of one language pair, whether it exists or not; ROOT holds it, or is it."""
+    root, pair = Path(root), f"{SRC_LANG}-{tgt_lang}"
     itself = root.resolve().name == pair and (root / "data").is_dir() and not (root / pair).exists()
     return root if itself else root / pair
-
-
-def split_folder(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str = SRC_LANG) -> Path:
-    """The folder of one split, whether it exists or not."""
-    return pair_folder(root, tgt_lang, src_lang) / "data" / split
 
 
 def read_corpus(root: Union[str, Path], tgt_lang: str) -> Corpus:
@@ -51,15 +40,13 @@ def read_corpus(root: Union[str, Path], tgt_lang: str) -> Corpus:
         root: The folder that holds `en-de`, or `en-de` itself.
         tgt_lang: For example de.
 
-    Returns:
-        The segments of each split.
-
     Raises:
         DataError: train or dev is missing, or a split cannot be read (see `read_split`).
     """
     corpus = {}
+    data = pair_folder(root, tgt_lang) / "data"
     for split in SPLITS:
-        folder = split_folder(root, split, tgt_lang)
+        folder = data / split
         if folder.is_dir():
             corpus[split] = read_split(root, split, tgt_lang)
         elif split in REQUIRED_SPLITS:
@@ -68,14 +55,14 @@ def read_corpus(root: Union[str, Path], tgt_lang: str) -> Corpus:
             raise DataError(f"{folder} is missing: {rule}{_pairs_of(root)}")
         else:
             logger.info("%s: not there, skipped (%s)", split, folder)
-    for split in _other_splits(pair_folder(root, tgt_lang) / "data", tgt_lang):
+    for split in _other_splits(data, tgt_lang):
         logger.info("%s: a further split", split)
         corpus[split] = read_split(root, split, tgt_lang)
     return corpus
 
 
-def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str = SRC_LANG) -> List[Segment]:
-    """Reads the segments of one split, in the order of its text files.
+def read_split(root: Union[str, Path], split: str, tgt_lang: str) -> List[Segment]:
+    """Reads the segments of one split, in the order of its text files; the audio itself is not looked at.
 
     A segment is called TALK_i, the i-th of its talk by offset, as in fairseq's MuST-C recipe.
 
@@ -83,27 +70,23 @@ def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str 
         root: The folder that holds `en-de`, or `en-de` itself.
         split: For example train or tst-COMMON.
         tgt_lang: For example de.
-        src_lang: en in MuST-C.
-
-    Returns:
-        The segments; the audio itself is not looked at.
 
     Raises:
         DataError: A file is missing or malformed, or YAML and texts differ in their number of sentences.
     """
-    folder = split_folder(root, split, tgt_lang, src_lang)
-    base = folder / "txt" / split
-    entries = _read_yaml(base.with_name(f"{split}.yaml"))
-    sources = read_lines(base.with_name(f"{split}.{src_lang}"))
-    targets = read_lines(base.with_name(f"{split}.{tgt_lang}"))
+    folder = pair_folder(root, tgt_lang) / "data" / split
+    texts = folder / "txt"
+    entries = _read_yaml(texts / f"{split}.yaml")
+    sources, targets = (read_lines(texts / f"{split}.{language}") for language in (SRC_LANG, tgt_lang))
     if not len(entries) == len(sources) == len(targets):
         raise DataError(
-            f"{folder / 'txt'}: {split}.yaml has {len(entries)} segments, {split}.{src_lang} {len(sources)} and"
+            f"{texts}: {split}.yaml has {len(entries)} segments, {split}.{SRC_LANG} {len(sources)} and"
             f" {split}.{tgt_lang} {len(targets)} lines, but they must be parallel: fetch or write these files again"
         )
     ids = _number_by_offset(entries)
     if len(set(ids)) != len(ids):
-        raise DataError(f"{base}.yaml: two wav files differ only in their endings, so ids occur twice: rename one")
+        found = "two wav files differ only in their endings, so ids occur twice"
+        raise DataError(f"{texts / split}.yaml: {found}: rename one")
     talks = {name: find_audio(folder / "wav", name) for name in {entry["wav"] for entry in entries}}
     return [
         Segment(
@@ -114,7 +97,7 @@ def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str 
             speaker=entry["speaker_id"],
             src_text=source,
             tgt_text=target,
-            src_lang=src_lang,
+            src_lang=SRC_LANG,
             tgt_lang=tgt_lang,
         )
         for name, entry, source, target in zip(ids, entries, sources, targets)

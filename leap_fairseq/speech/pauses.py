@@ -18,33 +18,18 @@ SHARE = 0.25
 
 
 def loudness(features: np.ndarray) -> np.ndarray:
-    """How loud each frame is, [T]: the mean of its bins.
-
-    Args:
-        features: [T, M], log mel energies, normalised or not.
-    """
+    """How loud each frame of features [T, M] is, [T]: the mean of its log mel energies, normalised or not."""
     return features.mean(axis=1)
 
 
 def quiet_below(features: np.ndarray) -> float:
-    """The loudness below which a frame belongs to the background of this speech.
-
-    Args:
-        features: [T, M], T >= 1.
-    """
+    """The loudness below which a frame belongs to the background of this speech, [T, M] with T >= 1."""
     background, speech = np.percentile(loudness(features), (QUIET, LOUD))
     return float(background + SHARE * (speech - background))
 
 
 def find_pauses(features: np.ndarray) -> List[Tuple[int, int]]:
-    """Stretches of quiet frames.
-
-    Args:
-        features: [T, M].
-
-    Returns:
-        First frame and the one behind the last of each stretch that is long enough, in order.
-    """
+    """Long enough stretches of quiet frames of features [T, M]: the first frame and the one behind the last of each."""
     if len(features) < SHORTEST:
         return []
     quiet = loudness(features) < quiet_below(features)

@@ -8,7 +8,6 @@ Shape legend: N tokens of the text, B streams, T tokens of a block.
 
 from typing import Dict, List
 
-import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
@@ -70,20 +69,3 @@ class CarriedText(FairseqDataset):
     def collater(self, samples: List[Dict]) -> Dict:
         """An item is a batch already."""
         return samples[0] if samples else {}
-
-    def num_tokens(self, index: int) -> int:
-        """Tokens of a batch."""
-        return len(self.rows) * self.block
-
-    def size(self, index: int) -> int:
-        """Tokens of a block."""
-        return self.block
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Tokens of each block."""
-        return np.full(len(self), self.block)
-
-    def ordered_indices(self) -> np.ndarray:
-        """The order of the text."""
-        return np.arange(len(self))

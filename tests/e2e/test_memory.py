@@ -4,6 +4,7 @@ Each measurement is a process of its own, which is this file run as a script: it
 line. Times are shown (pytest -rP) and not asserted: other work may run on the same cores.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -142,7 +143,7 @@ def elements(state):
 
 def measured(tokens, state, marks):
     """What a measurement reports: peak, size of the state, and the time of a token at the end over the beginning."""
-    from memory import resident_mib
+    from benchmarks.measuring import resident_mib
 
     quarter = (len(marks) - 1) // 4
     slowdown = (marks[-1] - marks[-1 - quarter]) / (marks[quarter] - marks[0])
@@ -158,12 +159,15 @@ def measured(tokens, state, marks):
 
 def naive_training(length):
     """A point of scripts/lm/memory.py by the algorithm that computes all weights."""
-    import memory
+    from benchmarks import training
 
     from leap_fairseq.attention import backend
 
-    backend.can_compute, backend.cheapest_algorithm = (lambda given: False), (lambda *sizes: "naive")
-    return memory.measure("leap", int(length), memory.parse_arguments([*TRAINING.split(), *MODEL.split()]))
+    backend.choose_algorithm = lambda given: "naive"
+    parser = argparse.ArgumentParser()
+    training.add_size_options(parser)
+    sizes = parser.parse_args(MODEL.split(), argparse.Namespace(tokens=8192, device="cpu"))
+    return training.memory_of_training("leap", int(length), 1, sizes)
 
 
 def session(checkpoint, text, length, keeps):
@@ -210,6 +214,6 @@ def evaluation(*options):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(MEASURE.parent))
+    sys.path.insert(0, str(MEASURE.parents[1]))
     result = {f.__name__: f for f in (naive_training, session, evaluation)}[sys.argv[1]](*sys.argv[2:])
     print(json.dumps(result), flush=True)

@@ -51,12 +51,12 @@ def test_spellings_of_the_plugin(start, neighbour, command, spelling):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_imported_before_it_is_named(start, command):
-    start(command, PLUGIN, imports=["leap_fairseq"])
+    start(command, PLUGIN, imports=["leap_fairseq.layers"])
 
 
 def test_imported_before_in_a_process_of_its_own(run, lm_options, tmp_path):
     """As a notebook or a user's script does."""
-    program = "import leap_fairseq, fairseq_cli.train; fairseq_cli.train.cli_main()"
+    program = "import leap_fairseq.attention, fairseq_cli.train; fairseq_cli.train.cli_main()"
     run("python", "-c", program, *lm_options(tmp_path, 1, plugin=f"{PLUGIN}/"))
     assert (tmp_path / "checkpoint_last.pt").exists()
 

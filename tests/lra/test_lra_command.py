@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from leap_fairseq.cli import command
-from leap_fairseq.lra import FACTS, SPLITS, DataError, LraSplit, listops, pathfinder, prepare, read_facts
-from leap_fairseq.lra.data_set import HEADER_BYTES, Kind, Writer, npy_header, write_data_set
+from leap_fairseq.lra import FACTS, SPLITS, DataError, LraFacts, LraSplit, listops, pathfinder, prepare, read_facts
+from leap_fairseq.lra.data_set import HEADER_BYTES, Writer, npy_header, write_data_set
 from leap_fairseq.lra.listops_grammar import Limits
 
-KIND = Kind("text", 257, 2, 30)
+KIND = LraFacts("text", 257, 2, 30)
 COMMAND = [sys.executable, Path(__file__).parents[2] / "data_prep/prep_lra.py"]
 
 

@@ -144,8 +144,8 @@ def test_nothing_to_average(tmp_path):
         ({**weights(1.0), "layer.weight": torch.zeros(2, 4)}, {}, r"layer.weight is torch.float32 \(2, 4\) in "),
         ({**weights(1.0), "layer.weight": torch.zeros(2, 3).int()}, {}, r"layer.weight is torch.int32 \(2, 3\) in "),
         (weights(1.0, crc=8), {}, "dictionary_crc32, whole numbers that have no mean, differs between"),
-        (weights(1.0), {"_name": "transformer"}, f"architecture transformer, .*checkpoint2.pt has {ARCH}"),
-        (weights(1.0), {"decoder_self_attention": "relu"}, "has decoder_self_attention relu, .*has leap"),
+        (weights(1.0), {"arch": "transformer"}, f"trained with --arch transformer, not {ARCH} as .*checkpoint2.pt"),
+        (weights(1.0), {"decoder_self_attention": "relu"}, "trained with --decoder-self-attention relu, not leap as"),
     ],
 )
 def test_another_model_is_refused(tmp_path, model, options, message):

@@ -5,6 +5,6 @@ of a sequence depends on what else is in the batch: padding is among the landmar
 """
 
 from leap_fairseq.modules.zoo.base import ZooAttention, ZooSizes
-from leap_fairseq.modules.zoo.registry import ZOO, ZOO_KINDS, ZooMember, ZooSpec
+from leap_fairseq.modules.zoo.registry import ZOO_KINDS, ZooSpec
 
-__all__ = ["ZOO", "ZOO_KINDS", "ZooAttention", "ZooMember", "ZooSizes", "ZooSpec"]
+__all__ = ["ZOO_KINDS", "ZooAttention", "ZooSizes", "ZooSpec"]

@@ -181,12 +181,7 @@ def check_padding(key_padding_mask: Optional[Tensor]) -> Optional[Tensor]:
 
 
 def masked_softmax(scores: Tensor, seen: Tensor) -> Tensor:
-    """Softmax over the last dimension among what is seen; zeros, and finite gradients, where nothing is.
-
-    Args:
-        scores: any shape, finite.
-        seen: bool, broadcast to the scores.
-    """
+    """Softmax of finite scores over the last dimension among the seen; zeros, and finite gradients, without any."""
     weights = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1)
     return weights.masked_fill(~seen, 0)
 

@@ -34,21 +34,14 @@ class OneLayerProportion(nn.Sequential):
 
 
 def linear_attention(kind: str, embed_dim: int, num_heads: int, sizes: ZooSizes, **options) -> MultiheadLinearAttention:
-    """Full linear self-attention.
-
-    Args:
-        kind: a linear one of :data:`leap_fairseq.attention.KINDS`.
-        embed_dim, num_heads: of the model.
-        sizes: of the zoo.
-        options: dropout, q_noise, qn_block_size.
-    """
+    """Full linear self-attention of a kind, a linear one of :data:`leap_fairseq.attention.KINDS`."""
     lengths = {"max_query_positions": sizes.max_length, "max_key_positions": sizes.max_length}
     spec = AttentionSpec(kind, sizes.leap_factor, sizes.normalizer_floor, **lengths)
     return spec.build(embed_dim, num_heads, self_attention=True, **options)
 
 
 def one_layer_leap(embed_dim: int, num_heads: int, sizes: ZooSizes, **options) -> MultiheadLinearAttention:
-    """LeaP attention whose proportions come from one layer; arguments as for :func:`linear_attention`."""
+    """LeaP attention whose proportions come from one layer."""
     attention = linear_attention("leap", embed_dim, num_heads, sizes, **options)
     attention.q_LeaP = OneLayerProportion(attention.head_dim)
     attention.k_LeaP = OneLayerProportion(attention.head_dim)

@@ -64,24 +64,14 @@ def segment_means(valid: Tensor, count: int, dtype: torch.dtype) -> Tuple[Tensor
 
 
 def pseudo_inverse(matrix: Tensor, iterations: int) -> Tensor:
-    """The iteration above, each matrix by itself.
-
-    Args:
-        matrix: [..., m, m].
-        iterations: how many; each takes the error to its third power.
-    """
+    """The iteration above, for each matrix [..., m, m] by itself; a step takes the error to its third power."""
     rows, columns = (matrix.abs().sum(dim).amax(-1) for dim in (-1, -2))
     inverse = matrix.transpose(-1, -2) / (rows * columns)[..., None, None]
     return refined_inverse(matrix, inverse, iterations)
 
 
 def refined_inverse(matrix: Tensor, inverse: Tensor, iterations: int) -> Tensor:
-    """An approximate inverse made better: ``Z <- Z (13 I - A Z (15 I - A Z (7 I - A Z))) / 4``.
-
-    Args:
-        matrix, inverse: A and Z, [..., m, m].
-        iterations: how many.
-    """
+    """An approximate inverse Z of A, [..., m, m], made better: ``Z <- Z (13 I - A Z (15 I - A Z (7 I - A Z))) / 4``."""
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     for _ in range(iterations):
         product = matrix @ inverse

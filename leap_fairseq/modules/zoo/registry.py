@@ -23,44 +23,21 @@ from leap_fairseq.modules.zoo.reformer import ReformerAttention
 from leap_fairseq.modules.zoo.skyformer import KernelizedAttention, SkyformerAttention
 from leap_fairseq.modules.zoo.softmax import SoftmaxAttention
 
-
-@dataclass(frozen=True)
-class ZooMember:
-    """An attention of the zoo.
-
-    Args:
-        name: for ``--attention``.
-        factory: makes the module from embed_dim, num_heads, a :class:`ZooSizes` and dropout, q_noise, qn_block_size.
-        needs_full_length: it is tied to the positions up to the longest length: a sequence is what it would be with
-            padding up to there, and a longer one is refused.
-        draws: it draws random numbers in training, which are fixed in evaluation.
-        quadratic: its time grows with the square of the length.
-    """
-
-    name: str
-    factory: Callable[..., nn.Module]
-    needs_full_length: bool = False
-    draws: bool = False
-    quadratic: bool = False
-
-
-ZOO: Dict[str, ZooMember] = {
-    member.name: member
-    for member in (
-        *(ZooMember(name, partial(linear_attention, name)) for name, kind in KINDS.items() if kind.linear),
-        ZooMember("leap_one_layer", one_layer_leap),
-        ZooMember("softmax", SoftmaxAttention, quadratic=True),
-        ZooMember("kernelized", KernelizedAttention, quadratic=True),
-        ZooMember("skyformer", SkyformerAttention, draws=True),
-        ZooMember("nystromformer", NystromformerAttention),
-        ZooMember("performer", PerformerAttention),
-        ZooMember("linformer", LinformerAttention, needs_full_length=True),
-        ZooMember("informer", InformerAttention, draws=True),
-        ZooMember("reformer", ReformerAttention, draws=True),
-        ZooMember("bigbird", BigBirdAttention),
-        ZooMember("local", LocalAttention),
-    )
+ZOO: Dict[str, Callable[..., nn.Module]] = {
+    **{name: partial(linear_attention, name) for name, kind in KINDS.items() if kind.linear},
+    "leap_one_layer": one_layer_leap,
+    "softmax": SoftmaxAttention,
+    "kernelized": KernelizedAttention,
+    "skyformer": SkyformerAttention,
+    "nystromformer": NystromformerAttention,
+    "performer": PerformerAttention,
+    "linformer": LinformerAttention,
+    "informer": InformerAttention,
+    "reformer": ReformerAttention,
+    "bigbird": BigBirdAttention,
+    "local": LocalAttention,
 }
+"""By name for ``--attention``, what makes a module of embed_dim, num_heads, sizes, dropout, q_noise, qn_block_size."""
 
 ZOO_KINDS = tuple(ZOO)
 
@@ -97,4 +74,4 @@ class ZooSpec:
         """
         if not self_attention:
             raise ValueError(f"{self.kind} of the zoo is self-attention of an encoder: it has no other keys")
-        return ZOO[self.kind].factory(embed_dim, num_heads, self.sizes, **options)
+        return ZOO[self.kind](embed_dim, num_heads, self.sizes, **options)

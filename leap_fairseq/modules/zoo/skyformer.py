@@ -69,12 +69,7 @@ def gaussian(x: Tensor, y: Tensor) -> Tensor:
 
 
 def regularised_inverse(matrix: Tensor, iterations: int) -> Tensor:
-    """Inverse of a positive definite matrix with entries of at least 0, by way of its normalised form.
-
-    Args:
-        matrix: [..., m, m].
-        iterations: how many.
-    """
+    """Inverse of positive definite matrices [..., m, m] with entries of at least 0, by way of their normalised form."""
     scale = matrix.sum(-1).rsqrt()
     scale = scale.unsqueeze(-1) * scale.unsqueeze(-2)
     normalised = matrix * scale

@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import functools
 import logging
+import math
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Tuple, Union
 
@@ -18,12 +19,11 @@ import numpy as np
 
 from leap_fairseq.prepare.choices import Choices
 from leap_fairseq.prepare.processes import in_order
-from leap_fairseq.prepare.synthetic_corpus import Pair, SyntheticCorpus, VoicedSegment, add_options, on_grid, write_talk
+from leap_fairseq.prepare.synthetic_corpus import GRID, Pair, SyntheticCorpus, VoicedSegment, add_options, write_talk
 from leap_fairseq.prepare.travel.grammar import distinct_sentences
 from leap_fairseq.speech import SAMPLE_RATE, DataError
 
 logger = logging.getLogger(__name__)
-LOG_LEVEL = logging.INFO
 
 CORPUS, VERSION = "travel", 1
 """Raise VERSION with every change that changes the bytes."""
@@ -54,18 +54,10 @@ def make_travel_corpus(
     seed: int = 1,
     processes: int = 2,
 ) -> Path:
-    """Writes the corpus, or finds it already there.
-
-    Args:
-        out: Folder that gets `en-de/data/{train,dev,tst-COMMON}` and `corpus.json` (options, sizes).
-        sentences_train: Number of training sentences; no sentence occurs twice in the corpus.
-        sentences_dev: Number of validation sentences.
-        sentences_test: Number of test sentences (split tst-COMMON).
-        seed: Another seed gives other sentences and speakers.
-        processes: Worker processes; does not change the bytes.
+    """Writes the corpus, or finds it already there; the arguments are the command's. No sentence occurs twice.
 
     Returns:
-        The folder `out`.
+        The folder `out`, with `en-de/data/{train,dev,tst-COMMON}` and `corpus.json` (options, sizes).
 
     Raises:
         DataError: A count below 1 or above what the grammar has, a folder that holds something else, or no py-nanotts.
@@ -118,7 +110,7 @@ def voice_talk(talk: Talk) -> List[VoicedSegment]:
 
     def spoken() -> Iterator[Tuple[int, np.ndarray, int]]:
         for english, _ in talk.sentences:
-            pause = on_grid(int(choices.between(*PAUSE) * SAMPLE_RATE))
+            pause = GRID * math.ceil(int(choices.between(*PAUSE) * SAMPLE_RATE) / GRID)
             speed = round(min(max(pace + choices.between(-0.05, 0.05), SPEED[0]), SPEED[1]), 2)
             sound = engine.speak(english, voice=voice, speed=speed, pitch=pitch)
             yield pause, np.frombuffer(sound, dtype="<i2"), len(english.split())
