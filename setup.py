@@ -7,8 +7,8 @@ from setuptools import Extension, find_packages, setup
 README = Path(__file__).with_name("README.md")
 
 REQUIREMENTS = [
-    # fairseq 0.12.2 cannot be imported on Python 3.11; this is the same code with that repaired, under the same name. It
-    # has no build for Python 3.13, where the rooms that need torch alone can be used.
+    # fairseq 0.12.2 cannot be imported on Python 3.11; this is the same code with that repaired, under the same name.
+    # It has no build for Python 3.13, where the rooms that need torch alone can be used.
     've-fairseq==0.12.3; python_version < "3.13"',
     # Older ones read a checkpoint by running it.
     "torch>=2.6",

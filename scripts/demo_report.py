@@ -7,11 +7,11 @@ reads simuleval/ATTENTION-kK/instances.log and lm-ATTENTION/eval.log, and writes
 quality_latency.png, staircase.png and signature.txt beside them.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
+from leap_fairseq.cli import command
 from leap_fairseq.report.quality_latency import plot_quality_latency
 from leap_fairseq.report.staircase import plot_staircase
 from leap_fairseq.report.tables import format_table, write_tsv
@@ -50,16 +50,16 @@ def lm_rows(run):
     return rows
 
 
-def main():
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser):
+    """Adds the folder."""
     parser.add_argument("run", type=Path, help="folder of the demo")
-    run = parser.parse_args().run
-    try:
-        rows, signature = simulst_rows(run)
-        language_models = lm_rows(run)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+
+def run(options):
+    """Writes and prints the tables, and draws the pictures."""
+    run = options.run
+    rows, signature = simulst_rows(run)
+    language_models = lm_rows(run)
     write_tsv(rows, run / "simulst.tsv")
     write_tsv(language_models, run / "lm.tsv")
     (run / "signature.txt").write_text(signature + "\n", encoding="utf-8")
@@ -75,4 +75,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.main(sys.modules[__name__]))

@@ -1,16 +1,30 @@
 """Trainings that a comparison starts: each a process with a log, some at a time, none that is complete again.
 
-A part of `lm/compare.py` and `lra/sweep.py`.
+A part of `lm/compare.py` and `lra/sweep.py`, and of the reports on what they have run.
 """
 
 import concurrent.futures
 import json
 import os
+import re
+import shutil
+import statistics
 import subprocess
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
 from leap_fairseq.files import Stages, whole_file
+
+
+def begin(folder: Path, options: Any, name: str, stages: str) -> Stages:
+    """The folder of a run, with its options in a file of a name; what is there of other options is removed."""
+    path = folder / name
+    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != options:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with whole_file(path, text=True) as file:
+            json.dump(options, file, indent=1)
+    return Stages(folder, stages)
 
 
 def call(command, log: Path, mode: str = "w") -> dict:
@@ -40,15 +54,10 @@ def once(stages: Stages, name: str, command, mode: str = "w") -> None:
 
 
 def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> None:
-    """Runs every job, some at a time; after a failure those that are running end, and the rest does not begin.
-
-    Args:
-        run: what is called, in a thread.
-        jobs: its arguments, one sequence a job, in the order they begin.
-        count: at a time.
+    """Calls `run` with the arguments of every job, in threads, so many at a time.
 
     Raises:
-        Exception: what the first job to fail raised.
+        Exception: what the first job to fail raised; those that are running end before, and the rest does not begin.
     """
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         waiting = [pool.submit(run, *job) for job in jobs]
@@ -56,3 +65,25 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
             if done.exception():
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise done.exception()
+
+
+def read_log(log: Path) -> Tuple[str, int, List[Tuple[str, Dict[str, Any]]]]:
+    """A log of fairseq-train with --log-format json.
+
+    Returns:
+        Its text; the number of parameters; and what it says in order: "train_inner" or "valid", and figures.
+
+    Raises:
+        ValueError: it holds no update or no validation.
+    """
+    text = log.read_text(encoding="utf-8")
+    counts = re.findall(r"num\. shared model params: ([\d,]+)", text)
+    figures = re.findall(r"\| (train_inner|valid) \| (\{.*\})$", text, re.MULTILINE)
+    if len({kind for kind, _ in figures}) < 2:
+        raise ValueError(f"{log} holds no update or no validation: remove its folder and run the comparison again")
+    return text, int(counts[-1].replace(",", "")), [(kind, json.loads(values)) for kind, values in figures]
+
+
+def mean_and_deviation(values: Sequence[float]) -> Tuple[float, float]:
+    """Over the seeds; the deviation of one is 0."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0

@@ -18,35 +18,25 @@ lengths and between the last two.
 
 import argparse
 import statistics
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 import torch
 
 from benchmarks import contenders as them
+from benchmarks import measuring
 from benchmarks.gate import check_attention
-from benchmarks.growth import growth, growth_text, legend
-from benchmarks.measuring import (
-    DTYPES,
-    Contender,
-    add_measuring_options,
-    alternate,
-    apart,
-    check_measuring_options,
-    machine,
-    make_clock,
-    matrix_operations,
-    matrix_product,
-    median_ratio,
-    peak_mib,
-    spread,
-    totals,
-)
-from benchmarks.reporting import Panel, plot, table, write_rows
+from benchmarks.measuring import DTYPES, MATMUL, Contender
+from benchmarks.reporting import Panel, report
 
+LOG_LEVEL = "WARNING"
 SHORT = 130
-MATMUL = "matmul"
 
 COSTS = {"time": "ms", "memory": "peak_mib"}
+
+COLUMNS = (
+    *("schedule", "algorithm", "batch", "queries", "keys", "heads", "dim", "dtype", "forward_ms", "backward_ms", "ms"),
+    *("us_per_position", "spread", "vs_sdpa", "vs_quadratic", "peak_mib", "gflops", "of_matmul"),
+)
 
 PLAIN = ("schedule", "heads", "dim", "dtype", "us_per_position")
 """Columns that are in the table file alone."""
@@ -58,37 +48,28 @@ PANELS = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this sub-command."""
     parser.add_argument(
         "--schedule",
         choices=list(them.SCHEDULES),
         default="causal",
         help=f"causal; waitk (k = {them.LAGGING}, r = {them.RATIO}, a query for {them.RATIO} keys); segment (of "
-        f"{them.SEGMENT} frames, against softmax that sees everything); full (default: causal)",
+        f"{them.SEGMENT} frames, against softmax that sees everything); full",
     )
     parser.add_argument("--lengths", nargs="+", type=int, metavar="S", help="keys (default: by schedule)")
-    parser.add_argument(
-        "--positions",
-        type=int,
-        default=16384,
-        help="keys of a batch, which has as many rows as fit in, one at least (default: 16384)",
-    )
-    parser.add_argument("--heads", type=int, default=4, help="default: 4")
-    parser.add_argument("--dim", type=int, default=64, help="K of a head (default: 64)")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="default: float32")
+    positions = "keys of a batch, which has as many rows as fit in, one at least"
+    parser.add_argument("--positions", type=int, default=16384, help=positions)
+    parser.add_argument("--heads", type=int, default=4, help="H")
+    parser.add_argument("--dim", type=int, default=64, help="K of a head")
+    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of q, k and v")
     parser.add_argument("--algorithms", nargs="+", choices=them.ALGORITHMS, default=list(them.ALGORITHMS), help="all")
-    parser.add_argument(
-        "--quadratic-mib",
-        type=float,
-        default=512,
-        metavar="MIB",
-        help="leave the quadratic algorithm out where its weights take more; it needs seven times that (default: 512)",
-    )
+    quadratic = "leave the quadratic algorithm out where its weights take more; it needs seven times that"
+    parser.add_argument("--quadratic-mib", type=float, default=512, metavar="MIB", help=quadratic)
     parser.add_argument("--core", action="store_true", help="without feature map and networks: proportions are given")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
-    parser.add_argument("--matmul", type=int, default=1024, metavar="N", help="size of its matrices (default: 1024)")
-    add_measuring_options(parser, rounds=7)
+    parser.add_argument("--matmul", type=int, default=1024, metavar="N", help="size of its matrices")
+    measuring.add_measuring_options(parser, rounds=7)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -97,22 +78,13 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: options that do not fit, or a red gate.
     """
-    check_measuring_options(options)
+    measuring.check_measuring_options(options)
     cases = them.make_cases(options)
     for note in dict.fromkeys(note for case in cases for note in left_out(case, options)):
         print(note)
     for case in cases:
         print(f"{case}: {pass_gate(case, options)}", flush=True)
-    rows = measure(cases, options)
-    print(table(rows, leave_out=PLAIN))
-    growths = growth([row for row in rows if row["algorithm"] != MATMUL], "algorithm", "keys", COSTS)
-    print(growth_text(growths))
-    what = machine(options)
-    print(what)
-    write_rows(rows, what, options.tsv)
-    if options.png:
-        drawn = [row for row in rows if row["algorithm"] != MATMUL]
-        plot(drawn, options.png, ("keys", "keys of a sequence"), PANELS, "algorithm", what, legend(growths))
+    report(measure(cases, options), options, ("keys", "keys of a sequence"), "algorithm", PANELS, COSTS, PLAIN)
 
 
 def chosen(case: them.Case, options: argparse.Namespace) -> List[str]:
@@ -127,10 +99,7 @@ def left_out(case: them.Case, options: argparse.Namespace) -> List[str]:
 
 
 def pass_gate(case: them.Case, options: argparse.Namespace) -> str:
-    """Compares the contenders of a case with their laws.
-
-    Returns:
-        How far each of them is off.
+    """Compares the contenders of a case with their laws, and tells how far each of them is off.
 
     Raises:
         GateError: one differs.
@@ -139,14 +108,8 @@ def pass_gate(case: them.Case, options: argparse.Namespace) -> str:
     names, worst = chosen(case, options), {}
     for part in (short, case._replace(batch=1, heads=1)):
         attentions = {name: them.attention_of(name, part) for name in names}
-        shares = check_attention(
-            attentions,
-            {name: "softmax" if name == "sdpa" else "leap" for name in names},
-            {name: part.visible(name) for name in names},
-            part.inputs(mapped=True),
-            case.dtype,
-            str(part),
-        )
+        visible = {name: part.visible(name) for name in names}
+        shares = check_attention(attentions, visible, part.inputs(mapped=True), case.dtype, str(part))
         worst = {name: max(share, worst.get(name, 0.0)) for name, share in shares.items()}
     return f"equal to the law, by so much of the tolerance: {', '.join(f'{n} {s:.1%}' for n, s in worst.items())}"
 
@@ -163,7 +126,7 @@ def make_step(name: str, case: them.Case, core: bool, clock) -> Contender:
         x = {key: tensor.transpose(1, 2).contiguous().transpose(1, 2) for key, tensor in x.items()}
     leaves = {key: tensor.requires_grad_() for key, tensor in x.items()}
     wanted, visible = [*leaves.values(), *weights], case.visible(name)
-    cotangent = torch.ones_like(leaves["q"]).normal_(generator=_generator(case.device))
+    cotangent = torch.ones_like(leaves["q"]).normal_(generator=torch.Generator(case.device).manual_seed(1))
 
     def step():
         start = clock()
@@ -175,61 +138,42 @@ def make_step(name: str, case: them.Case, core: bool, clock) -> Contender:
     return step
 
 
-def _generator(device: str) -> torch.Generator:
-    return torch.Generator(device).manual_seed(1)
-
-
 def peak(name: str, case: them.Case, core: bool) -> float:
     """MiB of one forward and backward pass, in a process that has done a tiny one before."""
-    clock = make_clock("wall", case.device)
+    clock = measuring.make_clock("wall", case.device)
     make_step(name, case._replace(batch=1, queries=min(case.queries, 8), keys=min(case.keys, 16)), core, clock)()
-    return peak_mib(make_step(name, case, core, clock), case.device)
+    return measuring.peak_mib(make_step(name, case, core, clock), case.device)
 
 
 def measure(cases: List[them.Case], options: argparse.Namespace) -> List[Dict[str, Any]]:
     """The rows of all cases; a round goes through all lengths, so that a slower hour is not taken for growth."""
-    clock = make_clock(options.clock, cases[0].device)
+    clock = measuring.make_clock(options.clock, cases[0].device)
     steps = {}
     for case in cases:
         steps.update({(case, name): make_step(name, case, options.core, clock) for name in chosen(case, options)})
-        steps[case, MATMUL] = matrix_product(options.matmul, case.dtype, case.device, clock)
-    times = alternate(steps, options.rounds)
+        steps[case, MATMUL] = measuring.matrix_product(options.matmul, case.dtype, case.device, clock)
+    times = measuring.alternate(steps, options.rounds)
     rows = []
     for case in cases:
-        names = [name for other, name in times if other == case]
-        of_case = {name: times[case, name] for name in names}
-        seconds = {name: totals(parts) for name, parts in of_case.items()}
-        counts = {name: them.operations(name, case, not options.core) for name in names if name != MATMUL}
-        counts[MATMUL] = matrix_operations(options.matmul)
-        for name in names:
-            memory = None
-            if name != MATMUL and not options.no_memory:
-                memory = apart(peak, name, case, options.core, threads=torch.get_num_threads())
-            rows.append({**_identity(name, case, options), **_figures(name, of_case, seconds, counts, memory, case)})
+        of_case = {name: parts for (other, name), parts in times.items() if other == case}
+        rows += [_row(name, case, of_case, options) for name in of_case]
     return rows
 
 
-def _identity(name: str, case: them.Case, options: argparse.Namespace) -> Dict[str, Any]:
-    row = {"schedule": case.schedule, "algorithm": name, "batch": case.batch, "queries": case.queries}
-    return {**row, "keys": case.keys, "heads": case.heads, "dim": case.dim, "dtype": options.dtype}
-
-
-def _figures(name, times, seconds, operations, memory: Optional[float], case: them.Case) -> Dict[str, Any]:
-    """The measured columns of a contender; those of the product of matrices are its rate alone."""
+def _row(name: str, case: them.Case, times, options: argparse.Namespace) -> Dict[str, Any]:
+    """The columns of a contender; the product of matrices has one part and is compared with nothing."""
+    seconds = {other: measuring.totals(parts) for other, parts in times.items()}
+    counts = {other: them.operations(other, case, not options.core) for other in times if other != MATMUL}
+    counts[MATMUL] = 2 * options.matmul**3
     middle = statistics.median(seconds[name])
-    parts = [statistics.median(part) for part in zip(*times[name])] if name != MATMUL else [None, None]
-    faster = {
-        f"vs_{other}": median_ratio(seconds[other], seconds[name]) if other in seconds and name != MATMUL else None
-        for other in ("sdpa", "quadratic")
-    }
-    return {
-        "forward_ms": parts[0] and 1000 * parts[0],
-        "backward_ms": parts[1] and 1000 * parts[1],
-        "ms": 1000 * middle,
-        "us_per_position": None if name == MATMUL else 1e6 * middle / (case.batch * case.keys),
-        "spread": spread(seconds[name]),
-        **faster,
-        "peak_mib": memory,
-        "gflops": operations[name] / middle / 1e9,
-        "of_matmul": median_ratio(seconds[MATMUL], seconds[name]) * operations[name] / operations[MATMUL],
-    }
+    row: Dict[str, Any] = {**dict.fromkeys(COLUMNS), **case._asdict(), "dtype": options.dtype, "algorithm": name}
+    del row["device"]
+    row.update(ms=1000 * middle, spread=measuring.spread(seconds[name]), **measuring.rates(name, seconds, counts))
+    if name != MATMUL:
+        row["forward_ms"], row["backward_ms"] = (1000 * statistics.median(part) for part in zip(*times[name]))
+        row["us_per_position"] = 1e6 * middle / (case.batch * case.keys)
+        for other in {"sdpa", "quadratic"} & seconds.keys():
+            row[f"vs_{other}"] = measuring.median_ratio(seconds[other], seconds[name])
+        if not options.no_memory:
+            row["peak_mib"] = measuring.apart(peak, name, case, options.core)
+    return row

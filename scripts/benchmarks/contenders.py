@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.gate import Attend, linear
-from benchmarks.measuring import DTYPES
+from benchmarks.measuring import DTYPES, check_positive
 from leap_fairseq.attention import (
     LeapProportion,
     causal_visibility,
@@ -104,27 +104,17 @@ def make_cases(options: argparse.Namespace) -> List[Case]:
         ValueError: a size below 1, or a dimension that the networks cannot divide.
     """
     lengths = options.lengths or LENGTHS[options.schedule]
-    for name in ("positions", "heads", "dim", "matmul"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} {getattr(options, name)} must be at least 1")
+    check_positive(options, "positions", "heads", "dim", "matmul")
     if options.dim % LEAP_FACTOR:
         raise ValueError(f"--dim {options.dim} is not divisible by {LEAP_FACTOR}, the leap_factor")
     least = RATIO if options.schedule == "waitk" else 1
     if min(lengths) < least:
         raise ValueError(f"--lengths {min(lengths)} must be at least {least}")
-    return [
-        Case(
-            options.schedule,
-            max(1, options.positions // length),
-            length // RATIO if options.schedule == "waitk" else length,
-            length,
-            options.heads,
-            options.dim,
-            DTYPES[options.dtype],
-            options.device,
-        )
-        for length in lengths
-    ]
+    waitk, dtype, cases = options.schedule == "waitk", DTYPES[options.dtype], []
+    for length in lengths:
+        batch, queries = max(1, options.positions // length), length // RATIO if waitk else length
+        cases.append(Case(options.schedule, batch, queries, length, options.heads, options.dim, dtype, options.device))
+    return cases
 
 
 def attention_of(name: str, case: Case) -> Attend:

@@ -18,23 +18,14 @@ import dataclasses
 import statistics
 from typing import Any, Dict, List, Tuple
 
-import memory
 import torch
 
+from benchmarks import measuring, training
 from benchmarks.gate import largest_share
-from benchmarks.language_model import KINDS, add_size_options
-from benchmarks.measuring import (
-    Contender,
-    add_measuring_options,
-    alternate,
-    check_measuring_options,
-    machine,
-    make_clock,
-    median_ratio,
-    spread,
-    totals,
-)
-from benchmarks.reporting import Panel, plot, table, write_rows
+from benchmarks.language_model import KINDS
+from benchmarks.reporting import Panel, report
+
+LOG_LEVEL = "WARNING"
 
 GATE_LENGTH, GATE_BLOCK = 90, 70
 PANELS = (
@@ -44,14 +35,13 @@ PANELS = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this sub-command."""
-    parser.add_argument(
-        "--positions", nargs="+", type=int, default=[100, 32000], metavar="N", help="default: 100 32000"
-    )
-    parser.add_argument("--block", type=int, default=500, help="tokens that are read at once (default: 500)")
-    add_size_options(parser)
-    add_measuring_options(parser, rounds=50)
+    positions = "tokens before (default: 100 32000)"
+    parser.add_argument("--positions", nargs="+", type=int, default=[100, 32000], metavar="N", help=positions)
+    parser.add_argument("--block", type=int, default=500, help="tokens that are read at once")
+    training.add_size_options(parser)
+    measuring.add_measuring_options(parser, rounds=50)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -60,22 +50,14 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: options that do not fit, or a red gate.
     """
-    check_measuring_options(options)
+    measuring.check_measuring_options(options)
     if min(options.positions) < 1 or options.block < 1:
         raise ValueError("--positions and --block must be at least 1")
-    options.tokens = options.updates = 1
-    options.lengths = [1]
-    memory.check(options)
-    models = {kind: memory.build(kind, 512, options)[0].eval() for kind in KINDS}
+    training.check_sizes(options)
+    models = {kind: training.build(kind, 512, options).model.eval() for kind in KINDS}
     for kind, model in models.items():
         print(f"{kind}: {pass_gate(kind, model, options)}", flush=True)
-    rows = measure(models, options)
-    print(table(rows))
-    what = machine(options)
-    print(what)
-    write_rows(rows, what, options.tsv)
-    if options.png:
-        plot(rows, options.png, ("position", "tokens before"), PANELS, "attention", what)
+    report(measure(models, options), options, ("position", "tokens before"), "attention", PANELS)
 
 
 @torch.no_grad()
@@ -108,39 +90,41 @@ def read_up_to(position: int, model: Any, options: argparse.Namespace) -> Dict[s
     return state
 
 
-def make_writer(position: int, model: Any, options: argparse.Namespace, clock) -> Tuple[Contender, Dict[str, Any]]:
+def make_writer(
+    position: int, model: Any, options: argparse.Namespace, clock
+) -> Tuple[measuring.Contender, Dict[str, Any]]:
     """Writes the best next token each time, from a position on; and the state it does so from."""
     state, token = read_up_to(position, model, options), random_text(1, options)
 
     @torch.no_grad()
     def write():
         nonlocal token
-        start = clock()
         out = model.decoder.forward_block(token, state)
         token = model.get_normalized_probs(out, log_probs=True)[:, -1].argmax(-1, keepdim=True)
-        return (clock() - start,)
 
-    return write, state
+    return measuring.timed(clock, write), state
 
 
 def measure(models: Dict[str, Any], options: argparse.Namespace) -> List[Dict[str, Any]]:
     """A row for each model and position."""
-    clock = make_clock(options.clock, options.device)
+    clock = measuring.make_clock(options.clock, options.device)
     positions = sorted(set(options.positions))
     writers, kept = {}, {}
     for kind, model in models.items():
         for position in positions:
             writer, state = make_writer(position, model, options, clock)
             writers[kind, position], kept[kind, position] = writer, size(state) / 1024
-    seconds = {key: totals(times) for key, times in alternate(writers, options.rounds, warm_up=3).items()}
+    seconds = {
+        key: measuring.totals(times) for key, times in measuring.alternate(writers, options.rounds, warm_up=3).items()
+    }
     return [
         {
             "attention": kind,
             "position": position,
             "ms": 1000 * statistics.median(times),
-            "spread": spread(times),
-            "vs_softmax": median_ratio(seconds["softmax", position], times),
-            "vs_first": median_ratio(times, seconds[kind, positions[0]]),
+            "spread": measuring.spread(times),
+            "vs_softmax": measuring.median_ratio(seconds["softmax", position], times),
+            "vs_first": measuring.median_ratio(times, seconds[kind, positions[0]]),
             "state_kib": kept[kind, position],
         }
         for (kind, position), times in seconds.items()

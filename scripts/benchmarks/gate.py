@@ -53,9 +53,8 @@ def results(attend: Attend, x: Tensors, visible: Tensor, cotangent: Tensor) -> T
     """The output and the gradients of all inputs."""
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in x.items()}
     out = attend(leaves, visible)
-    gradients = torch.autograd.grad(out, list(leaves.values()), cotangent.to(out.dtype), allow_unused=True)
-    zeros = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), gradients)}
-    return {"the output": out.detach(), **{f"the gradient of {name}": g for name, g in zeros.items()}}
+    out.backward(cotangent.to(out.dtype))
+    return _with_gradients(out, leaves)
 
 
 def lawful_results(law: Attend, x: Tensors, visible: Tensor, cotangent: Tensor) -> Tensors:
@@ -72,11 +71,12 @@ def lawful_results(law: Attend, x: Tensors, visible: Tensor, cotangent: Tensor) 
         out = law(sliced, visible[part])
         out.backward(cotangent[:, part].double())
         outs.append(out.detach())
-    gradients = {
-        f"the gradient of {name}": torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        for name, leaf in leaves.items()
-    }
-    return {"the output": torch.cat(outs, dim=1), **gradients}
+    return _with_gradients(torch.cat(outs, dim=1), leaves)
+
+
+def _with_gradients(out: Tensor, leaves: Tensors) -> Tensors:
+    gradients = {name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for name, leaf in leaves.items()}
+    return {"the output": out.detach(), **{f"the gradient of {name}": found for name, found in gradients.items()}}
 
 
 def largest_share(actual: Tensors, expected: Tensors, dtype: torch.dtype, who: str) -> float:
@@ -101,18 +101,12 @@ def largest_share(actual: Tensors, expected: Tensors, dtype: torch.dtype, who: s
 
 
 def check_attention(
-    contenders: Mapping[str, Attend],
-    laws: Mapping[str, str],
-    visible: Mapping[str, Tensor],
-    x: Tensors,
-    dtype: torch.dtype,
-    where: str,
+    contenders: Mapping[str, Attend], visible: Mapping[str, Tensor], x: Tensors, dtype: torch.dtype, where: str
 ) -> Dict[str, float]:
-    """Holds attentions to their laws.
+    """Holds attentions to their laws: "sdpa" to softmax, all others to LeaP.
 
     Args:
         contenders: by name.
-        laws: the key in `LAWS` for each of them.
         visible: int64 [T] for each of them.
         x: inputs of all.
         dtype: whose tolerance counts.
@@ -125,16 +119,13 @@ def check_attention(
         GateError: one of them differs.
     """
     cotangent = torch.randn(x["q"].shape, generator=torch.Generator().manual_seed(1)).to(x["q"])
+    inputs = {"leap": x, "softmax": {name: x[name] for name in ("q", "k", "v")}}
     expected = functools.lru_cache(maxsize=None)(
-        lambda law, key: lawful_results(LAWS[law], _inputs(x, law), torch.tensor(key), cotangent)
+        lambda law, key: lawful_results(LAWS[law], inputs[law], torch.tensor(key), cotangent)
     )
     shares = {}
     for name, attend in contenders.items():
-        law = expected(laws[name], tuple(visible[name].tolist()))
-        actual = results(attend, _inputs(x, laws[name]), visible[name], cotangent)
-        shares[name] = largest_share(actual, law, dtype, f"{name} at {where}")
+        law = "softmax" if name == "sdpa" else "leap"
+        actual = results(attend, inputs[law], visible[name], cotangent)
+        shares[name] = largest_share(actual, expected(law, tuple(visible[name].tolist())), dtype, f"{name} at {where}")
     return shares
-
-
-def _inputs(x: Tensors, law: str) -> Tensors:
-    return {name: tensor for name, tensor in x.items() if law == "leap" or "proportion" not in name}

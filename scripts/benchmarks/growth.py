@@ -9,8 +9,6 @@ import math
 import statistics
 from typing import Any, Dict, List, Mapping, Sequence
 
-from benchmarks.reporting import rounded
-
 
 def exponent(lengths: Sequence[float], costs: Sequence[float]) -> float:
     """How a cost grows: e of cost = c * length ** e, by least squares between the logarithms.
@@ -24,9 +22,7 @@ def exponent(lengths: Sequence[float], costs: Sequence[float]) -> float:
     """
     if len(set(lengths)) < 2:
         return math.nan
-    x, y = [math.log(n) for n in lengths], [math.log(c) for c in costs]
-    mean_x, mean_y = statistics.mean(x), statistics.mean(y)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y)) / sum((a - mean_x) ** 2 for a in x)
+    return statistics.linear_regression([math.log(n) for n in lengths], [math.log(c) for c in costs]).slope
 
 
 def growth(
@@ -54,27 +50,3 @@ def growth(
             exponents[f"{what}_last_two"] = exponent(lengths[-2:], values[-2:])
         found.append(exponents)
     return found
-
-
-def growth_text(growths: Sequence[Mapping[str, Any]]) -> str:
-    """The exponents as lines; nothing of what has but one length."""
-    lines = []
-    for row in growths:
-        (_, name), *exponents = row.items()
-        parts = [
-            f"{what} T^{rounded(value)} (last two lengths {rounded(row[f'{what}_last_two'])})"
-            for what, value in exponents
-            if not what.endswith("_last_two") and not math.isnan(value)
-        ]
-        if parts:
-            lines.append(f"{name} grows: {', '.join(parts)}")
-    return "\n".join(lines)
-
-
-def legend(growths: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
-    """Names with the exponent of their time, for a picture."""
-    return {
-        str(next(iter(row.values()))): f"{next(iter(row.values()))}: time T^{row['time']:.2f}"
-        for row in growths
-        if not math.isnan(row["time"])
-    }

@@ -23,34 +23,19 @@ import statistics
 from typing import Any, Dict, List
 from unittest import mock
 
-import memory
 import torch
 import torch.nn.functional as F
 
-from benchmarks import contenders
+from benchmarks import contenders, measuring, training
 from benchmarks.gate import GateError, largest_share
-from benchmarks.growth import growth, growth_text, legend
-from benchmarks.measuring import (
-    Contender,
-    add_measuring_options,
-    alternate,
-    apart,
-    check_measuring_options,
-    machine,
-    make_clock,
-    matrix_operations,
-    matrix_product,
-    median_ratio,
-    spread,
-    totals,
-)
+from benchmarks.measuring import MATMUL
 from benchmarks.profiling import PROFILED, profile
-from benchmarks.reporting import Panel, plot, table, write_rows
+from benchmarks.reporting import Panel, report
 from leap_fairseq.attention import prefix_attention
 from leap_fairseq.layers import linear_attention
 
+LOG_LEVEL = "WARNING"
 KINDS = ("leap", "softmax")
-MATMUL = "matmul"
 GATE_ROWS, GATE_LENGTH = 2, 300
 COSTS = {"time": "ms", "memory": "activations_mib"}
 PANELS = (
@@ -60,31 +45,17 @@ PANELS = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this sub-command."""
-    parser.add_argument(
-        "--lengths", nargs="+", type=int, default=[512, 4096, 16384], metavar="N", help="default: 512 4096 16384"
-    )
-    parser.add_argument("--tokens", type=int, default=16384, help="of a batch (default: 16384)")
-    add_size_options(parser)
+    lengths = "of a block, each a divisor of --tokens (default: 512 4096 16384)"
+    parser.add_argument("--lengths", nargs="+", type=int, default=[512, 4096, 16384], metavar="N", help=lengths)
+    parser.add_argument("--tokens", type=int, default=16384, help="of a batch")
+    training.add_size_options(parser)
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
-    parser.add_argument("--matmul", type=int, default=1024, metavar="N", help="size of its matrices (default: 1024)")
-    parser.add_argument(
-        "--profile", nargs="+", choices=list(PROFILED), default=[], metavar="MODEL", help=", ".join(PROFILED)
-    )
-    add_measuring_options(parser, rounds=5)
-
-
-def add_size_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the sizes of the language model; defaults are those of scripts/lm/memory.py."""
-    for name, default, of in (
-        ("layers", 4, "of the decoder"),
-        ("embed-dim", 256, "of the model"),
-        ("heads", 4, "of each attention"),
-        ("ffn-embed-dim", 1024, "of the feed-forward networks"),
-        ("dictionary", 8000, "symbols"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{of} (default: {default})")
+    parser.add_argument("--matmul", type=int, default=1024, metavar="N", help="size of its matrices")
+    names = ", ".join(PROFILED)
+    parser.add_argument("--profile", nargs="+", choices=list(PROFILED), default=[], metavar="MODEL", help=names)
+    measuring.add_measuring_options(parser, rounds=5)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -93,26 +64,17 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: options that do not fit, or a red gate.
     """
-    check_measuring_options(options)
-    options.updates = 2
+    measuring.check_measuring_options(options)
     if options.profile:
         for name in options.profile:
             print(profile(name, options.device), end="\n\n")
-        print(machine(options))
+        print(measuring.machine(options))
         return
-    memory.check(options)
+    training.check_sizes(options)
     for kind in KINDS:
         print(f"{kind}: {pass_gate(kind, options)}", flush=True)
     rows = [row for length in options.lengths for row in measure(length, options)]
-    print(table(rows))
-    growths = growth([row for row in rows if row["attention"] in KINDS], "attention", "length", COSTS)
-    print(growth_text(growths))
-    what = machine(options)
-    print(what)
-    write_rows(rows, what, options.tsv)
-    if options.png:
-        drawn = [row for row in rows if row["attention"] in KINDS]
-        plot(drawn, options.png, ("length", "tokens of a block"), PANELS, "attention", what, legend(growths))
+    report(rows, options, ("length", "tokens of a block"), "attention", PANELS, COSTS)
 
 
 def written_softmax(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **unused):
@@ -134,11 +96,11 @@ def pass_gate(kind: str, options: argparse.Namespace) -> str:
         GateError: a score or a gradient differs.
     """
     length = min(GATE_LENGTH, *options.lengths)
-    model = memory.build(kind, length, options)[0].eval()
+    model = training.build(kind, length, options).model.eval()
     for name, parameter in model.named_parameters():
         # Proportions begin near one half, where the weight of their difference hardly matters.
         parameter.data.mul_(4 if "LeaP" in name else 1)
-    batch = memory.random_batch(GATE_ROWS, length, options)
+    batch = training.random_batch(GATE_ROWS, length, options)
 
     share = 0.0
     for dtype in (torch.float32, torch.float64):
@@ -169,18 +131,22 @@ def results(model: Any, batch: dict) -> Dict[str, torch.Tensor]:
 
 def measure(length: int, options: argparse.Namespace) -> List[Dict[str, Any]]:
     """The rows of a length."""
-    clock = make_clock(options.clock, options.device)
-    steps: Dict[str, Contender] = {kind: make_update(kind, length, options, clock) for kind in KINDS}
-    steps[MATMUL] = matrix_product(options.matmul, torch.float32, options.device, clock)
-    seconds = {name: totals(times) for name, times in alternate(steps, options.rounds).items()}
+    clock = measuring.make_clock(options.clock, options.device)
+    steps = {}
+    for kind in KINDS:
+        trained = training.build(kind, length, options)
+        batch = training.random_batch(options.tokens // length, length, options)
+        steps[kind] = measuring.timed(clock, functools.partial(trained.update, batch))
+    steps[MATMUL] = measuring.matrix_product(options.matmul, torch.float32, options.device, clock)
+    seconds = {name: measuring.totals(times) for name, times in measuring.alternate(steps, options.rounds).items()}
     counts = {kind: operations(kind, length, options) for kind in KINDS}
-    counts[MATMUL] = matrix_operations(options.matmul)
+    counts[MATMUL] = 2 * options.matmul**3
     rows = []
     for name, times in seconds.items():
         model, middle = name != MATMUL, statistics.median(times)
         used: Dict[str, Any] = {}
         if model and not options.no_memory:
-            used = apart(memory.measure, name, length, options, threads=torch.get_num_threads())
+            used = measuring.apart(training.memory_of_training, name, length, 2, options)
         rows.append(
             {
                 "attention": name,
@@ -188,30 +154,14 @@ def measure(length: int, options: argparse.Namespace) -> List[Dict[str, Any]]:
                 "batch": options.tokens // length,
                 "ms": 1000 * middle,
                 "words_per_s": options.tokens / middle if model else None,
-                "spread": spread(times),
-                "vs_softmax": median_ratio(seconds["softmax"], times) if model else None,
+                "spread": measuring.spread(times),
+                "vs_softmax": measuring.median_ratio(seconds["softmax"], times) if model else None,
                 "peak_mib": used.get("peak_mib"),
                 "activations_mib": used.get("activations_mib"),
-                "gflops": counts[name] / middle / 1e9,
-                "of_matmul": median_ratio(seconds[MATMUL], times) * counts[name] / counts[MATMUL],
+                **measuring.rates(name, seconds, counts),
             }
         )
     return rows
-
-
-def make_update(kind: str, length: int, options: argparse.Namespace, clock) -> Contender:
-    """One update of a model, each time on the same batch."""
-    model, criterion, optimizer, task = memory.build(kind, length, options)
-    batch = memory.random_batch(options.tokens // length, length, options)
-
-    def update():
-        start = clock()
-        optimizer.zero_grad()
-        task.train_step(batch, model, criterion, optimizer, 0)
-        optimizer.step()
-        return (clock() - start,)
-
-    return update
 
 
 def operations(kind: str, length: int, options: argparse.Namespace) -> int:

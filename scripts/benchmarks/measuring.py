@@ -17,52 +17,71 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import torch
 
-# isort: split
-# Before fairseq, which else lets every library log its details.
 from leap_fairseq.attention.compiled_library import families
-
-# isort: split
-from memory import resident_mib
 
 Clock = Callable[[], float]
 Contender = Callable[[], Sequence[float]]
 """Does its work once and returns the seconds of its parts."""
 
+MATMUL = "matmul"
+"""The name of `matrix_product` in every comparison."""
+
 TURN = 0.2
-"""Seconds of a turn of `matrix_product`."""
+"""Seconds of a turn of it."""
+
+CLOCKS = ("wall", "cpu")
+CLOCK_HELP = "wall: time that passes; cpu: time of this process on all its cores"
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def add_measuring_options(parser: argparse.ArgumentParser, rounds: int) -> None:
-    """Adds the options that all comparisons share.
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that every sub-command has."""
+    parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own choice)")
+    parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
+    parser.add_argument("--png", metavar="OUT", help="write the picture here")
 
-    Args:
-        parser: of a sub-command.
-        rounds: the default.
+
+def add_measuring_options(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """Adds the options of comparisons in turn, of so many rounds by default, and those of `add_output_options`."""
+    parser.add_argument("--rounds", type=int, default=rounds, help="measured turns of each")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of what is measured")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
+    add_output_options(parser)
+
+
+def check_positive(options: argparse.Namespace, *names: str) -> None:
+    """Refuses numbers, or lists of numbers, below 1.
+
+    Raises:
+        ValueError: the first of them, with its option.
     """
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"measured turns of each (default: {rounds})")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
-    parser.add_argument(
-        "--clock",
-        choices=["wall", "cpu"],
-        default="wall",
-        help="wall: time that passes; cpu: time of this process on all its cores (default: wall)",
-    )
+    for name in names:
+        values = getattr(options, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value} must be at least 1")
 
 
 def check_measuring_options(options: argparse.Namespace) -> None:
-    """Refuses what cannot be measured.
+    """Refuses what cannot be measured, and sets the threads.
 
     Raises:
-        ValueError: no round, a GPU that is not there, or CPU time of a GPU.
+        ValueError: no round, a GPU that is not there, CPU time of a GPU, or no thread.
     """
-    if options.rounds < 1:
-        raise ValueError(f"--rounds {options.rounds} must be at least 1")
+    check_positive(options, "rounds")
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch finds no CUDA device; leave the option out")
+        raise ValueError("torch finds no CUDA device: measure on the CPU")
     if options.device == "cuda" and options.clock == "cpu":
         raise ValueError("--clock cpu does not see what a GPU does: leave the option out")
+    set_threads(options)
+
+
+def set_threads(options: argparse.Namespace) -> None:
+    """Gives torch the threads that were asked for; ValueError for less than one."""
+    if options.threads is not None:
+        check_positive(options, "threads")
+        torch.set_num_threads(options.threads)
 
 
 def make_clock(kind: str, device: str) -> Clock:
@@ -98,6 +117,19 @@ def alternate(contenders: Mapping[str, Contender], rounds: int, warm_up: int = 1
     return times
 
 
+def timed(clock: Clock, *steps: Callable[[], Any]) -> Contender:
+    """A contender whose parts are these steps."""
+
+    def turn() -> List[float]:
+        times = [clock()]
+        for step in steps:
+            step()
+            times.append(clock())
+        return [end - start for start, end in zip(times, times[1:])]
+
+    return turn
+
+
 def totals(times: Sequence[Sequence[float]]) -> List[float]:
     """Seconds of each round, all parts together."""
     return [sum(parts) for parts in times]
@@ -117,16 +149,15 @@ def spread(values: Sequence[float]) -> float:
 
 
 def matrix_product(size: int, dtype: torch.dtype, device: str, clock: Clock) -> Contender:
-    """A product of two square matrices, the rate of which is the machine's; see `matrix_operations`.
+    """A product of two square matrices, of 2 size^3 operations, the rate of which is the machine's.
 
     A turn repeats it for as long as `TURN`: on a busy machine what is short escapes the interruptions of what is long.
     """
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
     torch.matmul(a, b)
-    start = clock()
-    torch.matmul(a, b)
-    count = max(1, round(TURN / max(clock() - start, 1e-6)))
+    (seconds,) = timed(clock, lambda: torch.matmul(a, b))()
+    count = max(1, round(TURN / max(seconds, 1e-6)))
 
     def multiply() -> Sequence[float]:
         start = clock()
@@ -137,12 +168,19 @@ def matrix_product(size: int, dtype: torch.dtype, device: str, clock: Clock) -> 
     return multiply
 
 
-def matrix_operations(size: int) -> int:
-    """Multiplications and additions of `matrix_product`."""
-    return 2 * size**3
+def rates(name: str, seconds: Mapping[str, Sequence[float]], operations: Mapping[str, int]) -> Dict[str, float]:
+    """Necessary operations a second, in 10^9, and as a share of the rate of `matrix_product`.
+
+    Args:
+        name: of a contender.
+        seconds: of each round, for this one and `MATMUL`.
+        operations: of a turn of each.
+    """
+    share = median_ratio(seconds[MATMUL], seconds[name]) * operations[name] / operations[MATMUL]
+    return {"gflops": operations[name] / statistics.median(seconds[name]) / 1e9, "of_matmul": share}
 
 
-def apart(function: Callable, *args: Any, threads: int) -> Any:
+def apart(function: Callable, *args: Any) -> Any:
     """Calls a function of a module in a new process, which has imports in its memory and nothing computed.
 
     Raises:
@@ -152,27 +190,43 @@ def apart(function: Callable, *args: Any, threads: int) -> Any:
         context = multiprocessing.get_context("forkserver")
         # Imported once, before the first of them.
         context.set_forkserver_preload(["leap_fairseq.models"])
-        with ProcessPoolExecutor(1, context, initializer=torch.set_num_threads, initargs=(threads,)) as process:
+        with ProcessPoolExecutor(
+            1, context, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+        ) as process:
             return process.submit(function, *args).result()
     except RuntimeError as error:
         raise ValueError(f"a measurement of memory failed, try smaller sizes: {str(error).splitlines()[0]}") from error
 
 
+def resident_mib(field: str) -> float:
+    """Memory of this process: VmRSS now, or VmHWM at its peak.
+
+    On Linux ``ru_maxrss`` of a new process begins at the peak of the one that started it; these do not.
+    """
+    with open("/proc/self/status", encoding="ascii") as status:
+        (kib,) = (line.split()[1] for line in status if line.startswith(f"{field}:"))
+    return int(kib) / 1024
+
+
+def used_mib(device: str, peak: bool) -> float:
+    """Memory now, or at its peak: resident, or torch's on a GPU."""
+    if device == "cpu":
+        return resident_mib("VmHWM" if peak else "VmRSS")
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()) / 2**20
+
+
 def peak_mib(work: Callable[[], Any], device: str) -> float:
-    """What work takes at its peak beyond what is there before it: resident memory, or torch's on a GPU."""
+    """What work takes at its peak beyond what is there before it."""
+    before = used_mib(device, peak=False)
     if device == "cuda":
-        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work()
-        torch.cuda.synchronize()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # Linux: the peak begins anew. Else it is that of the imports, which is hardly more than what is left of them.
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-        file.write("5")
-    before = resident_mib("VmRSS")
+    else:
+        # Linux: the peak begins anew. Else it is that of the imports, which is hardly more than what is left of them.
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
     work()
-    return resident_mib("VmHWM") - before
+    return used_mib(device, peak=True) - before
 
 
 def machine(options: argparse.Namespace) -> str:

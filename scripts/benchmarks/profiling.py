@@ -4,11 +4,11 @@ import argparse
 import time
 from typing import Callable
 
-import memory
 import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity
 
+from benchmarks import training
 from benchmarks.reporting import table
 from benchmarks.streaming import make_model
 
@@ -25,15 +25,7 @@ PROFILED = {**dict.fromkeys(LM_SIZES, "language model"), "waitk": "translator"}
 
 
 def profile(name: str, device: str) -> str:
-    """Profiles an update: forward, loss, backward, Adam.
-
-    Args:
-        name: in `PROFILED`.
-        device: "cpu" or "cuda".
-
-    Returns:
-        A table: calls, milliseconds in the operator itself, and its share of all.
-    """
+    """A table of an update of a model of `PROFILED`: calls, milliseconds in the operator itself, and share of all."""
     update = _waitk_update(device) if name == "waitk" else _lm_update(name, device)
     update()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
@@ -46,29 +38,24 @@ def profile(name: str, device: str) -> str:
     column = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
     events = sorted(profiler.key_averages(), key=lambda event: -getattr(event, column))
     total = sum(getattr(event, column) for event in events)
-    rows = [
-        {
+    rows = []
+    for event in events[:TOP]:
+        spent = getattr(event, column)
+        row = {
             "operator": event.key[:60],
             "calls": event.count,
-            "self_ms": getattr(event, column) / 1000,
-            "share": getattr(event, column) / max(total, 1),
+            "self_ms": spent / 1000,
+            "share": spent / max(total, 1),
         }
-        for event in events[:TOP]
-    ]
+        rows.append(row)
     return f"{name}, {PROFILED[name]}: an update of {seconds:.2f} s, profiled\n{table(rows)}"
 
 
 def _lm_update(name: str, device: str) -> Callable[[], None]:
     sizes = argparse.Namespace(**LM_SIZES[name], dictionary=8000, device=device)
-    model, criterion, optimizer, task = memory.build("leap", 512, sizes)
-    batch = memory.random_batch(4, 512, sizes)
-
-    def update() -> None:
-        optimizer.zero_grad()
-        task.train_step(batch, model, criterion, optimizer, 0)
-        optimizer.step()
-
-    return update
+    trained = training.build("leap", 512, sizes)
+    batch = training.random_batch(4, 512, sizes)
+    return lambda: trained.update(batch)
 
 
 def _waitk_update(device: str) -> Callable[[], None]:

@@ -1,10 +1,13 @@
 """Tables and pictures of the benchmark: columns rounded for the terminal, unrounded in the TSV; lines over a length."""
 
+import argparse
 import math
 import textwrap
 from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
+from benchmarks.growth import growth
+from benchmarks.measuring import MATMUL, machine
 from leap_fairseq.report.style import GREY, MARKERS, PALETTE, STYLE, import_pyplot, save_figure
 from leap_fairseq.report.tables import format_table, write_tsv
 
@@ -40,14 +43,55 @@ def table(rows: Sequence[Row], leave_out: Sequence[str] = ()) -> str:
     return format_table([{name: rounded(value) for name, value in row.items()} for row in rows], leave_out)
 
 
-def write_rows(rows: Sequence[Row], machine: str, path: Optional[str]) -> None:
-    """Writes rows as TSV, numbers unrounded, the machine in a column of its own.
+def report(
+    rows: Sequence[Row],
+    options: argparse.Namespace,
+    x: Tuple[str, str],
+    group: str,
+    panels: Sequence[Panel],
+    costs: Optional[Mapping[str, str]] = None,
+    leave_out: Sequence[str] = (),
+) -> None:
+    """Prints the table, how costs grow with x, and the machine; writes the table and the picture where options say.
 
     Args:
         rows: with the same columns.
-        machine: hardware, versions and threads.
-        path: None to write nothing.
+        options: of `add_measuring_options`.
+        x: column and label of the x axis.
+        group: the column that names what is compared.
+        panels: of the picture.
+        costs: names of costs, and their columns.
+        leave_out: columns that are in the table file alone.
     """
+    print(table(rows, leave_out))
+    drawn = [row for row in rows if row[group] != MATMUL]
+    growths = growth(drawn, group, x[0], costs or {})
+    print(growth_text(growths), end="")
+    times = {row[group]: row["time"] for row in growths if "time" in row and not math.isnan(row["time"])}
+    what = machine(options)
+    print(what)
+    write_rows(rows, what, options.tsv)
+    if options.png:
+        plot(drawn, options.png, x, panels, group, what, {name: f"{name}: time T^{e:.2f}" for name, e in times.items()})
+
+
+def growth_text(growths: Sequence[Row]) -> str:
+    """The exponents as lines; nothing of what has but one length."""
+    lines = []
+    for row in growths:
+        (_, name), *exponents = row.items()
+        parts = [
+            f"{what} T^{rounded(value)} (last two lengths {rounded(row[f'{what}_last_two'])})"
+            for what, value in exponents
+            if not what.endswith("_last_two") and not math.isnan(value)
+        ]
+        if parts:
+            lines.append(f"{name} grows: {', '.join(parts)}\n")
+    return "".join(lines)
+
+
+def write_rows(rows: Sequence[Row], machine: str, path: Optional[str]) -> None:
+    """Writes rows as TSV unless the path is None, numbers unrounded, the machine in a column of its own."""
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         plain = [{name: "-" if value is None else value for name, value in row.items()} for row in rows]
@@ -61,17 +105,12 @@ def plot(
     panels: Sequence[Panel],
     group: str,
     machine: str,
-    legend: Optional[Mapping[str, str]] = None,
+    legend: Mapping[str, str],
     logarithmic: bool = True,
 ) -> None:
-    """Draws a line for each value of a column, in each panel.
+    """Draws a line for each value of the column `group`, in each panel; arguments as for `report`.
 
     Args:
-        rows: of the table.
-        path: PNG (or PDF, SVG) to write.
-        x: column and label of the x axis.
-        panels: side by side.
-        group: the column that names the lines.
         machine: written small below.
         legend: what is written for a name, where it is more than the name.
         logarithmic: both axes.
@@ -88,9 +127,10 @@ def plot(
         for panel, place in zip(panels, axes[0]):
             for number, name in enumerate(names):
                 line = [row for row in rows if str(row[group]) == name and _known(row, panel)]
-                style = _style(number, marker=len(line) < 30)
-                label = (legend or {}).get(name, name)
-                place.plot([r[x[0]] for r in line], [r[panel.column] for r in line], label=label, **style)
+                style = {"color": PALETTE[number % len(PALETTE)], "linewidth": 1.8, "label": legend.get(name, name)}
+                if len(line) < 30:
+                    style.update(marker=MARKERS[number % len(MARKERS)], markersize=5.5)
+                place.plot([r[x[0]] for r in line], [r[panel.column] for r in line], **style)
             _dress(place, rows, x, panel, logarithmic)
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3 if len(panels) > 1 else 2, fontsize=8.5)
@@ -102,15 +142,6 @@ def plot(
 def _known(row: Row, panel: Panel) -> bool:
     value = row.get(panel.column)
     return isinstance(value, (int, float)) and value == value
-
-
-def _style(number: int, marker: bool) -> dict:
-    return {
-        "color": PALETTE[number % len(PALETTE)],
-        "marker": MARKERS[number % len(MARKERS)] if marker else "",
-        "markersize": 5.5,
-        "linewidth": 1.8,
-    }
 
 
 def _dress(place: Any, rows: Sequence[Row], x: Tuple[str, str], panel: Panel, logarithmic: bool) -> None:

@@ -28,25 +28,30 @@ from leap_fairseq.streaming.frames import FRAME_MS, SAMPLES_PER_FRAME
 # isort: split
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from memory import resident_mib
 
+from benchmarks import measuring
 from benchmarks.gate import GateError, largest_share
-from benchmarks.measuring import machine
 from benchmarks.reporting import Panel, plot, write_rows
 
+LOG_LEVEL = "WARNING"
 ARCH = "leap_convtransformer_simul_trans"
+NO_TEXT = argparse.Namespace(push=lambda piece: [], flush=lambda: [])
+"""A detokenizer that writes nothing: text is not what is measured."""
+
 PANELS = (Panel("ms", "ms a pre-decision"),)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this sub-command."""
-    parser.add_argument("--arch", default=f"{ARCH}_espnet", choices=[ARCH, f"{ARCH}_espnet", f"{ARCH}_tiny"])
-    parser.add_argument("--ratio", type=int, default=9, help="encoder frames of a pre-decision (default: 9)")
-    parser.add_argument("--waitk-lagging", type=int, default=3, metavar="K", help="k (default: 3)")
-    parser.add_argument("--seconds", type=int, default=60, help="of the comparison (default: 60)")
-    parser.add_argument("--minutes", type=int, default=10, help="of the long stream; 0 for none (default: 10)")
-    parser.add_argument("--sessions", type=int, default=8, help="streams at once; 0 for none (default: 8)")
-    parser.add_argument("--vocab-size", type=int, default=8000, help="default: 8000")
+    architectures = [ARCH, f"{ARCH}_espnet", f"{ARCH}_tiny"]
+    parser.add_argument("--arch", default=architectures[1], choices=architectures, help="with random weights")
+    parser.add_argument("--ratio", type=int, default=9, help="encoder frames of a pre-decision")
+    parser.add_argument("--waitk-lagging", type=int, default=3, metavar="K", help="k")
+    parser.add_argument("--seconds", type=int, default=60, help="of the comparison")
+    parser.add_argument("--minutes", type=int, default=10, help="of the long stream; 0 for none")
+    parser.add_argument("--sessions", type=int, default=8, help="streams at once; 0 for none")
+    parser.add_argument("--vocab-size", type=int, default=8000, help="symbols of the dictionary")
+    measuring.add_output_options(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -55,9 +60,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: options that do not fit, or a red gate.
     """
-    for name in ("ratio", "waitk_lagging", "seconds"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)} must be at least 1")
+    measuring.check_positive(options, "ratio", "waitk_lagging", "seconds")
+    measuring.set_threads(options)
     print(pass_gate(options), flush=True)
     rows, points = compare(options)
     for row in rows:
@@ -66,29 +70,16 @@ def run(options: argparse.Namespace) -> None:
         show(endure(options))
     if options.sessions > 0:
         show(advance_together(options))
-    what = f"{machine(options)}; {options.arch}"
+    what = f"{measuring.machine(options)}; {options.arch}"
     print(what)
     write_rows(rows, what, options.tsv)
     if options.png:
-        x = ("speech_s", "speech heard, s")
-        plot(points, options.png, x, PANELS, "encoder", what, logarithmic=False)
+        plot(points, options.png, ("speech_s", "speech heard, s"), PANELS, "encoder", what, {}, logarithmic=False)
 
 
 def show(row: Dict[str, Any]) -> None:
     """Prints a row, values beside their names."""
     print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-
-
-class NoText:
-    """A detokenizer that writes nothing: text is not what is measured."""
-
-    def push(self, piece: str) -> List[str]:
-        """Takes a piece."""
-        return []
-
-    def flush(self) -> List[str]:
-        """Ends a sentence."""
-        return []
 
 
 def make_model(options: argparse.Namespace, visibility: str) -> Tuple[Any, Dictionary]:
@@ -115,7 +106,7 @@ def make_translator(options: argparse.Namespace, visibility: str) -> StreamingTr
     model, dictionary = make_model(options, visibility)
     with torch.no_grad():
         model.decoder.output_projection.weight[dictionary.eos()] = 0  # never the best of many
-    return StreamingTranslator(model, dictionary, NoText(), max_len_b=10**9)
+    return StreamingTranslator(model, dictionary, NO_TEXT, max_len_b=10**9)
 
 
 @torch.no_grad()
@@ -144,11 +135,10 @@ def noise(segments: int, samples: int) -> List[np.ndarray]:
     return [(generator.standard_normal(samples) * 0.1).astype(np.float32) for _ in range(segments)]
 
 
-def timed(translator: StreamingTranslator, samples: np.ndarray) -> float:
-    """Seconds that a segment takes."""
-    start = time.perf_counter()
-    translator.push(samples)
-    return time.perf_counter() - start
+def pusher(translator: StreamingTranslator, speech: List[np.ndarray]) -> measuring.Contender:
+    """Hears the next segment each time."""
+    segments = iter(speech)
+    return measuring.timed(time.perf_counter, lambda: translator.push(next(segments)))
 
 
 def compare(options: argparse.Namespace) -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]:
@@ -160,10 +150,10 @@ def compare(options: argparse.Namespace) -> Tuple[List[Dict[str, Any]], List[Dic
         for samples in speech[:5]:
             translator.push(samples)
         translator.reset()
-    times: Dict[str, List[float]] = {name: [] for name in translators}
-    for samples in speech:
-        for name, translator in translators.items():
-            times[name].append(timed(translator, samples))
+    turns = {name: pusher(translator, speech) for name, translator in translators.items()}
+    times = {
+        name: measuring.totals(parts) for name, parts in measuring.alternate(turns, len(speech), warm_up=0).items()
+    }
     heard, seconds = len(speech) * options.ratio, {name: sum(parts) for name, parts in times.items()}
     rows = [
         {
@@ -194,13 +184,11 @@ def endure(options: argparse.Namespace) -> Dict[str, Any]:
     for number in range(count - quarter):
         old.push(speech[number % len(speech)])
         if number == quarter:
-            early = resident_mib("VmRSS")
-    late, times = resident_mib("VmRSS"), {"first": [], "last": []}
-    for number in range(quarter):
-        samples = speech[number % len(speech)]
-        times["last"].append(timed(old, samples))
-        times["first"].append(timed(young, samples))
-    first, last = (statistics.median(times[name][5:]) for name in ("first", "last"))
+            early = measuring.resident_mib("VmRSS")
+    late = measuring.resident_mib("VmRSS")
+    again = [speech[number % len(speech)] for number in range(quarter)]
+    times = measuring.alternate({"last": pusher(old, again), "first": pusher(young, again)}, quarter, warm_up=0)
+    first, last = (statistics.median(measuring.totals(times[name])[5:]) for name in ("first", "last"))
     return {
         "minutes": options.minutes,
         "segments": count,
@@ -223,20 +211,22 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
     count, first = options.sessions, make_translator(options, "segment")
     together, alone = ([first.new_stream() for _ in range(count)] for _ in range(2))
     speech = noise(20 + count, size)
-    for age in range(count):
-        for samples in speech[:age]:
-            together[age].push(samples)
-            alone[age].push(samples)
-    times: Dict[str, List[float]] = {"together": [], "alone": []}
-    for number in range(20):
-        pieces = [speech[age + number] for age in range(count)]
-        start = time.perf_counter()
-        push_batch(together, pieces)
-        middle = time.perf_counter()
-        for stream, samples in zip(alone, pieces):
+    for age, streams in enumerate(zip(together, alone)):
+        for stream in streams:
+            for samples in speech[:age]:
+                stream.push(samples)
+    pieces = [[speech[age + number] for age in range(count)] for number in range(20)]
+
+    def advance_alone(given: List[np.ndarray]) -> None:
+        for stream, samples in zip(alone, given):
             stream.push(samples)
-        times["together"].append(middle - start)
-        times["alone"].append(time.perf_counter() - middle)
+
+    at_once, in_turn = iter(pieces), iter(pieces)
+    turns = {
+        "together": measuring.timed(time.perf_counter, lambda: push_batch(together, next(at_once))),
+        "alone": measuring.timed(time.perf_counter, lambda: advance_alone(next(in_turn))),
+    }
+    times = {name: measuring.totals(parts) for name, parts in measuring.alternate(turns, 20, warm_up=0).items()}
     if [stream.steps for stream in together] != [stream.steps for stream in alone]:
         raise GateError("streams advanced together do not write the tokens that each writes alone")
     # Not before every stream has passed its k and writes a token with each piece.

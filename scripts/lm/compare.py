@@ -10,18 +10,19 @@ OUT/comparison.png the plot. A run that is complete is reused, one that was inte
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from compare_report import report
 
-from leap_fairseq.files import Stages
+from leap_fairseq.cli import command
 from leap_fairseq.prepare.wikitext_text import find_texts
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import call, once, run_all  # noqa: E402
+from training_runs import begin, call, once, run_all  # noqa: E402
+
+LOG_LEVEL = "WARNING"
 
 VALID_TOKENS = 20_000
 """The beginning of the validation text is enough for a curve, and is the same for every model."""
@@ -35,11 +36,7 @@ BLOCKS = "--tokens-per-sample 512 --batch-size 4"
 FADING = "--attention-half-life 4-512 --no-token-positional-embeddings"
 
 MODELS = {
-    "leap": f"--decoder-self-attention leap {BLOCKS}",
-    "cosformer": f"--decoder-self-attention cosformer {BLOCKS}",
-    "relu": f"--decoder-self-attention relu {BLOCKS}",
-    "elu": f"--decoder-self-attention elu {BLOCKS}",
-    "softmax": f"--decoder-self-attention softmax {BLOCKS}",
+    **{kind: f"--decoder-self-attention {kind} {BLOCKS}" for kind in ("leap", "cosformer", "relu", "elu", "softmax")},
     "relu_fading": f"--decoder-self-attention relu {FADING} {BLOCKS}",
     "leap_fading": f"--decoder-self-attention leap {FADING} {BLOCKS}",
     "leap_carried": f"--decoder-self-attention leap {FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
@@ -63,10 +60,16 @@ def schedule(updates: int) -> str:
     )
 
 
-def run(model: str, seed: int, options: argparse.Namespace) -> None:
-    """Trains and evaluates."""
+def train_and_evaluate(model: str, seed: int, options: argparse.Namespace) -> None:
+    """A run of the comparison."""
     folder, data = options.out / f"{model}-{seed}", options.out / "data"
-    plugin = ["--user-dir", ROOT / "leap_fairseq", "--task", "leap_language_modeling", *options.device]
+    plugin = [
+        "--user-dir",
+        ROOT / "leap_fairseq",
+        "--task",
+        "leap_language_modeling",
+        *([] if options.cuda else ["--cpu"]),
+    ]
     train = [
         *("fairseq-train", data, *plugin, *SIZES.split(), *MODELS[model].split(), *schedule(options.updates).split()),
         *("--seed", seed, "--save-dir", folder, "--num-workers", 0, "--required-batch-size-multiple", 1),
@@ -74,12 +77,7 @@ def run(model: str, seed: int, options: argparse.Namespace) -> None:
         *("--validate-interval-updates", 50, "--log-format", "json"),
         *("--log-interval", max(1, min(10, options.updates // 4))),
     ]
-    begun = folder / "command"
-    if begun.is_file() and begun.read_text(encoding="utf-8") != " ".join(map(str, train)):
-        shutil.rmtree(folder)
-    folder.mkdir(exist_ok=True)
-    begun.write_text(" ".join(map(str, train)), encoding="utf-8")
-    stages = Stages(folder, "compare")
+    stages = begin(folder, [str(part) for part in train], "command.json", "compare")
     once(stages, "train", train, "a")
     for name, evaluation in EVALUATIONS.items():
         if name == "carried" and not model.startswith("leap"):
@@ -111,29 +109,27 @@ def prepare(options: argparse.Namespace) -> None:
     call([*command, "--out", options.out / "data"], options.out / "data.log")
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     parser.add_argument("text", type=Path, help="folder with train, valid and test text")
     parser.add_argument("out", type=Path, help="folder of the runs")
-    parser.add_argument("--updates", type=int, default=300, help="of each training (default: 300)")
+    parser.add_argument("--updates", type=int, default=300, help="of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: one a core)")
-    parser.add_argument("--nwords", type=int, default=8000, help="size of the dictionary (default: 8000)")
+    parser.add_argument("--nwords", type=int, default=8000, help="size of the dictionary")
     parser.add_argument("--cuda", action="store_true", help="train on the GPU (default: on the CPU)")
-    options = parser.parse_args()
-    options.device = [] if options.cuda else ["--cpu"]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs all that is not complete, and reports."""
     options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        prepare(options)
-        # Seed by seed, so that an interrupted comparison has whole rows.
-        jobs = [(model, seed, options) for seed in options.seeds for model in options.models]
-        run_all(run, jobs, options.jobs)
-        print(report(options.out))
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    prepare(options)
+    # Seed by seed, so that an interrupted comparison has whole rows.
+    jobs = [(model, seed, options) for seed in options.seeds for model in options.models]
+    run_all(train_and_evaluate, jobs, options.jobs)
+    print(report(options.out))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.main(sys.modules[__name__]))

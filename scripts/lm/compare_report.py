@@ -18,39 +18,33 @@ import re
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
+from leap_fairseq.cli import command
 from leap_fairseq.report.style import PALETTE, STYLE, import_pyplot, save_figure
 from leap_fairseq.report.tables import format_table, write_tsv
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from training_runs import mean_and_deviation, read_log  # noqa: E402
 
-def read_training(log: Path) -> Tuple[int, List[Tuple[float, float]], List[float], float]:
-    """What a training says of itself.
+EVALUATIONS = ("blocks", "carried")
 
-    Args:
-        log: of fairseq-train with --log-format json.
+Curve = List[Tuple[float, float]]
+"""Validations: seconds of training, and perplexity."""
 
-    Returns:
-        The number of parameters; the validations as seconds of training and perplexity; words a second, one a line;
-        words of the whole training.
-    """
-    parameters, seconds, curve, speeds, words = 0, 0.0, [], [], 0.0
-    for line in log.read_text(encoding="utf-8").splitlines():
-        count = re.search(r"num\. shared model params: ([\d,]+)", line)
-        parameters = int(count[1].replace(",", "")) if count else parameters
-        kind, brace, text = line.partition("{")
-        if not brace or not text.endswith("}"):
-            continue
-        if "| train_inner |" in kind:
-            values = json.loads(brace + text)
-            seconds += float(values["train_wall"])
-            speeds.append(float(values["wps"]))
-            words = float(values["num_updates"]) * float(values["wpb"])
-        elif "| valid |" in kind:
-            curve.append((seconds, float(json.loads(brace + text)["valid_ppl"])))
-    if not speeds:
-        raise ValueError(f"{log} holds no update: remove its folder and run scripts/lm/compare.sh again")
-    return parameters, curve, speeds, words
+
+def read_training(log: Path) -> Dict[str, Any]:
+    """What a training says of itself: parameters, its curve, words a second of each line, and words of the whole."""
+    _, parameters, lines = read_log(log)
+    seconds, curve, speeds, words = 0.0, [], [], 0.0
+    for kind, figures in lines:
+        if kind == "valid":
+            curve.append((seconds, float(figures["valid_ppl"])))
+        else:
+            seconds += float(figures["train_wall"])
+            speeds.append(float(figures["wps"]))
+            words = float(figures["num_updates"]) * float(figures["wpb"])
+    return {"parameters": parameters, "curve": curve, "speeds": speeds, "words": words}
 
 
 def read_perplexity(log: Path) -> float:
@@ -65,43 +59,37 @@ def read_perplexity(log: Path) -> float:
     return 2 ** float(loss[1])
 
 
-def _spread(values: List[float]) -> Tuple[float, float]:
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+def read_run(folder: Path) -> Dict[str, Any]:
+    """A complete training and its evaluations, those there are."""
+    used = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    logged = read_training(folder / "train.log")
+    found = [name for name in EVALUATIONS if (folder / f"{name}.json").is_file()]
+    perplexities = {name: read_perplexity(folder / f"{name}.log") for name in found}
+    return {**logged, **perplexities, "cpu_speed": logged["words"] / used["cpu_seconds"], "peak_mib": used["peak_mib"]}
 
 
-def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[List[Tuple[float, float]]]]]:
+def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[Curve]]]:
     """Rows of the table, and the curves of each model."""
-    runs: Dict[str, Dict[str, List[Any]]] = {}
-    for folder in sorted(path.parent for path in out.glob("*-*/train.json")):
-        model = folder.name.rpartition("-")[0]
-        found = runs.setdefault(model, collections.defaultdict(list))
-        used = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-        parameters, curve, speeds, words = read_training(folder / "train.log")
-        found["parameters"].append(parameters)
-        found["curves"].append(curve)
-        found["speeds"] += speeds
-        found["cpu_speeds"].append(words / used["cpu_seconds"])
-        found["peak"].append(used["peak_mib"])
-        for name in ("blocks", "carried"):
-            if (folder / f"{name}.json").is_file():
-                found[name].append(read_perplexity(folder / f"{name}.log"))
+    runs = collections.defaultdict(list)
+    for path in sorted(out.glob("*-*/train.json")):
+        runs[path.parent.name.rpartition("-")[0]].append(read_run(path.parent))
     if not runs:
         raise ValueError(f"{out} holds no complete training: run scripts/lm/compare.sh")
     rows = []
     for model, found in runs.items():
-        row = {"model": model, "seeds": len(found["curves"]), "parameters": found["parameters"][0]}
-        for name in ("blocks", "carried"):
-            mean, deviation = _spread(found[name]) if found[name] else ("-", "-")
-            row.update({name: mean, f"{name}_sd": deviation})
-        speed = {"words_per_s": statistics.median(found["speeds"])}
-        speed["words_per_cpu_s"] = statistics.mean(found["cpu_speeds"])
-        rows.append({**row, **speed, "peak_mib": max(found["peak"])})
+        row = {"model": model, "seeds": len(found), "parameters": found[0]["parameters"]}
+        for name in EVALUATIONS:
+            values = [run[name] for run in found if name in run]
+            row[name], row[f"{name}_sd"] = mean_and_deviation(values) if values else ("-", "-")
+        row["words_per_s"] = statistics.median(speed for run in found for speed in run["speeds"])
+        row["words_per_cpu_s"] = statistics.mean(run["cpu_speed"] for run in found)
+        rows.append({**row, "peak_mib": max(run["peak_mib"] for run in found)})
     # The best first, by the better of its two evaluations.
     rows.sort(key=lambda row: min(x for x in (row["blocks"], row["carried"]) if isinstance(x, float)))
-    return rows, {model: found["curves"] for model, found in runs.items()}
+    return rows, {model: [run["curve"] for run in found] for model, found in runs.items()}
 
 
-def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[List[Tuple[float, float]]]], path: Path) -> None:
+def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[Curve]], path: Path) -> None:
     """Draws validation perplexity over training time."""
     pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
@@ -109,9 +97,9 @@ def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[List[Tuple[float, fl
         for number, model in enumerate(row["model"] for row in rows):
             style = "-" if number < len(PALETTE) else "--"
             for seed, curve in enumerate(curves[model]):
-                label: Optional[str] = model if seed == 0 else None
-                minutes = [seconds / 60 for seconds, _ in curve]
-                axes.plot(minutes, [p for _, p in curve], style, color=PALETTE[number % len(PALETTE)], label=label)
+                minutes, perplexities = zip(*((seconds / 60, perplexity) for seconds, perplexity in curve))
+                named = {"label": model} if seed == 0 else {}
+                axes.plot(minutes, perplexities, style, color=PALETTE[number % len(PALETTE)], **named)
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter("{x:.0f}")
         axes.yaxis.set_major_formatter("{x:.0f}")
@@ -123,13 +111,7 @@ def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[List[Tuple[float, fl
 
 
 def report(out: Path) -> str:
-    """Writes the table and the plot.
-
-    Args:
-        out: folder of the runs.
-
-    Returns:
-        The table as text.
+    """Writes the table and the plot of a folder of runs; returns the table as text.
 
     Raises:
         ValueError: no run is complete, or a log holds no result.
@@ -140,15 +122,15 @@ def report(out: Path) -> str:
     return f"{format_table(rows)}\n\nwritten: {out}/{{comparison.tsv,comparison.png}}"
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the folder."""
     parser.add_argument("out", type=Path, help="folder of scripts/lm/compare.sh")
-    try:
-        print(report(parser.parse_args().out))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Reports."""
+    print(report(options.out))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.main(sys.modules[__name__]))

@@ -18,6 +18,7 @@ from typing import Any, Dict
 import torch
 from omegaconf import OmegaConf
 
+from leap_fairseq.cli import command
 from leap_fairseq.files import whole_file
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
 
@@ -27,13 +28,7 @@ QUERY_WEIGHT = "decoder.layers.0.self_attn.q_proj.weight"
 
 
 def convert(state: Dict[str, Any]) -> Dict[str, Any]:
-    """Rewrites a checkpoint.
-
-    Args:
-        state: what the fork's fairseq-train saved, a language model.
-
-    Returns:
-        A checkpoint of ``leap_transformer_lm``.
+    """Makes what the fork's fairseq-train saved of a language model a checkpoint of ``leap_transformer_lm``.
 
     Raises:
         ValueError: it is something else.
@@ -56,19 +51,18 @@ def convert(state: Dict[str, Any]) -> Dict[str, Any]:
     return {**kept, "cfg": {**cfg, "model": options}}
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the paths."""
     parser.add_argument("official", type=Path, help="checkpoint of the fork")
     parser.add_argument("converted", type=Path, help="checkpoint to write")
-    paths = parser.parse_args()
-    try:
-        state = convert(torch.load(paths.official, map_location="cpu"))
-        with whole_file(paths.converted) as file:
-            torch.save(state, file)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {paths.official}: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Converts."""
+    state = convert(torch.load(options.official, map_location="cpu"))
+    with whole_file(options.converted) as file:
+        torch.save(state, file)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.main(sys.modules[__name__]))

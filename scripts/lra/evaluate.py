@@ -19,10 +19,13 @@ import torch
 # isort: split
 # Before fairseq, which else lets every library log its details.
 import leap_fairseq.models  # noqa: F401  (registers the task)
+from leap_fairseq.cli import command
 from leap_fairseq.files import whole_file
 
 # isort: split
 from fairseq import checkpoint_utils, utils
+
+LOG_LEVEL = "WARNING"
 
 
 def evaluate(
@@ -33,13 +36,10 @@ def evaluate(
     device: str = "cpu",
     whole: bool = False,
 ) -> Dict[str, Any]:
-    """Runs a model over a split.
+    """Runs a model over a split of a folder of prep_lra.py.
 
     Args:
-        data: folder of prep_lra.py.
-        checkpoint: of a training with ``--task long_range_arena``.
-        split: train, valid or test.
-        batch_size: samples of a batch; without effect on the accuracy.
+        batch_size: samples; without effect on the accuracy.
         device: "cpu" or "cuda".
         whole: read all samples, also where the training was told to validate on some (--lra-eval-samples).
 
@@ -75,40 +75,37 @@ def evaluate(
     }
 
 
-def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     parser.add_argument("data", type=Path, help="folder of data_prep/prep_lra.py")
     parser.add_argument("checkpoint", type=Path, help="of scripts/lra/train.sh")
     parser.add_argument("--split", nargs="+", default=["test"], help="train, valid or test (default: test)")
-    parser.add_argument("--batch-size", type=int, default=32, help="default: 32")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples of a batch")
     parser.add_argument("--whole", action="store_true", help="all samples, whatever --lra-eval-samples was")
     parser.add_argument("--cuda", action="store_true", help="on the GPU (default: on the CPU)")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    options = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluates, prints and writes."""
     # hydra's, of what fairseq still uses.
     warnings.simplefilter("ignore")
     if options.batch_size < 1:
-        parser.error(f"--batch-size {options.batch_size} must be at least 1")
+        raise argparse.ArgumentTypeError(f"--batch-size {options.batch_size} must be at least 1")
     if options.cuda and not torch.cuda.is_available():
-        parser.error("--cuda: torch finds no CUDA device; leave the option out")
+        raise argparse.ArgumentTypeError("--cuda: torch finds no CUDA device; leave the option out")
     device, figures = "cuda" if options.cuda else "cpu", {}
-    try:
-        for split in options.split:
-            found = evaluate(options.data, options.checkpoint, split, options.batch_size, device, options.whole)
-            figures[split] = found
-            print(
-                f"{split}: accuracy {found['accuracy']:.2f} % ({found['right']} of {found['samples']}), "
-                f"loss {found['loss']:.4f}, {found['samples_per_s']:.1f} samples/s"
-            )
-        if options.json:
-            with whole_file(options.json, text=True) as file:
-                json.dump(figures, file, indent=1)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for split in options.split:
+        found = evaluate(options.data, options.checkpoint, split, options.batch_size, device, options.whole)
+        figures[split] = found
+        print(
+            f"{split}: accuracy {found['accuracy']:.2f} % ({found['right']} of {found['samples']}), "
+            f"loss {found['loss']:.4f}, {found['samples_per_s']:.1f} samples/s"
+        )
+    if options.json:
+        with whole_file(options.json, text=True) as file:
+            json.dump(figures, file, indent=1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main(sys.modules[__name__]))

@@ -11,48 +11,38 @@ seeds; samples a second of training (of the updates alone) and of inference; pea
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from leap_fairseq.cli import command
 from leap_fairseq.files import whole_file
 from leap_fairseq.report.style import MARKERS, PALETTE, STYLE, import_pyplot, save_figure
 from leap_fairseq.report.tables import format_table, write_tsv
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from training_runs import mean_and_deviation, read_log  # noqa: E402
 
-def read_log(log: Path) -> Dict[str, Any]:
-    """What a training says of itself.
 
-    Args:
-        log: of fairseq-train with --log-format json.
-
-    Returns:
-        parameters, max_length, samples_per_s, and best, the highest validation accuracy.
+def read_training(log: Path) -> Dict[str, Any]:
+    """What a training says of itself: parameters, max_length, samples_per_s, and best, the highest validation accuracy.
 
     Raises:
         ValueError: it holds no update or no validation.
     """
-    parameters, length, samples, seconds, speeds, best = 0, 0, 0.0, 0.0, [], []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        if "num. shared model params:" in line:
-            parameters = int(line.split("num. shared model params: ")[1].split()[0].replace(",", ""))
-        if "tasks.long_range_arena" in line and "up to" in line:
-            length = int(line.split("up to ")[1].split()[0])
-        kind, brace, text = line.partition("{")
-        if "| train_inner |" in kind and text.endswith("}"):
-            values = json.loads(brace + text)
-            samples, seconds = samples + float(values["samples"]), seconds + float(values["train_wall"])
-            speeds.append(float(values["ups"]) * float(values["bsz"]))
-        elif "| valid |" in kind and text.endswith("}"):
-            best.append(float(json.loads(brace + text)["valid_accuracy"]))
-    if not speeds or not best:
-        raise ValueError(
-            f"{log} holds no update or no validation: remove its folder and run scripts/lra/sweep.sh again"
-        )
+    text, parameters, lines = read_log(log)
+    length = int(re.findall(r"tasks\.long_range_arena.*up to (\d+)", text)[-1])
+    updates = [figures for kind, figures in lines if kind == "train_inner"]
+    seconds = sum(float(figures["train_wall"]) for figures in updates)
     # fairseq rounds its seconds: too short a training has only the speeds of its log.
-    speed = samples / seconds if seconds >= 10 else statistics.median(speeds)
-    return {"parameters": parameters, "max_length": length, "samples_per_s": speed, "best": max(best)}
+    if seconds >= 10:
+        speed = sum(float(figures["samples"]) for figures in updates) / seconds
+    else:
+        speed = statistics.median(float(figures["ups"]) * float(figures["bsz"]) for figures in updates)
+    best = max(float(figures["valid_accuracy"]) for kind, figures in lines if kind == "valid")
+    return {"parameters": parameters, "max_length": length, "samples_per_s": speed, "best": best}
 
 
 def read_run(folder: Path) -> Dict[str, Any]:
@@ -64,7 +54,7 @@ def read_run(folder: Path) -> Dict[str, Any]:
     budget, used, found = (
         json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("budget", "train", "evaluation")
     )
-    logged = read_log(folder / "train.log")
+    logged = read_training(folder / "train.log")
     # A near tie may fall otherwise in a batch of another size.
     if abs(logged["best"] - found["valid"]["accuracy"]) > 100.5 / found["valid"]["samples"]:
         raise ValueError(
@@ -72,11 +62,6 @@ def read_run(folder: Path) -> Dict[str, Any]:
             f"{found['valid']['accuracy']}: remove {folder / 'evaluation.json'} and run scripts/lra/sweep.sh again"
         )
     return {**budget, **logged, "peak_mib": used["peak_mib"], "valid": found["valid"], "test": found["test"]}
-
-
-def budget_of(run: Dict[str, Any]) -> Tuple[Any, ...]:
-    """What makes runs comparable."""
-    return run["updates"], run["batch_size"], run["eval_samples"], run["max_length"]
 
 
 def table(out: Path) -> List[Dict[str, Any]]:
@@ -88,7 +73,9 @@ def table(out: Path) -> List[Dict[str, Any]]:
     groups: Dict[Tuple[Any, ...], List[Dict[str, Any]]] = {}
     for path in sorted(out.glob("*/*-*/evaluation.json")):
         run = read_run(path.parent)
-        groups.setdefault((path.parents[1].name, run["attention"], budget_of(run)), []).append(run)
+        # What makes runs comparable.
+        budget = tuple(run[name] for name in ("updates", "batch_size", "eval_samples", "max_length"))
+        groups.setdefault((path.parents[1].name, run["attention"], budget), []).append(run)
     if not groups:
         raise ValueError(f"{out} holds no complete run: run scripts/lra/sweep.sh")
     rows = [(data, budget, _row(data, attention, runs)) for (data, attention, budget), runs in groups.items()]
@@ -98,9 +85,7 @@ def table(out: Path) -> List[Dict[str, Any]]:
 def _row(data: str, attention: str, runs: List[Dict[str, Any]]) -> Dict[str, Any]:
     row: Dict[str, Any] = {"data": data, "attention": attention}
     for split in ("test", "valid"):
-        values = [run[split]["accuracy"] for run in runs]
-        row[split] = statistics.mean(values)
-        row[f"{split}_sd"] = statistics.stdev(values) if len(values) > 1 else 0.0
+        row[split], row[f"{split}_sd"] = mean_and_deviation([run[split]["accuracy"] for run in runs])
     first, seeds = runs[0], sorted(run["seed"] for run in runs)
     return {
         **row,
@@ -126,10 +111,8 @@ def plot(rows: List[Dict[str, Any]], path: Path) -> None:
             for row in (row for row in rows if row["data"] == task):
                 number, name = names.index(row["attention"]), row["attention"]
                 colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number // len(PALETTE) % len(MARKERS)]
-                point = (row["train_per_s"], row["test"])
-                drawn[name] = axes.errorbar(
-                    *point, yerr=row["test_sd"], fmt=marker, color=colour, capsize=3, label=name
-                )
+                look = {"fmt": marker, "color": colour, "capsize": 3, "label": name}
+                drawn[name] = axes.errorbar(row["train_per_s"], row["test"], yerr=row["test_sd"], **look)
             axes.set_xscale("log")
             axes.margins(x=0.15)
             axes.xaxis.set_major_formatter("{x:g}")
@@ -144,13 +127,7 @@ def plot(rows: List[Dict[str, Any]], path: Path) -> None:
 
 
 def report(out: Path) -> str:
-    """Writes the tables and the plot.
-
-    Args:
-        out: folder of the runs.
-
-    Returns:
-        The table as text.
+    """Writes the tables and the plot of a folder of runs; returns the table as text.
 
     Raises:
         ValueError: no run is complete, or one is damaged.
@@ -163,15 +140,15 @@ def report(out: Path) -> str:
     return f"{format_table(rows)}\n\nwritten: {out}/lra.{{tsv,json,png}}"
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the folder."""
     parser.add_argument("out", type=Path, help="folder of the runs")
-    try:
-        print(report(parser.parse_args().out))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Reports."""
+    print(report(options.out))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.main(sys.modules[__name__]))

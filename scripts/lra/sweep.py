@@ -8,24 +8,24 @@ the report. A run that is complete is reused, one that was interrupted goes on, 
 """
 
 import argparse
-import json
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
 from report import report
 
-from leap_fairseq.files import Stages, file_digest, whole_file
+from leap_fairseq.cli import command
+from leap_fairseq.files import file_digest
 from leap_fairseq.lra import read_facts
 from leap_fairseq.modules.zoo import ZOO_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import call, once, run_all  # noqa: E402
+from training_runs import begin, call, once, run_all  # noqa: E402
 
+LOG_LEVEL = "WARNING"
 ATTENTIONS = ("leap", "cosformer", "relu", "elu", "softmax", "performer", "linformer", "nystromformer")
 
 
@@ -38,32 +38,13 @@ def train_command(data: Path, folder: Path, attention: str, seed: int, budget: D
     return [str(part) for part in command] + shlex.split(more)
 
 
-def begin(folder: Path, budget: Dict[str, Any]) -> Stages:
-    """The folder of a run; what is there of another budget is removed."""
-    path = folder / "budget.json"
-    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != budget:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        with whole_file(path, text=True) as file:
-            json.dump(budget, file, indent=1)
-    return Stages(folder, "sweep")
-
-
-def run(data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace) -> None:
-    """Trains and evaluates.
-
-    Args:
-        data: folder of the task.
-        attention, seed: of the run.
-        budget: updates, batch_size, eval_samples and the facts of the data.
-        options: of the command.
-
-    Raises:
-        RuntimeError: a command failed; with the end of its log.
-    """
+def train_and_evaluate(
+    data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace
+) -> None:
+    """A run of the sweep; `budget` has its updates, batch_size, eval_samples and the facts of the data."""
     folder = options.out / data.name / f"{attention}-{seed}"
     train = train_command(data, folder, attention, seed, budget, options.options)
-    stages = begin(folder, {"command": train, **budget, "attention": attention, "seed": seed})
+    stages = begin(folder, {"command": train, **budget, "attention": attention, "seed": seed}, "budget.json", "sweep")
     environment = ["env", "PROCESSES=1", *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
     once(stages, "train", [*environment, *train], "a")
     checkpoint, outputs = folder / "checkpoint_best.pt", ["evaluate.log", "evaluation.json"]
@@ -76,11 +57,7 @@ def run(data: Path, attention: str, seed: int, budget: Dict[str, Any], options: 
 
 
 def each(name: str, numbers: List[int], count: int) -> List[int]:
-    """One number for each task.
-
-    Raises:
-        ValueError: neither one number nor as many as tasks, or one below 1.
-    """
+    """One number for each task."""
     if len(numbers) not in (1, count) or min(numbers) < 1:
         raise ValueError(f"--{name} {' '.join(map(str, numbers))}: give one number of at least 1, or {count}")
     return numbers * count if len(numbers) == 1 else numbers
@@ -103,9 +80,8 @@ def budgets(options: argparse.Namespace) -> List[Dict[str, Any]]:
     return [dict(zip(names, values)) for values in zip(updates, sizes, samples, facts)]
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
     parser.add_argument("out", type=Path, help="folder of the runs")
     parser.add_argument("data", type=Path, nargs="+", help="folders of data_prep/prep_lra.py")
     parser.add_argument("--attention", nargs="+", choices=ZOO_KINDS, default=ATTENTIONS, metavar="KIND")
@@ -116,24 +92,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core, or one on the GPU)")
     parser.add_argument("--cuda", action="store_true", help="train on a GPU (default: on the CPU)")
     parser.add_argument("--options", default="", help="more options of fairseq-train, in one argument")
-    return parser.parse_args()
 
 
-def main() -> None:
+def run(options: argparse.Namespace) -> None:
     """Runs all that is not complete, and reports."""
-    options = arguments()
     options.data = [data.resolve() for data in options.data]
-    options.jobs = options.jobs or (1 if options.cuda else os.cpu_count())
-    try:
-        tasks = list(zip(options.data, budgets(options)))
-        # Seed by seed, so that an interrupted sweep has whole rows.
-        kinds = options.attention
-        runs = [(data, kind, seed, b, options) for data, b in tasks for seed in options.seeds for kind in kinds]
-        run_all(run, runs, options.jobs)
-        print(report(options.out))
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    tasks = list(zip(options.data, budgets(options)))
+    # Seed by seed, so that an interrupted sweep has whole rows.
+    kinds = options.attention
+    jobs = [(data, kind, seed, b, options) for data, b in tasks for seed in options.seeds for kind in kinds]
+    run_all(train_and_evaluate, jobs, options.jobs or (1 if options.cuda else os.cpu_count()))
+    print(report(options.out))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.main(sys.modules[__name__]))
