@@ -126,7 +126,11 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
         args.max_target_positions = without_layers.max_target_positions
         if args.decoder_layers_to_keep:
             args.decoder_layers = len(args.decoder_layers_to_keep.split(","))
-        spec = attention_spec(args, args.decoder_self_attention, causal_visibility, args.max_target_positions)
+        spec = attention_spec(
+            *(args, args.decoder_self_attention, causal_visibility, args.max_target_positions),
+            # A checkpoint from before there were half-lives has none.
+            half_life=safe_getattr(args, "attention_half_life", None),
+        )
         return cls(LeapTransformerDecoder(args, task.target_dictionary, embeddings, self_attention=spec))
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Type
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
-from fairseq.utils import safe_getattr
 
 from leap_fairseq.attention import KINDS
 from leap_fairseq.attention.visibility import Schedule
@@ -173,7 +172,12 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], part: Optiona
 
 
 def attention_spec(
-    args: Any, kind: str, schedule: Schedule, max_query_positions: int, max_key_positions: Optional[int] = None
+    args: Any,
+    kind: str,
+    schedule: Schedule,
+    max_query_positions: int,
+    max_key_positions: Optional[int] = None,
+    half_life: Optional[str] = None,
 ) -> AttentionSpec:
     """The attention of a block from the model's options `args`; others and `Raises` as for :class:`AttentionSpec`."""
     return AttentionSpec(
@@ -183,5 +187,5 @@ def attention_spec(
         schedule=schedule,
         max_query_positions=max_query_positions,
         max_key_positions=max_key_positions or max_query_positions,
-        half_life=safe_getattr(args, "attention_half_life", None),
+        half_life=half_life,
     )
