@@ -1,7 +1,9 @@
 """A run of SimulEval, a model and a recording, for command lines."""
 
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +14,17 @@ from exported_model import write_model
 
 HYPOTHESIS = "ich möchte am Montag nach Köln fahren"
 DELAYS = [840.0, 1120.0, 1400.0, 1680.0, 1960.0, 2240.0, 2500.0]
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was():
+    """A command has its process to itself; run within this one, it must not leave what it sets to the next test."""
+    names = ("fairseq", "leap_fairseq.serve", "matplotlib")
+    levels, handler = {name: logging.getLogger(name).level for name in names}, signal.getsignal(signal.SIGTERM)
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,8 @@ import shutil
 import pytest
 import torch
 
-import leap_fairseq.models  # noqa: F401  (allows the types of fairseq's checkpoints)
+from leap_fairseq.models import load_translator
 from leap_fairseq.scoring.run import score_run
-from leap_fairseq.streaming import StreamingTranslator
 
 WAITK = "leap_convtransformer_simul_trans_tiny"
 OFFLINE = "leap_convtransformer_tiny"
@@ -149,5 +148,5 @@ class TestForeignClass:
 
     def test_refused_in_python(self, attack, witness, speech_data):
         with pytest.raises(pickle.UnpicklingError, match="Unsupported global io.open"):
-            StreamingTranslator.from_checkpoint(str(attack), str(speech_data))
+            load_translator(attack, speech_data)
         assert not witness.exists()
