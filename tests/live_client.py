@@ -7,12 +7,12 @@ import time
 
 import aiohttp
 import numpy as np
-from aiohttp.test_utils import TestServer
 
+from leap_fairseq.serve.hosts import AllowedHosts
 from leap_fairseq.serve.server import Server
 from leap_fairseq.serve.websocket import Limits
 
-RATE = 16000
+HOST, RATE = "127.0.0.1", 16000
 HEADER = {"sample_rate": RATE}
 
 
@@ -102,8 +102,8 @@ def served(translator, scenario, workers=2, **limits):
     """What a coroutine function returns, called with a client of a new server."""
 
     async def run():
-        server = Server(translator, Limits(**limits), workers)
-        async with TestServer(server.application()) as running, aiohttp.ClientSession() as http:
-            return await scenario(Client(http, str(running.make_url("")).rstrip("/"), server))
+        server = Server(translator, Limits(**limits), workers, AllowedHosts(HOST))
+        async with server.listening(HOST, 0) as port, aiohttp.ClientSession() as http:
+            return await scenario(Client(http, f"http://{HOST}:{port}", server))
 
     return asyncio.run(run())

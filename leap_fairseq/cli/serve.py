@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from leap_fairseq.cli.translate import add_translator_options, load
@@ -27,26 +28,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add_translator_options(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
+    text = "further name by which browsers may ask for the page, as through a proxy; may be given again"
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=text)
     parser.add_argument("--port", type=int, default=8642, help="0 for any that is free (default: 8642)")
     parser.add_argument("--max-sessions", type=int, default=8, metavar="N", help="listeners at once")
     text = "of a piece of sound (default: 1 MiB)"
     parser.add_argument("--max-message-bytes", type=int, default=1 << 20, metavar="N", help=text)
     parser.add_argument("--max-minutes", type=float, default=60, metavar="M", help="of a session")
     parser.add_argument("--idle-seconds", type=float, default=30, metavar="S", help="without a message, then it ends")
+    text = "at once that are not sessions; beyond it, the oldest is closed"
+    parser.add_argument("--max-connections", type=int, default=256, metavar="N", help=text)
+    text = "to ask for something, then a connection is closed"
+    parser.add_argument("--header-seconds", type=float, default=10, metavar="S", help=text)
     parser.add_argument("--workers", type=int, metavar="N", help="threads that compute (default: one a core)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Serves until Ctrl-C."""
+    from leap_fairseq.serve.hosts import AllowedHosts
     from leap_fairseq.serve.server import Server
     from leap_fairseq.serve.websocket import Limits
 
     logging.getLogger("leap_fairseq.serve").setLevel(logging.INFO)
-    names = ("max_sessions", "max_message_bytes", "max_minutes", "idle_seconds")
-    limits = Limits(**{name: getattr(options, name) for name in names})
+    limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name in options})
+    hosts = AllowedHosts(options.host, options.allow_host)
     with contextlib.suppress(KeyboardInterrupt):
-        server = Server(load(options), limits, number_of_workers(options))
+        server = Server(load(options), limits, number_of_workers(options), hosts)
         asyncio.run(serve(server, options.host, options.port))
+        if server.computing:
+            # Python would wait for the threads, whose sums nobody will read.
+            logging.shutdown()
+            os._exit(0)
 
 
 def number_of_workers(options: argparse.Namespace) -> int:
@@ -65,18 +77,11 @@ async def serve(server: "Server", host: str, port: int) -> None:
     Raises:
         OSError, OverflowError: the address cannot be bound.
     """
-    from aiohttp import web
-
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
+    async with server.listening(host, port) as free_port:
         name = f"[{host}]" if ":" in host else host
-        sys.stdout.write(f"http://{name}:{runner.addresses[0][1]}/  (Ctrl-C ends)\n")
+        sys.stdout.write(f"http://{name}:{free_port}/  (Ctrl-C ends)\n")
         sys.stdout.flush()
         await _interrupt()
-    finally:
-        await runner.cleanup()
 
 
 async def _interrupt() -> None:

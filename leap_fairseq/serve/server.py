@@ -20,11 +20,15 @@ waits.
 """
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
-from typing import Optional, Set
+from typing import AsyncIterator, Optional, Set
 from urllib.parse import urlsplit
 
+from leap_fairseq.serve.connections import Connections
+from leap_fairseq.serve.hosts import AllowedHosts
+from leap_fairseq.serve.refusals import LONGEST_TEXT, OneLine, quoted
 from leap_fairseq.serve.scheduler import Scheduler
 from leap_fairseq.serve.session import ProtocolError, Session
 from leap_fairseq.serve.websocket import BoundedWebSocket, Limits, WSCloseCode, web
@@ -41,6 +45,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+STOPPING_SECONDS = 1.0
+"""What listeners have to hear that the server stops, and then what is left of other requests has half of it."""
+
 
 class Server:
     """Sessions over one translator, which itself takes no speech.
@@ -49,6 +56,7 @@ class Server:
         translator: its model, policy and vocabulary are those of all sessions.
         limits: of the sessions.
         workers: threads that compute, at least 1.
+        hosts: by which requests may name the server.
 
     Attributes:
         total: sessions since the start.
@@ -57,23 +65,64 @@ class Server:
         ValueError: workers is below 1.
     """
 
-    def __init__(self, translator: StreamingTranslator, limits: Limits, workers: int):
+    def __init__(self, translator: StreamingTranslator, limits: Limits, workers: int, hosts: AllowedHosts):
         if workers < 1:
             raise ValueError(f"workers is {workers}, but must be at least 1 (--workers)")
-        self.translator, self.limits = translator, limits
+        self.translator, self.limits, self.hosts = translator, limits, hosts
         self.total = 0
         self._sockets: Set[BoundedWebSocket] = set()
         self._stopping = False
         self._scheduler = Scheduler(workers)
+        self._connections: Optional[Connections] = None
 
     @property
     def open(self) -> int:
         """Sessions at this moment."""
         return len(self._sockets)
 
+    @property
+    def computing(self) -> bool:
+        """Whether a thread computes at this moment, which nothing can interrupt."""
+        return self._scheduler.computing
+
+    @contextlib.asynccontextmanager
+    async def listening(self, host: str, port: int) -> AsyncIterator[int]:
+        """Listens as long as the context lasts.
+
+        Args:
+            host: address or name of this machine.
+            port: 0 for any that is free.
+
+        Yields:
+            The port.
+
+        Raises:
+            OSError, OverflowError: the address cannot be bound.
+        """
+        runner = web.AppRunner(
+            self.application(),
+            access_log=None,
+            logger=OneLine(logger),
+            keepalive_timeout=self.limits.header_seconds,
+            shutdown_timeout=STOPPING_SECONDS / 2,
+        )
+        await runner.setup()
+        try:
+            self._connections = Connections(runner.server, self.limits)
+            listener = await asyncio.get_running_loop().create_server(self._connections, host, port)
+            with contextlib.closing(listener):
+                yield listener.sockets[0].getsockname()[1]
+        finally:
+            await runner.cleanup()
+
     def application(self) -> web.Application:
         """The application for aiohttp's runner."""
-        application = web.Application()
+
+        @web.middleware
+        async def checked(request: web.Request, handler) -> web.StreamResponse:
+            return await self._checked(request, handler)
+
+        application = web.Application(middlewares=[checked])
         application.router.add_get("/", self.page)
         application.router.add_get("/status", self.status)
         application.router.add_get("/stream", self.stream)
@@ -118,15 +167,19 @@ class Server:
             return socket
         session = Session(self.translator.new_stream(), self.limits.max_minutes)
         self._sockets.add(socket)
+        if self._connections is not None:
+            self._connections.released(request.transport)
         self.total += 1
         number = self.total
         logger.info("session %d opened by %s", number, request.remote)
+        reason = None
         try:
             reason = await self._converse(socket, session)
         finally:
             # Before closing, which a listener that has gone would delay.
             self._sockets.discard(socket)
-            logger.info("session %d: %.1f s heard, %d words", number, session.heard_ms / 1000, session.words)
+            ended = "" if reason is None else f", ended: {quoted(reason)}"
+            logger.info("session %d: %.1f s heard, %d words%s", number, session.heard_ms / 1000, session.words, ended)
         await (socket.end() if reason is None else socket.fail(reason))
         return socket
 
@@ -134,8 +187,27 @@ class Server:
         """Ends all sessions."""
         self._stopping = True
         reason = "the server is stopping: open another session later"
-        await asyncio.gather(*(each.fail(reason, WSCloseCode.GOING_AWAY) for each in list(self._sockets)))
+        farewells = [each.fail(reason, WSCloseCode.GOING_AWAY) for each in list(self._sockets)]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*farewells), STOPPING_SECONDS)
         self._scheduler.stop()
+
+    async def _checked(self, request: web.Request, handler) -> web.StreamResponse:
+        """What the handler answers; or a refusal, which leaves a line in the log and tells nothing of this machine."""
+        if self._connections is not None:
+            self._connections.asked(request.transport)
+        try:
+            _check_host(request, self.hosts)
+            return await handler(request)
+        except web.HTTPError as refused:
+            what = f"{request.method} {request.path}"
+            logger.warning("refused %s of %s: %s", quoted(what), request.remote, quoted(refused.text))
+            raise
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("a request failed")
+            raise web.HTTPInternalServerError() from None
 
     async def _converse(self, socket: BoundedWebSocket, session: Session) -> Optional[str]:
         """Answers message by message; returns the error that ended it, or None."""
@@ -156,12 +228,22 @@ class Server:
             return str(error)
         except ConnectionError:
             return None  # nobody is there to be told
-        except Exception as error:
+        except Exception:
             if self._stopping:
                 return "the server is stopping"
             logger.exception("a session failed")
-            return f"the translation failed: {type(error).__name__}: {error}"
+            return "the translation failed: the log of the server says why"
         return None
+
+
+def _check_host(request: web.Request, hosts: AllowedHosts) -> None:
+    """A page whose name was made to point to this machine is of the same origin as its requests."""
+    given = ", ".join(request.headers.getall("Host", ["no host"]))
+    if not hosts.allow(given):
+        raise web.HTTPForbidden(
+            text=f"this server does not go by the name of {given[:LONGEST_TEXT]}: open the address that it printed, "
+            "or start it with --allow-host NAME"
+        )
 
 
 def _check_origin(request: web.Request) -> None:

@@ -31,6 +31,9 @@ class Limits:
         max_minutes: of one session, of speech and by the clock.
         idle_seconds: without a message, or without taking a reply.
         heartbeat_seconds: of silence before a listener is asked whether it is there, and has as long to answer.
+        max_connections: that are not sessions, at once.
+        header_seconds: from the begin of a connection to the end of the head of its first request, and between
+            the requests.
 
     Raises:
         ValueError: one of them is not above 0, with its option.
@@ -41,6 +44,8 @@ class Limits:
     max_minutes: float = 60.0
     idle_seconds: float = 30.0
     heartbeat_seconds: float = 10.0
+    max_connections: int = 256
+    header_seconds: float = 10.0
 
     def __post_init__(self):
         for name, value in vars(self).items():

@@ -242,7 +242,7 @@ def test_minutes_are_limited(translator):
     assert "has lasted 0.003 minutes" in reply["error"]
 
 
-@pytest.mark.parametrize("name", ["max_sessions", "max_message_bytes", "max_minutes", "idle_seconds"])
+@pytest.mark.parametrize("name", vars(Limits()))
 def test_limits_are_above_zero(name):
     with pytest.raises(ValueError, match=f"{name} is 0, but must be above 0 .--{name.replace('_', '-')}"):
         Limits(**{name: 0})
@@ -267,9 +267,9 @@ def test_pages_of_other_sites_are_refused(translator):
     assert code == 403 and "a page of https://example.org may not use the translator" in text
 
 
-def test_a_failure_of_the_translator_is_told(translator, slow):
+def test_a_failure_of_the_translator_is_told_to_the_listener_and_explained_in_the_log(translator, slow, caplog):
     def hear(samples, rate):
-        raise RuntimeError("out of memory")
+        raise RuntimeError("out of memory at /home/anybody")
 
     slow.hear = hear
 
@@ -277,5 +277,6 @@ def test_a_failure_of_the_translator_is_told(translator, slow):
         return [await client.translate([b"\0\0"]) for _ in range(2)]
 
     first, second = served(translator, scenario)
-    assert first == [{"error": "the translation failed: RuntimeError: out of memory"}]
+    assert first == [{"error": "the translation failed: the log of the server says why"}]
+    assert "RuntimeError: out of memory at /home/anybody" in caplog.text
     assert second[-1] == {"finished": True}

@@ -13,6 +13,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'lea
 from live_client import HEADER, Client, give, replies, served  # noqa: E402
 
 from leap_fairseq.cli import command, serve  # noqa: E402
+from leap_fairseq.serve.hosts import AllowedHosts  # noqa: E402
 from leap_fairseq.serve.server import PAGE, Server  # noqa: E402
 from leap_fairseq.serve.websocket import Limits  # noqa: E402
 
@@ -43,7 +44,7 @@ def test_it_listens_on_this_machine_alone_until_ctrl_c(translator, capsys):
     assert (options.host, options.port) == ("127.0.0.1", 8642)
 
     async def scenario():
-        server = Server(translator, Limits(), 1)
+        server = Server(translator, Limits(), 1, AllowedHosts(options.host))
         running = asyncio.create_task(serve.serve(server, options.host, 0))
         line = ""
         while not line:
