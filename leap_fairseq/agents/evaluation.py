@@ -2,12 +2,11 @@
 
 A job is a `simuleval` command on a part of the list, in a hidden folder of its own. What it has logged is moved into
 the folder's instances.log when it ends, or by the next run if this one was interrupted; a line that breaks off counts
-as not translated. The folder says in evaluation.json what it was made from, and refuses to go on with anything else.
+as not translated. The folder says in evaluation.json what it was made from, and refuses to go on with anything else;
+unit and language in it are those that it is scored in.
 """
 
 import concurrent.futures
-import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -15,14 +14,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Union
+from typing import Any, ContextManager, Dict, List, Optional, Sequence, Union
 
-from leap_fairseq.files import DataError, digest, whole_file
+from leap_fairseq.files import DataError, digest, locked, whole_file
 from leap_fairseq.scoring.instances import read_log
+from leap_fairseq.scoring.settings import FACTS, NOTES, recorded
 
 logger = logging.getLogger(__name__)
 
-FACTS = "evaluation.json"
 LOG = "instances.log"
 JOBS = ".jobs"
 SENTENCES_PER_JOB = 250
@@ -37,12 +36,20 @@ class Evaluation:
         sources: path of each recording.
         references: its translation.
         facts: what decides the result, as plain data: model, k, segment, ...
+        notes: what a new folder shall remember beside that, for the scores.
 
     Raises:
         DataError: the lists differ in length or are empty, or the folder holds another evaluation or something else.
     """
 
-    def __init__(self, out: Union[str, Path], sources: Sequence[str], references: Sequence[str], facts: Dict[str, Any]):
+    def __init__(
+        self,
+        out: Union[str, Path],
+        sources: Sequence[str],
+        references: Sequence[str],
+        facts: Dict[str, Any],
+        notes: Optional[Dict[str, Any]] = None,
+    ):
         if len(sources) != len(references) or not sources:
             raise DataError(
                 f"the source list has {len(sources)} lines and the target list {len(references)}: they must be "
@@ -51,7 +58,7 @@ class Evaluation:
         self.out = Path(out)
         self.sources, self.references = list(sources), list(references)
         self.facts = {**facts, "lists": digest([self.sources, self.references]), "sentences": len(sources)}
-        self._claim()
+        self._claim(notes or {})
 
     def run(self, command: Sequence[str], jobs: int, most: int = SENTENCES_PER_JOB) -> int:
         """Translates what is not translated yet.
@@ -72,16 +79,9 @@ class Evaluation:
         with self._locked():
             return self._complete(command, jobs, most)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> ContextManager[None]:
         """Keeps a second process from collecting what this one's jobs still write."""
-        with open(self.out / FACTS, encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                message = f"another process evaluates in {self.out}: wait for it, or give a new folder"
-                raise DataError(message) from error
-            yield
+        return locked(self.out / FACTS, f"the evaluation in {self.out}")
 
     def _complete(self, command: Sequence[str], jobs: int, most: int) -> int:
         self._collect()
@@ -101,15 +101,15 @@ class Evaluation:
             raise DataError(f"{self.out}: simuleval left sentences out: run the same command again")
         return len(missing)
 
-    def _claim(self) -> None:
+    def _claim(self, notes: Dict[str, Any]) -> None:
         path = self.out / FACTS
         if not path.is_file():
             if self.out.exists() and any(self.out.iterdir()):
                 raise DataError(f"{self.out} holds something that is not an evaluation of ours: give a new folder")
             self.out.mkdir(parents=True, exist_ok=True)
             with whole_file(path, text=True) as file:
-                json.dump(self.facts, file, indent=1, sort_keys=True)
-        found = json.loads(path.read_text(encoding="utf-8"))
+                json.dump({**notes, **self.facts}, file, indent=1, sort_keys=True)
+        found = {name: value for name, value in recorded(self.out).items() if name not in NOTES}
         changed = [name for name in {**found, **self.facts} if found.get(name) != self.facts.get(name)]
         if changed:
             was = "; ".join(f"{name} {found.get(name)}, not {self.facts.get(name)}" for name in sorted(changed))
@@ -151,7 +151,7 @@ class Evaluation:
 
     def _done(self) -> Dict[int, Dict[str, Any]]:
         log = self.out / LOG
-        return {line["index"]: line for line in read_log(log)} if log.is_file() else {}
+        return read_log(log, allow_torn=True) if log.is_file() else {}
 
     def _collect(self) -> None:
         """Moves what the jobs have logged into the log of the whole, in the order of the list."""
@@ -162,9 +162,8 @@ class Evaluation:
         for folder in sorted(jobs.iterdir()):
             if (folder / "out" / LOG).is_file():
                 indices = json.loads((folder / "indices.json").read_text(encoding="utf-8"))
-                for line in read_log(folder / "out" / LOG):
-                    index = indices[line["index"]]
-                    done[index] = {**line, "index": index}
+                for number, line in read_log(folder / "out" / LOG, allow_torn=True).items():
+                    done[indices[number]] = {**line, "index": indices[number]}
         with whole_file(self.out / LOG, text=True) as file:
             file.writelines(json.dumps(done[index]) + "\n" for index in sorted(done))
         shutil.rmtree(jobs)

@@ -4,9 +4,9 @@
     leap-fairseq evaluate MODEL LISTS OUT --waitk-lagging 1 3 5 7 --jobs 4
 
 MODEL is a folder of leap-fairseq export or a checkpoint; LISTS what leap-fairseq prepare lists wrote, without its
-ending (eval/tst-COMMON). The list is divided among the jobs. What is complete is not run again: the same command goes
-on where an interrupted one stopped. With several values of k, each has its own folder OUT/kK, and OUT gets a table and
-a curve.
+ending (eval/tst-COMMON). A recording that cannot be translated is left out of the scores, by name (OUT/left_out.tsv).
+The list is divided among the jobs. What is complete is not run again: the same command goes on where an interrupted
+one stopped. With several values of k, each has its own folder OUT/kK, and OUT gets a table and a curve.
 
 With --long-form the recordings of LISTS are whole talks (prepare lists --whole-talks), whose sentences are in
 LISTS.tsv; scored is what belongs to each sentence, its latency is StreamLAAL.
@@ -16,17 +16,22 @@ Computation-aware latencies (_CA) mean something only where no other job shares 
 
 import argparse
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Container, Dict, List, NamedTuple
 
-from leap_fairseq.cli.score import add_scoring_options, print_table, ways_to_score
+from leap_fairseq.cli.score import add_scoring_options, print_table, settings_of
 from leap_fairseq.files import file_digest
 from leap_fairseq.report.tables import write_json, write_tsv
 from leap_fairseq.scoring.long_form import score_long_run
-from leap_fairseq.scoring.long_references import read_references
+from leap_fairseq.scoring.long_references import read_references, write_without
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.settings import UNIT
+from leap_fairseq.speech.sound_list import unusable, write_left_out
+
+logger = logging.getLogger(__name__)
 
 TALKS_PER_JOB = 5
 
@@ -84,16 +89,22 @@ def run(options: argparse.Namespace) -> None:
     if options.long_form:
         read_references(f"{options.lists}.tsv")
     lists = [read_list(Path(f"{options.lists}.{name}")) for name in ("wav_list", "target")]
-    rows = [evaluate(options, model, lists, lagging, folder) for lagging, folder in folders.items()]
+    left_out = unusable(lists[0])
+    lists = [[line for number, line in enumerate(lines) if number not in left_out] for lines in lists]
+    rows = [evaluate(options, model, lists, lagging, folder, left_out) for lagging, folder in folders.items()]
+    if left_out:
+        count = f"{len(left_out)} of {len(left_out) + len(lists[0])} recordings"
+        logger.warning("%s were left out of the scores, listed in %s", count, write_left_out(left_out, out))
     rows.sort(key=lambda row: row["waitk"])
     write_tsv(rows, out / "table.tsv")
     write_json(rows, out / "table.json")
-    if len(rows) > 1:
+    print_table(rows)
+    latency = "StreamLAAL" if options.long_form else "LAAL"
+    drawn = [row for row in rows if not math.isnan(row[latency])]  # of a k that wrote anything
+    if len(drawn) > 1:
         from leap_fairseq.report.quality_latency import plot_quality_latency
 
-        latency = "StreamLAAL" if options.long_form else "LAAL"
-        plot_quality_latency(rows, out / "quality_latency.png", latency=latency, group="model")
-    print_table(rows)
+        plot_quality_latency(drawn, out / "quality_latency.png", latency=latency, group="model")
 
 
 def read_model(path: str) -> Model:
@@ -106,7 +117,7 @@ def read_model(path: str) -> Model:
     from leap_fairseq.streaming.frames import FRAME_MS
 
     state, policy = read_checkpoint(path)
-    label = str(state["cfg"].model.decoder_cross_attention)
+    label = str(state["cfg"]["model"].decoder_cross_attention)
     return Model(label, file_digest(checkpoint_file(path)), policy.lagging, policy.decision_frames * FRAME_MS)
 
 
@@ -122,20 +133,29 @@ def read_list(path: Path) -> List[str]:
 
 
 def evaluate(
-    options: argparse.Namespace, model: Model, lists: List[List[str]], lagging: int, out: Path
+    options: argparse.Namespace,
+    model: Model,
+    lists: List[List[str]],
+    lagging: int,
+    out: Path,
+    left_out: Container[int] = (),
 ) -> Dict[str, Any]:
     """Runs and scores one k on lists of recordings and references; returns its row.
+
+    Args:
+        left_out: numbers of recordings that are no longer in the lists.
 
     Raises:
         OSError, ValueError: as for :class:`leap_fairseq.agents.evaluation.Evaluation` and the scores.
     """
     from leap_fairseq.agents.evaluation import Evaluation, simuleval_command
 
-    ways = unit, _, spm_model = ways_to_score(options)
+    scoring = settings_of(out, options)
+    scoring.check_references(lists[1], f"{options.lists}.target")
     settings = {
         "--test-waitk-lagging": lagging,
         "--source-segment-size": options.segment_ms or model.segment_ms,
-        "--eval-latency-unit": unit,
+        UNIT: scoring.unit.name,
         "--max-len-a": options.max_len_a,
         "--max-len-b": options.max_len_b,
     }
@@ -148,9 +168,16 @@ def evaluate(
     command += [*DTYPES[options.dtype], *(str(word) for pair in settings.items() for word in pair)]
     for name, value in (("--data-bin", options.data_bin), ("--config-yaml", options.config_yaml)):
         command += [name, value] if value else []
-    if unit == "spm":
-        command += ["--eval-latency-spm-model", spm_model]
-    evaluation = Evaluation(out, *lists, facts)
+    if scoring.spm_model:
+        command += ["--eval-latency-spm-model", scoring.spm_model]
+    evaluation = Evaluation(out, *lists, facts, scoring.notes())
     evaluation.run(command, options.jobs, *([TALKS_PER_JOB] if options.long_form else []))
-    scores = score_long_run(out, f"{options.lists}.tsv", *ways) if options.long_form else score_run(out, *ways)
+    # Once more: the folder is complete, and says of how many sentences.
+    scoring = settings_of(out, options)
+    if options.long_form:
+        references = Path(f"{options.lists}.tsv")
+        references = write_without(references, left_out, out / references.name) if left_out else references
+        scores = score_long_run(out, references, scoring)
+    else:
+        scores = score_run(out, scoring)
     return {"model": options.label or model.label, "waitk": lagging, **scores}

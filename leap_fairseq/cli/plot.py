@@ -9,6 +9,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from leap_fairseq.cli.score import add_unit_options
 from leap_fairseq.speech import stream_file
 from leap_fairseq.streaming.policy import add_policy_options, policy_options
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     staircase.set_defaults(draw=draw_staircase)
     staircase.add_argument("run", metavar="RUN_DIR", help="simuleval --output folder, or its instances.log")
     staircase.add_argument("--index", type=int, help="number of the sentence (default: the one with most words)")
+    add_unit_options(staircase)
     proportions = kinds.add_parser("proportions", help="proportions P_q and P_k over time of one sentence")
     proportions.set_defaults(draw=draw_proportions)
     proportions.add_argument("model", metavar="MODEL_DIR", help="folder of leap-fairseq export")
@@ -61,8 +63,10 @@ def draw_staircase(options: argparse.Namespace) -> None:
     """
     from leap_fairseq.report.staircase import plot_staircase
     from leap_fairseq.scoring.instances import read_instances
+    from leap_fairseq.scoring.settings import settings_for
 
-    instances = {instance.index: instance for instance in read_instances(options.run)}
+    unit = settings_for(options.run, options.tgt_lang, options.latency_unit, spm_model=options.spm_model).unit
+    instances = {instance.index: instance for instance in read_instances(options.run, unit)}
     if not instances:
         raise ValueError(f"{options.run}: holds no sentence")
     index = options.index

@@ -1,5 +1,8 @@
 """Scores SimulEval runs: BLEU, chrF, and each latency plain and computation-aware, from their instances.log.
 
+A folder of leap-fairseq evaluate says itself in which unit and language it was made. A log that cannot be right is
+refused, with the number of its line.
+
 With --references the recordings of the runs hold many sentences: their translation is split onto the references, and
 the latency is StreamLAAL. LONG.tsv has one line per sentence, with the columns audio, offset_ms, duration_ms, source
 and target, recordings in the order of the source list; leap-fairseq prepare lists --whole-talks writes it.
@@ -11,12 +14,13 @@ and target, recordings in the order of the source list; leap-fairseq prepare lis
 import argparse
 import logging
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List
 
 from leap_fairseq.report.tables import format_table, write_json, write_tsv
-from leap_fairseq.scoring.languages import UNITS, tokenizer_for, unit_for
+from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.scoring.long_form import score_long_run
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.settings import Settings, settings_for
 
 LOG_LEVEL = logging.WARNING
 
@@ -31,26 +35,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say how a run is scored; see :func:`ways_to_score`."""
-    parser.add_argument("--tgt-lang", default="de", metavar="LANG", help="decides unit and tokenizer")
-    text = "unit of latency (default: char for zh and ja, word otherwise)"
-    parser.add_argument("--latency-unit", choices=UNITS, help=text)
-    text = "that counts the references where the unit is spm"
-    parser.add_argument("--spm-model", metavar="MODEL", help=text)
+    """Adds the options that say how a run is scored; see :func:`settings_of`."""
+    add_unit_options(parser)
     text = "of BLEU (default: zh, ja-mecab or ko-mecab for these languages, 13a otherwise)"
     parser.add_argument("--sacrebleu-tokenizer", metavar="NAME", help=text)
 
 
-def ways_to_score(options: argparse.Namespace) -> Tuple[str, str, Optional[str]]:
-    """Unit, tokenizer and SentencePiece model for `score_run`, as the options or else the language say.
+def add_unit_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what the delays of a run belong to."""
+    text = "of the translation; decides unit and tokenizer (default: as the run's folder says, else one with spaces)"
+    parser.add_argument("--tgt-lang", metavar="LANG", help=text)
+    text = "unit of latency (default: as the run's folder says, else char for zh and ja, word otherwise)"
+    parser.add_argument("--latency-unit", choices=UNITS, help=text)
+    text = "that counts the references where the unit is spm (default: as the run's folder says)"
+    parser.add_argument("--spm-model", metavar="MODEL", help=text)
+
+
+def settings_of(run: str, options: argparse.Namespace) -> Settings:
+    """How a run is scored, as its folder and the options say.
 
     Raises:
-        ValueError: the unit is spm, and no model is given that counts the references.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.scoring.settings.settings_for`.
     """
-    unit = options.latency_unit or unit_for(options.tgt_lang)
-    if unit == "spm" and not options.spm_model:
-        raise ValueError("--latency-unit spm needs --spm-model, which counts the references")
-    return unit, options.sacrebleu_tokenizer or tokenizer_for(options.tgt_lang), options.spm_model
+    given = options.tgt_lang, options.latency_unit, options.sacrebleu_tokenizer, options.spm_model
+    return settings_for(run, *given)
 
 
 def print_table(rows: List[Dict[str, Any]]) -> None:
@@ -61,11 +69,11 @@ def print_table(rows: List[Dict[str, Any]]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Scores run after run, and writes the tables."""
-    ways, long = ways_to_score(options), options.references
-    rows = [
-        {"run": path, **(score_long_run(path, long, *ways) if long else score_run(path, *ways))}
-        for path in options.runs
-    ]
+    rows = []
+    for path in options.runs:
+        settings, long = settings_of(path, options), options.references
+        scores = score_long_run(path, long, settings) if long else score_run(path, settings)
+        rows.append({"run": path, **scores})
     print_table(rows)
     if options.tsv:
         write_tsv(rows, options.tsv)

@@ -5,7 +5,8 @@
 
 reads a folder, a zip or files, and writes dict.txt and {train,valid,test}.{bin,idx} into --out, all or none. Names of
 files tell the split: wiki.train.tokens, validation.csv, train-00000-of-00002.csv. A CSV has one line of the text in
-each cell of its column `text`. The counts must be the published ones. What is complete is reused.
+each cell of its column `text`. The counts must be the published ones. The table of the command says how many tokens
+are <unk> to the model, after the dictionary. What is complete is reused.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from leap_fairseq.prepare.wikitext_text import (
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change that changes what is written: prepared data is then made again."""
 
 DICTIONARY = "dict.txt"
@@ -69,35 +70,37 @@ def prep_wikitext(
         threshold: As fairseq's --thresholdsrc.
 
     Returns:
-        What each split holds.
+        What each split holds, <unk> after the dictionary.
 
     Raises:
         DataError: The text is not the right one, or an option is wrong; the message says what to do.
     """
     _check_options(any_text, srcdict, nwords, threshold, processes)
     stages = Stages(out, "prep_wikitext")
-    if fetch or url or sha256:
-        sources = [*sources, _download(stages, sources, url, sha256)]
-    texts = find_texts(sources)
-    texts.update({split: [_given(path)] for split, path in zip(SPLITS, (test, valid, train)) if path is not None})
-    _check_splits(texts, srcdict, any_text)
-    dictionary = {"srcdict": srcdict and file_digest(srcdict), "nwords": nwords, "threshold": threshold}
-    inputs = {"version": VERSION, "any_text": any_text, "texts": _fingerprint(texts), **dictionary}
-    counts_file = stages.stamps / "counts.json"
-    names = [f"{split}.{ending}" for split in SPLITS if split in texts for ending in ENDINGS]
+    with stages.alone():
+        if fetch or url or sha256:
+            sources = [*sources, _download(stages, sources, url, sha256)]
+        texts = find_texts(sources)
+        texts.update({split: [_given(path)] for split, path in zip(SPLITS, (test, valid, train)) if path is not None})
+        _check_splits(texts, srcdict, any_text)
+        dictionary = {"srcdict": srcdict and file_digest(srcdict), "nwords": nwords, "threshold": threshold}
+        inputs = {"version": VERSION, "any_text": any_text, "texts": _fingerprint(texts), **dictionary}
+        counts_file = stages.stamps / "counts.json"
+        names = [f"{split}.{ending}" for split in SPLITS if split in texts for ending in ENDINGS]
 
-    def make(build: Path) -> None:
-        prefixes = {split: build / f"{split}.text" for split in SPLITS if split in texts}
-        counts = {split: _counted(split, texts[split], path, any_text) for split, path in prefixes.items()}
-        _binarise(build, prefixes, srcdict, nwords, threshold, processes)
-        with whole_file(counts_file, text=True) as file:
-            json.dump(counts, file)
+        def make(build: Path) -> None:
+            prefixes = {split: build / f"{split}.text" for split in SPLITS if split in texts}
+            counts = {split: _counted(split, texts[split], path, any_text) for split, path in prefixes.items()}
+            _binarise(build, prefixes, srcdict, nwords, threshold, processes)
+            counts = {split: row._replace(unknown=_unknown(build / split, row.tokens)) for split, row in counts.items()}
+            with whole_file(counts_file, text=True) as file:
+                json.dump(counts, file)
 
-    old = [f"{split}.{ending}" for split in SPLITS for ending in ENDINGS]
-    publish = functools.partial(stages.publish, DICTIONARY, names, make, old)
-    outputs = [DICTIONARY, *names, str(counts_file.relative_to(stages.folder))]
-    stages.run("data_set", inputs, outputs, publish)
-    return {split: Counts(*row) for split, row in json.loads(counts_file.read_text(encoding="utf-8")).items()}
+        old = [f"{split}.{ending}" for split in SPLITS for ending in ENDINGS]
+        publish = functools.partial(stages.publish, DICTIONARY, names, make, old)
+        outputs = [DICTIONARY, *names, str(counts_file.relative_to(stages.folder))]
+        stages.run("data_set", inputs, outputs, publish)
+        return {split: Counts(*row) for split, row in json.loads(counts_file.read_text(encoding="utf-8")).items()}
 
 
 def _check_options(any_text: bool, srcdict: Optional[PathLike], nwords: int, threshold: int, processes: int) -> None:
@@ -197,19 +200,38 @@ def _binarise(
             handler.close()
 
 
+def _unknown(split: Path, tokens: int) -> int:
+    """How many tokens of binarised data are <unk>.
+
+    Args:
+        split: path without ending, beside its dictionary.
+        tokens: how many there must be.
+    """
+    import numpy
+    from fairseq.data import Dictionary
+    from fairseq.data.indexed_dataset import best_fitting_int_dtype
+
+    dictionary = Dictionary.load(str(split.with_name(DICTIONARY)))
+    data = numpy.memmap(f"{split}.bin", best_fitting_int_dtype(len(dictionary)), mode="r")
+    if data.size != tokens:
+        raise DataError(f"{split.name} has {tokens} tokens, but fairseq-preprocess wrote {data.size}: prepare it again")
+    return int((data == dictionary.unk()).sum())
+
+
 def format_counts(counts: Dict[str, Counts], any_text: bool = False) -> str:
-    """The table that the command prints: each split's tokens beside the published ones.
+    """The table that the command prints: each split's tokens beside the published ones, and the share of <unk>.
 
     Args:
         counts: What `prep_wikitext` returned.
         any_text: Another corpus: nothing is published about it, unless the counts say that it is the same.
     """
-    rows = [f"{'split':<6}{'tokens':>13}{'published':>13}{'lines':>11}{'<unk>':>11}"]
+    rows = [f"{'split':<6}{'tokens':>13}{'published':>13}{'lines':>11}{'<unk>':>11}{'share':>8}"]
     for split in ("train", "valid", "test"):
         if split in counts:
             row, (tokens, lines) = counts[split], PUBLISHED[split]
             known = f"{tokens:,}" if not any_text or (row.tokens, row.lines) == (tokens, lines) else "-"
-            rows.append(f"{split:<6}{row.tokens:>13,}{known:>13}{row.lines:>11,}{row.unknown:>11,}")
+            share = row.unknown / row.tokens
+            rows.append(f"{split:<6}{row.tokens:>13,}{known:>13}{row.lines:>11,}{row.unknown:>11,}{share:>8.2%}")
     return "\n".join(rows)
 
 

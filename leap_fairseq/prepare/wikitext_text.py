@@ -1,5 +1,6 @@
 """The text of WikiText-103 in the forms it is found in: names, reading, checks against published counts, download."""
 
+import contextlib
 import csv
 import functools
 import hashlib
@@ -9,11 +10,11 @@ import logging
 import re
 import urllib.request
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import IO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 from leap_fairseq.files import DataError, file_digest, whole_file
+from leap_fairseq.prepare.archives import MOST_BYTES, check_inside, errors_named, members
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ ADDRESSES = (
     "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-103-v1.zip",
 )
 
+LONGEST_LINE = 2**24
+"""Characters; the longest of WikiText-103 has some ten thousand."""
+
 SUFFIXES = (".tokens", ".txt", ".csv", ".raw")
 SPLIT = re.compile(r"(?:^|[^a-z])(train|valid|validation|dev|test)(?:[^a-z]|$)")
 RAW = re.compile(r"(?:^|[^a-z])raw(?:[^a-z]|$)")
@@ -42,7 +46,10 @@ LOCAL_REMEDY = "get wikitext-103-v1.zip, or wiki.{train,valid,test}.tokens, and 
 
 
 class Counts(NamedTuple):
-    """What a split holds: lines, words, and how many of the words are <unk> and @-@."""
+    """What a split holds: lines, words, and how many of the words are <unk> and @-@.
+
+    Those that are <unk>: in the text, and after `prep_wikitext` to the dictionary.
+    """
 
     lines: int
     words: int
@@ -72,15 +79,28 @@ class TextFile(NamedTuple):
         Raises:
             DataError: It is not UTF-8, a CSV of another form, or a damaged zip.
         """
-        try:
-            with zipfile.ZipFile(self.path).open(self.member) if self.member else open(self.path, "rb") as file:
-                text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")
-                yield from _cells(text, self.name) if self.name.endswith(".csv") else text
-        except (UnicodeDecodeError, zipfile.BadZipFile, zlib.error, csv.Error) as error:
-            raise DataError(f"{self.path} {self.member} cannot be read ({error}): it must be UTF-8, whole") from error
+        named = errors_named(f"{self.path} {self.member}", "which must be UTF-8, whole", csv.Error)
+        with named, contextlib.ExitStack() as stack:
+            text = io.TextIOWrapper(stack.enter_context(self._open(stack)), encoding="utf-8-sig", newline="\n")
+            lines = self._bounded(text)
+            yield from _cells(lines, self.name) if self.name.endswith(".csv") else lines
+
+    def _open(self, stack: contextlib.ExitStack) -> IO[bytes]:
+        if not self.member:
+            return open(self.path, "rb")
+        found = stack.enter_context(contextlib.closing(members(self.path, self.member.__eq__)))
+        return next(found)[1]()
+
+    def _bounded(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """The lines; what has none is no text, and would fill the memory."""
+        for line in iter(lambda: text.readline(LONGEST_LINE), ""):
+            if len(line) == LONGEST_LINE and line[-1] != "\n":
+                rule = f"has a line of more than {LONGEST_LINE:,} characters"
+                raise DataError(f"{self.path} {self.member} {rule}: it must be a text of lines")
+            yield line
 
 
-def _cells(text: io.TextIOWrapper, name: str) -> Iterator[str]:
+def _cells(text: Iterable[str], name: str) -> Iterator[str]:
     column, width = 0, 1
     for number, row in enumerate(csv.reader(text, strict=True), 1):
         if number == 1 and "text" in row:
@@ -102,11 +122,15 @@ def _split_of(name: str) -> Optional[str]:
 def _files_of(source: Path) -> List[TextFile]:
     if source.is_dir():
         here = [path for path in sorted(source.iterdir()) if _split_of(path.name)]
-        return [TextFile(path) for path in here or sorted(source.glob("*/*")) if path.is_file()]
+        files = [path for path in here or sorted(source.glob("*/*")) if _split_of(path.name) and not path.is_dir()]
+        for path in files:
+            check_inside(source, path)
+        return [TextFile(path) for path in files]
     if not source.is_file():
         raise DataError(f"{source} does not exist: SOURCE must be a folder, a zip or text files")
     if zipfile.is_zipfile(source):
-        return [TextFile(source, member) for member in zipfile.ZipFile(source).namelist()]
+        with errors_named(source, "which must be a whole zip"):
+            return [TextFile(source, name) for name, _ in members(source, lambda name: _split_of(Path(name).name))]
     if not _split_of(source.name):
         rule = f"its name must hold train, valid or test and end in {', '.join(SUFFIXES)}"
         raise DataError(f"{source}: {rule}; or give it with --train, --valid or --test")
@@ -207,6 +231,8 @@ def download(target: Path, addresses: Sequence[str] = ADDRESSES, sha256: str = A
                 for block in iter(functools.partial(answer.read, 2**20), b""):
                     sha.update(block)
                     file.write(block)
+                    if file.tell() > MOST_BYTES:
+                        raise ValueError(f"it sends more than {MOST_BYTES:,} bytes")
                 if sha.hexdigest() != sha256.lower():
                     raise ValueError(f"its sha256 is {sha.hexdigest()}, but must be {sha256}")
             return target

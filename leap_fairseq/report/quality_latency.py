@@ -1,5 +1,6 @@
 """A picture of quality against latency: a line a system, a point a policy."""
 
+import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
@@ -26,9 +27,10 @@ def plot_quality_latency(
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: no row, or a row without one of the columns.
+        ValueError: no row, a row without one of the columns, or without a number where one is drawn.
     """
     _require_columns(rows, (group, quality, latency))
+    _require_numbers(rows, (quality, latency, f"{latency}_CA"))
     pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
@@ -105,3 +107,12 @@ def _require_columns(rows: Sequence[Mapping[str, Any]], columns: Tuple[str, ...]
     for column in columns:
         if any(column not in row for row in rows):
             raise ValueError(f"the table has no column {column}; it has {', '.join(rows[0])}")
+
+
+def _require_numbers(rows: Sequence[Mapping[str, Any]], columns: Tuple[str, ...]) -> None:
+    for number, row in enumerate(rows, start=1):
+        for column in (column for column in columns if column in row):
+            value = row[column]
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                remedy = "a run without a word has no latency: leave the row out"
+                raise ValueError(f"row {number} of the table has {value!r} for {column}, which is no number: {remedy}")

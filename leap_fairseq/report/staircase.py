@@ -6,6 +6,9 @@ from typing import Any, List, Union
 from leap_fairseq.report.style import PALETTE, STYLE, import_pyplot, save_figure
 from leap_fairseq.scoring.instances import Instance
 
+NAMES = {"word": "words", "char": "characters", "spm": "pieces"}
+"""What is written in each unit of latency."""
+
 
 def plot_staircase(instance: Instance, path: Union[str, Path], title: str = "") -> None:
     """Draws one sentence: time read from the source to the right, written words upwards.
@@ -20,22 +23,22 @@ def plot_staircase(instance: Instance, path: Union[str, Path], title: str = "") 
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: nothing was written, or words and delays do not match.
+        ValueError: nothing was written, or the unit is spm, without a model and a title.
     """
     if not instance.is_scorable:
         raise ValueError(f"sentence {instance.index} has no written word; choose another (--index)")
-    words, delays = instance.written(), instance.delays
+    words, delays = instance.written, instance.delays
     pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         height = min(16.0, 1.7 + 0.27 * len(words))
         figure, axes = pyplot.subplots(figsize=(7.2, max(2.8, height)), layout="constrained")
-        _draw_staircase(axes, words, delays, instance.source_length)
+        _draw_staircase(axes, words, delays, instance.source_length, NAMES[instance.unit.name])
         axes.set_title(title or _title(instance), fontsize=10, loc="left")
         save_figure(figure, path)
         pyplot.close(figure)
 
 
-def _draw_staircase(axes: Any, words: List[str], delays: List[float], source_length: float) -> None:
+def _draw_staircase(axes: Any, words: List[str], delays: List[float], source_length: float, what: str) -> None:
     end = max(source_length, delays[-1])
     times = [0.0, *delays, end]
     counts = [0, *range(1, len(words) + 1), len(words)]
@@ -44,7 +47,7 @@ def _draw_staircase(axes: Any, words: List[str], delays: List[float], source_len
     axes.plot(delays, range(1, len(words) + 1), "o", color=PALETTE[0], markersize=4.5, zorder=4)
     axes.axvline(source_length, color=PALETTE[1], linestyle="--", linewidth=1.3, zorder=2)
     axes.set_xlabel("source read (ms)")
-    axes.set_ylabel("words written")
+    axes.set_ylabel(f"{what} written")
     axes.set_xlim(0, end * 1.06)
     axes.set_ylim(0, len(words) + 0.8)
     axes.yaxis.get_major_locator().set_params(integer=True)
@@ -68,9 +71,9 @@ def _write_beside(axes: Any, text: str, x: float, y: float, offset: float, colou
 
 
 def _title(instance: Instance) -> str:
-    laal = instance.latency("word")["LAAL"]
+    laal = instance.latency()["LAAL"]
     late = sum(1 for delay in instance.delays if delay >= instance.source_length)
     return (
-        f"Sentence {instance.index}: {len(instance.delays)} words, LAAL {laal:.0f} ms, "
+        f"Sentence {instance.index}: {len(instance.delays)} {NAMES[instance.unit.name]}, LAAL {laal:.0f} ms, "
         f"{len(instance.delays) - late} written before the source ended"
     )

@@ -1,21 +1,25 @@
 """Tables of results: TSV with unrounded numbers, JSON, and aligned text for a terminal."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Union
 
 DECIMALS = {"BLEU": 2, "chrF": 2, "AP": 3, "AP_CA": 3}
 """Digits after the point in text; 1 for everything else that is no whole number."""
 
+UNDEFINED = "-"
+"""In place of nan, as the latency of a run that wrote nothing."""
+
 
 def write_tsv(rows: Sequence[Mapping[str, Any]], path: Union[str, Path]) -> None:
-    """Writes rows with the same keys as a table with a header; numbers unrounded."""
-    lines = ["\t".join(rows[0])] + ["\t".join(str(value) for value in row.values()) for row in rows]
+    """Writes rows with the same keys as a table with a header; numbers unrounded, nan as `UNDEFINED`."""
+    lines = ["\t".join(rows[0])] + ["\t".join(map(_plain, row.values())) for row in rows]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_tsv(path: Union[str, Path]) -> List[Dict[str, Union[str, int, float]]]:
-    """Reads what `write_tsv` wrote; what looks like a number becomes one.
+    """Reads what `write_tsv` wrote; what looks like a number becomes one, `UNDEFINED` nan.
 
     Raises:
         OSError: the file cannot be read.
@@ -47,10 +51,17 @@ def format_table(rows: Sequence[Mapping[str, Any]], leave_out: Sequence[str] = (
 
 
 def _rounded(name: str, value: object) -> str:
-    return f"{value:.{DECIMALS.get(name, 1)}f}" if isinstance(value, float) else str(value)
+    is_number = isinstance(value, float) and not math.isnan(value)
+    return f"{value:.{DECIMALS.get(name, 1)}f}" if is_number else _plain(value)
+
+
+def _plain(value: object) -> str:
+    return UNDEFINED if isinstance(value, float) and math.isnan(value) else str(value)
 
 
 def _number(text: str) -> Union[str, int, float]:
+    if text == UNDEFINED:
+        return math.nan
     for kind in (int, float):
         try:
             return kind(text)

@@ -6,7 +6,7 @@ take the elapsed times, which add the time spent computing, in place of the dela
 """
 
 import itertools
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 SOURCE_TOKEN_MS = 300
 """ATD's length of a word of speech. Source: Kano et al. 2022, section 3."""
@@ -87,7 +87,7 @@ def average_token_delay(
     delays: Sequence[float],
     source_length: float,
     reference_length: Optional[int] = None,
-    times: Optional[Sequence[float]] = None,
+    elapsed: Optional[Sequence[float]] = None,
 ) -> float:
     """Mean time between the end of a piece of the source and the end of the target word that corresponds to it, in ms.
 
@@ -95,21 +95,25 @@ def average_token_delay(
 
     What was written at one delay is a chunk c, and so is the speech that was read before it; the latter is cut into
     tokens of 300 ms, the last one shorter. H_c and S_c count the target and source tokens of the chunks before c, s_c
-    the source tokens of c itself. T is the end of a token; text takes no time to be written.
+    the source tokens of c itself. T is the end of a token; text takes no time to be written, so that T(y_t) = d_t. The
+    computation-aware score adds what each word took to compute, c_t, to its delay or the word before it:
+
+        T(y_t) = max(d_t, T(y_t-1)) + c_t,    c_t = (e_t - d_t) - (e_t-1 - d_t-1)
 
     Args:
         delays: d_i in ms, non-decreasing, at least one.
         source_length: X in ms, above 0.
         reference_length: ignored.
-        times: T(y_i) in ms (default: the delays); the elapsed times for the computation-aware score.
+        elapsed: e_i in ms, for the computation-aware score.
 
     Raises:
         ValueError: an argument outside its range.
 
-    Source: Kano, Sudoh, Nakamura 2022, Average Token Delay: A Latency Metric for Simultaneous Translation.
+    Source: Kano, Sudoh, Nakamura 2022, Average Token Delay: A Latency Metric for Simultaneous Translation; with
+    computing: SimulEval 1.1.4, ATDScorer.
     """
     _check(delays, source_length, 1)
-    times = delays if times is None else times
+    times = delays if elapsed is None else _times_out(delays, elapsed)
     ends, total, written, last = [0.0], 0.0, 0, 0.0
     for delay, chunk in itertools.groupby(delays):
         surplus = max(0, written - (len(ends) - 1))
@@ -133,17 +137,27 @@ LATENCY_SCORES: Dict[str, Callable[..., float]] = {
 
 
 def latencies(
-    delays: Sequence[float], source_length: float, reference_length: int, times: Optional[Sequence[float]] = None
+    delays: Sequence[float], source_length: float, reference_length: int, elapsed: Optional[Sequence[float]] = None
 ) -> Dict[str, float]:
     """All scores of a sentence by name.
 
-    Args and Raises: as `average_lagging`; `times` are taken in place of the delays, for the computation-aware scores.
+    Args and Raises: as `average_lagging`; `elapsed` is taken in place of the delays, for the computation-aware scores.
     """
     lengths = (source_length, reference_length)
-    scores = {name: score(times or delays, *lengths) for name, score in LATENCY_SCORES.items()}
+    scores = {name: score(elapsed or delays, *lengths) for name, score in LATENCY_SCORES.items()}
     # What was read before a word stays what it was, however long the computing took.
-    scores["ATD"] = average_token_delay(delays, *lengths, times)
+    scores["ATD"] = average_token_delay(delays, *lengths, elapsed)
     return scores
+
+
+def _times_out(delays: Sequence[float], elapsed: Sequence[float]) -> List[float]:
+    """T(y_i) of `average_token_delay` with the time of computing, ms."""
+    times, last, computed = [], 0.0, 0.0
+    for delay, time in zip(delays, elapsed):
+        last = max(delay, last) + (time - delay) - computed
+        computed = time - delay
+        times.append(last)
+    return times
 
 
 def _lagging(delays: Sequence[float], source_length: float, pace: float) -> float:

@@ -8,7 +8,8 @@ sentence had been a recording of its own, with its delays counted from the sente
 
 As in the authors' tool a word that was written before its sentence began has the delay 0, words behind the first one
 that was written after the end of its sentence do not count, and a sentence that got no word has no latency. Other than
-there, the splitting is exact with the ties of `resegment`, and the characters of a reference are split without spaces.
+there, the splitting is exact with the ties of `resegment`, and the characters of a reference are split without spaces
+where the translation has none.
 
 Source: Papi, Gaido, Negri, Bentivogli 2024, StreamAtt: Direct Streaming Speech-to-Text Translation with
 Attention-based Audio History Selection; details: hlt-mt/FBK-fairseq, stream_laal.py, version 2.0.
@@ -17,83 +18,77 @@ Attention-based Audio History Selection; details: hlt-mt/FBK-fairseq, stream_laa
 import logging
 import math
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
-from leap_fairseq.scoring.instances import Instance, piece_model, read_instances
-from leap_fairseq.scoring.languages import UNITS
+from leap_fairseq.scoring.instances import Instance, read_instances
 from leap_fairseq.scoring.latency import length_adaptive_average_lagging
 from leap_fairseq.scoring.long_references import ReferenceSentence, read_references
 from leap_fairseq.scoring.quality import Row, quality
 from leap_fairseq.scoring.resegmentation import resegment
-from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
+from leap_fairseq.scoring.settings import Settings, settings_for
+from leap_fairseq.scoring.units import KEPT_SPACE
+from leap_fairseq.scoring.untranslated import untranslated_seconds, warn_of_untranslated
 
 logger = logging.getLogger(__name__)
 
-LONG_COLUMNS = ("BLEU", "chrF", "StreamLAAL", "StreamLAAL_CA", "recordings", "sentences", "empty", "signature")
+LONG_COLUMNS = (
+    *("BLEU", "chrF", "StreamLAAL", "StreamLAAL_CA"),
+    *("recordings", "sentences", "empty", "untranslated_s", "signature"),
+)
 """The columns of a row, in order. Latencies in ms; _CA counts the time of computing too."""
 
 MANY_EARLY = 0.1
 """Share of words before their sentence from which a warning says that the latency is too good to be true."""
 
 
-def score_long_run(
-    path: Union[str, Path],
-    references: Union[str, Path],
-    latency_unit: str = "word",
-    sacrebleu_tokenizer: str = "13a",
-    spm_model: Optional[Union[str, Path]] = None,
-) -> Row:
+def score_long_run(path: Union[str, Path], references: Union[str, Path], settings: Optional[Settings] = None) -> Row:
     """Scores one run on long recordings.
 
     Args:
         path: instances.log, or the folder that holds it; sentence i of the log is recording i of the references.
         references: the table of sentences, see `long_references`.
-        latency_unit: "word", "char" or "spm", the unit SimulEval ran with; also what the stream is split by.
-        sacrebleu_tokenizer: tokenizer of BLEU.
-        spm_model: for "spm", the SentencePiece model that splits the references.
+        settings: unit, which the stream is split by too, and tokenizer (default: as the folder says).
 
     Returns:
         A value for every name in `LONG_COLUMNS`. A latency is nan where no sentence got a word.
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: a broken log or table, recordings that do not match, an unknown unit or tokenizer, or no model for
-            "spm".
+        ValueError: a broken log or table, recordings that do not match, or as for `Settings.check`.
     """
-    recordings, instances = read_references(references), read_instances(path)
+    settings = settings or settings_for(path)
+    recordings, instances = read_references(references), read_instances(path, settings.unit)
     found, wanted = [instance.index for instance in instances], list(range(len(recordings)))
     if found != wanted:
         raise ValueError(
             f"{path} holds {_numbered(found)}, but {references} the sentences of {_numbered(wanted)}: finish the run; "
             "its source list must have one line per recording of the table"
         )
-    pieces = piece_model(spm_model)
+    settings.check(path, instances, [sentence.target for recording in recordings for sentence in recording])
     sentences: List[Instance] = []
     for instance, recording in zip(instances, recordings):
         _warn_of_times(instance, recording, path)
-        sentences += split_recording(instance, recording, latency_unit, pieces)
+        sentences += split_recording(instance, recording)
     _warn_of_words(sentences, path)
+    warn_of_untranslated(instances, path)
     row: Row = {
-        **quality(sentences, sacrebleu_tokenizer),
-        "StreamLAAL": stream_laal(sentences, latency_unit, pieces=pieces),
-        "StreamLAAL_CA": stream_laal(sentences, latency_unit, computation_aware=True, pieces=pieces),
+        **quality(sentences, settings.tokenizer),
+        "StreamLAAL": stream_laal(sentences),
+        "StreamLAAL_CA": stream_laal(sentences, computation_aware=True),
         "recordings": len(recordings),
         "sentences": len(sentences),
         "empty": sum(1 for sentence in sentences if not sentence.delays),
+        "untranslated_s": untranslated_seconds(instances),
     }
     return {name: row[name] for name in LONG_COLUMNS}
 
 
-def split_recording(
-    instance: Instance, sentences: Sequence[ReferenceSentence], unit: str = "word", pieces: Optional[Any] = None
-) -> List[Instance]:
+def split_recording(instance: Instance, sentences: Sequence[ReferenceSentence]) -> List[Instance]:
     """The parts of a recording's translation that belong to its sentences, as if each had been translated alone.
 
     Args:
         instance: what was written of the recording.
         sentences: of the recording, in the order of time.
-        unit: "word", "char" or "spm", of the run.
-        pieces: for "spm", the SentencePieceProcessor that splits the references.
 
     Returns:
         For each sentence the words that belong to it, with `delays` and `elapsed` counted from its beginning, 0 for
@@ -101,18 +96,20 @@ def split_recording(
         `stream_elapsed`.
 
     Raises:
-        ValueError: an unknown unit, no processor for "spm", or a hypothesis that has not one unit for each delay.
+        ValueError: the unit is spm, without a model.
     """
-    words = _words(instance, unit)
-    targets = [_units(sentence.target, unit, pieces) for sentence in sentences]
+    words, unit = instance.written, instance.unit
+    targets = [unit.split(sentence.target) for sentence in sentences]
+    if KEPT_SPACE not in words:  # of characters, in a language without spaces
+        targets = [[word for word in target if word != KEPT_SPACE] for target in targets]
     elapsed = stream_elapsed(instance.delays, instance.elapsed)
     parts = []
     for number, (part, sentence) in enumerate(zip(resegment(words, targets), sentences)):
         delays, times = (
             [max(0.0, time - sentence.offset) for time in times[part]] for times in (instance.delays, elapsed)
         )
-        text = _text(words[part], unit)
-        parts.append(Instance(number, text, sentence.target, delays, times, sentence.duration))
+        text = unit.join(words[part])
+        parts.append(Instance(number, text, sentence.target, delays, times, sentence.duration, words[part], unit))
     return parts
 
 
@@ -148,51 +145,25 @@ def stream_elapsed(delays: Sequence[float], elapsed: Sequence[float]) -> List[fl
     return times
 
 
-def stream_laal(
-    sentences: Sequence[Instance], unit: str = "word", computation_aware: bool = False, pieces: Optional[Any] = None
-) -> float:
+def stream_laal(sentences: Sequence[Instance], computation_aware: bool = False) -> float:
     """Mean LAAL over the sentences that got a word and have a duration, in ms; nan where there is none.
 
-    Args and Raises: as `split_recording`, whose sentences these are, of all recordings together; `elapsed` is taken in
-    place of `delays` where the score is to be computation-aware.
+    Args:
+        sentences: as `split_recording` gives them, of all recordings together.
+        computation_aware: of `elapsed` in place of `delays`.
+
+    Raises:
+        ValueError: the unit is spm, without a model.
     """
     scores = [
         length_adaptive_average_lagging(
             sentence.elapsed if computation_aware else sentence.delays,
-            sentence.source_length,
-            sentence.reference_length(unit, pieces),
+            *(sentence.source_length, sentence.reference_length),
         )
         for sentence in sentences
         if sentence.is_scorable
     ]
     return sum(scores) / len(scores) if scores else math.nan
-
-
-def _words(instance: Instance, unit: str) -> List[str]:
-    """The units of the hypothesis that its delays belong to."""
-    words = (instance.pieces or []) if unit == "spm" else _units(instance.prediction, unit)
-    if len(words) != len(instance.delays):
-        raise ValueError(
-            f"recording {instance.index} has {len(instance.delays)} delays for {len(words)} units ({unit}) of its "
-            "translation: give the unit that the run was made with (--latency-unit)"
-        )
-    return words
-
-
-def _units(text: str, unit: str, pieces: Optional[Any] = None) -> List[str]:
-    if unit not in UNITS:
-        raise ValueError(f"latency unit {unit!r} is not one of {', '.join(UNITS)} (--latency-unit)")
-    if unit == "spm":
-        if pieces is None:
-            raise ValueError("the unit spm needs the SentencePiece model that splits the references (--spm-model)")
-        return pieces.encode(text, out_type=str)
-    return text.split() if unit == "word" else [character for character in text if not character.isspace()]
-
-
-def _text(units: Sequence[str], unit: str) -> str:
-    """The text of some units, as SimulEval joins them."""
-    text = (" " if unit == "word" else "").join(units)
-    return text.replace(WORD_BOUNDARY, " ").strip() if unit == "spm" else text
 
 
 def _numbered(indices: Sequence[int]) -> str:

@@ -9,7 +9,9 @@ A header line, tabs between the columns, no quoting, UTF-8. ``leap-fairseq prepa
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Union
+from typing import Container, Dict, List, Union
+
+from leap_fairseq.files import whole_file
 
 COLUMNS = ("audio", "offset_ms", "duration_ms", "source", "target")
 
@@ -90,3 +92,15 @@ def _check_order(recordings: Dict[str, List[ReferenceSentence]], sentence: Refer
     if sentence.offset < last:
         given = f"begins at {sentence.offset} ms, but the line before at {last} ms"
         raise ValueError(f"{where}: {given}: sort by offset_ms")
+
+
+def write_without(path: Path, numbers: Container[int], out: Path) -> Path:
+    """Writes a table that `read_references` takes again, without the recordings of these numbers, from 0."""
+    header, *lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")  # universal newlines
+    column = header.split("\t").index(COLUMNS[0])
+    recordings = list(dict.fromkeys(line.split("\t")[column] for line in lines))
+    kept = {name for number, name in enumerate(recordings) if number not in numbers}
+    rows = [line for line in lines if line.split("\t")[column] in kept]
+    with whole_file(out, text=True) as file:
+        file.write("\n".join([header, *rows, ""]))
+    return out

@@ -7,11 +7,13 @@ without a word; here both kinds of latency stand side by side, and empty hypothe
 import logging
 import math
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Dict, Optional, Sequence, Union
 
-from leap_fairseq.scoring.instances import Instance, piece_model, read_instances
+from leap_fairseq.scoring.instances import Instance, read_instances
 from leap_fairseq.scoring.latency import LATENCY_SCORES
 from leap_fairseq.scoring.quality import Row, quality
+from leap_fairseq.scoring.settings import Settings, settings_for
+from leap_fairseq.scoring.untranslated import untranslated_seconds, warn_of_untranslated
 
 logger = logging.getLogger(__name__)
 
@@ -22,40 +24,39 @@ COLUMNS = (
     *(f"{name}_CA" for name in LATENCY_SCORES),
     "sentences",
     "empty",
+    "untranslated_s",
     "signature",
 )
-"""The columns of a row, in order. Latencies in ms, AP a share; _CA counts the time of computing too."""
+"""The columns of a row, in order. Latencies in ms, AP a share; _CA counts the time of computing too. untranslated_s:
+seconds of speech behind the last word, of recordings whose translation stopped long before their end."""
 
 
-def score_run(
-    path: Union[str, Path],
-    latency_unit: str = "word",
-    sacrebleu_tokenizer: str = "13a",
-    spm_model: Optional[Union[str, Path]] = None,
-) -> Row:
+def score_run(path: Union[str, Path], settings: Optional[Settings] = None) -> Row:
     """Scores one run.
 
     Args:
         path: instances.log, or the folder that holds it.
-        latency_unit: "word", "char" or "spm", the unit SimulEval ran with (``--eval-latency-unit``).
-        sacrebleu_tokenizer: tokenizer of BLEU: 13a, intl, zh, ja-mecab, char, ...
-        spm_model: for "spm", the SentencePiece model that counts the pieces of the references.
+        settings: unit and tokenizer (default: as the folder says).
 
     Returns:
         A value for every name in `COLUMNS`. A latency is nan where all hypotheses are empty.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no sentence, a broken log, an unknown unit or tokenizer, or no model for "spm".
+        ValueError: no sentence, a broken log, one that does not fit the unit, an unknown tokenizer, or as for
+            `Settings.check`.
     """
-    instances = read_instances(path)
+    settings = settings or settings_for(path)
+    instances = read_instances(path, settings.unit)
+    settings.check(path, instances, [instance.reference for instance in instances])
     if not instances:
         raise ValueError(f"{path}: holds no sentence; did the simuleval run finish one?")
     row: Row = {
-        **quality(instances, sacrebleu_tokenizer),
-        **_mean_latency(instances, latency_unit, piece_model(spm_model)),
+        **quality(instances, settings.tokenizer),
+        **_mean_latency(instances),
         "sentences": len(instances),
         "empty": sum(1 for instance in instances if not instance.prediction.strip()),
+        "untranslated_s": untranslated_seconds(instances),
     }
     if row["empty"]:
         logger.warning(
@@ -63,15 +64,16 @@ def score_run(
             *(path, row["empty"], len(instances)),
         )
     _warn_if_degenerate(instances, path)
+    warn_of_untranslated(instances, path)
     return {name: row[name] for name in COLUMNS}
 
 
-def _mean_latency(instances: Sequence[Instance], unit: str, pieces: Optional[Any]) -> Dict[str, float]:
+def _mean_latency(instances: Sequence[Instance]) -> Dict[str, float]:
     """Mean over the sentences that have a latency, plain and computation-aware; nan where none has."""
     scorable = [instance for instance in instances if instance.is_scorable]
     means: Dict[str, float] = {}
     for suffix, computation_aware in (("", False), ("_CA", True)):
-        scores = [instance.latency(unit, computation_aware, pieces) for instance in scorable]
+        scores = [instance.latency(computation_aware) for instance in scorable]
         for name in LATENCY_SCORES:
             values = [score[name] for score in scores]
             means[name + suffix] = sum(values) / len(values) if values else math.nan

@@ -28,8 +28,8 @@ class StreamingDetokenizer:
 
     Args:
         model: path of the SentencePiece model.
-        unit: "word"; "char" for languages written without spaces, whose only word would be the sentence; or "spm", the
-            pieces themselves with their boundary marks.
+        unit: "word"; "char" for languages written without spaces, whose only word would be the sentence, a space that
+            there is stands before its character; or "spm", the pieces themselves with their boundary marks.
 
     Raises:
         FileNotFoundError: there is no such model.
@@ -48,6 +48,7 @@ class StreamingDetokenizer:
         self._processor = sentencepiece.SentencePieceProcessor(model_file=model)
         self._pieces: List[str] = []
         self._written = ""
+        self._has_begun = self._space = False  # a word of the sentence; a space stands before the next character
 
     def push(self, piece: str) -> List[str]:
         """Takes the next piece.
@@ -60,7 +61,8 @@ class StreamingDetokenizer:
         """
         is_byte = BYTE.fullmatch(piece) is not None
         begins = piece.startswith(WORD_BOUNDARY) if self.unit != "spm" else not is_byte
-        complete = self.flush() if begins else []
+        complete = self._complete() if begins else []
+        self._space = self._has_begun if begins else self._space
         if self.unit == "spm" and not is_byte:
             return [*complete, piece]
         self._pieces.append(piece)
@@ -69,6 +71,11 @@ class StreamingDetokenizer:
 
     def flush(self) -> List[str]:
         """The units of the pieces that are left; the end of a sentence."""
+        complete = self._complete()
+        self._has_begun = self._space = False
+        return complete
+
+    def _complete(self) -> List[str]:
         complete = self._new(self._text())
         self._pieces, self._written = [], ""
         return complete
@@ -81,4 +88,11 @@ class StreamingDetokenizer:
         if self.unit == "word":
             return text.split()
         new, self._written = text[len(self._written) :], text
-        return [character for character in new if not character.isspace()]
+        units = []
+        for character in new:
+            if character.isspace():
+                self._space = self._has_begun
+            else:
+                units.append(" " * self._space + character)
+                self._has_begun, self._space = self.unit == "char", False
+        return units

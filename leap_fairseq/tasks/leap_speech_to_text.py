@@ -12,6 +12,9 @@ from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.tasks import register_task
 from fairseq.tasks.speech_to_text import SpeechToTextTask
 
+from leap_fairseq.speech.data_config import read_data_config
+from leap_fairseq.tasks.references import ManifestReferences
+
 TOKENIZER_FILE_KEYS = (
     "sentencepiece_model",
     "sentencepiece_model_path",
@@ -33,6 +36,7 @@ class LeapS2TDataConfig(S2TDataConfig):
         yaml_path: of the data YAML.
 
     Raises:
+        DataError: it is not a YAML of keys and values.
         FileNotFoundError: there is no such file. Reading a path from it raises this for a file that is not there, with
             the key that names it.
     """
@@ -43,7 +47,8 @@ class LeapS2TDataConfig(S2TDataConfig):
                 f"no data YAML at {yaml_path}: give the prepared folder (a translator: by --data-bin) and the name of "
                 "its YAML (--config-yaml)"
             )
-        super().__init__(yaml_path)
+        # Not by fairseq's loader, which builds types of Python as well.
+        self.config, self.root = read_data_config(yaml_path), Path(yaml_path).parent
         self.yaml_path = yaml_path
 
     @property
@@ -125,6 +130,7 @@ class LeapSpeechToTextTask(SpeechToTextTask):
     def __init__(self, args, tgt_dict):
         super().__init__(args, tgt_dict)
         self.data_cfg = LeapS2TDataConfig(Path(args.data) / args.config_yaml)
+        self._references: Optional[ManifestReferences] = None
 
     @classmethod
     def setup_task(cls, args, **kwargs):
@@ -147,3 +153,22 @@ class LeapSpeechToTextTask(SpeechToTextTask):
             if from_checkpoint and getattr(args, name, None):
                 setattr(args, name, None)
         return super().build_model(args, from_checkpoint)
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """fairseq's hook."""
+        super().load_dataset(split, epoch, combine, **kwargs)
+        self._references = None
+
+    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        """fairseq's hook; fairseq-generate spells its references from the batch afterwards.
+
+        Raises:
+            ValueError: of joined subsets it is not known which one a reference is of.
+        """
+        found = super().inference_step(generator, models, sample, prefix_tokens, constraints)
+        if sample.get("target") is not None:
+            if self._references is None:
+                loaded = [getattr(dataset, "datasets", [dataset]) for dataset in self.datasets.values()]
+                self._references = ManifestReferences(sum(loaded, []), self.tgt_dict)
+            sample["target"] = self._references.spell(sample)
+        return found

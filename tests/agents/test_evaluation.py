@@ -79,8 +79,23 @@ def test_another_evaluation_is_refused(tmp_path, command):
         evaluate(tmp_path / "notes")
 
 
+def test_what_is_noted_for_the_scores_decides_nothing(tmp_path):
+    first = Evaluation(tmp_path / "out", SOURCES, REFERENCES, {"k": 3}, {"--tgt-lang": "de"})
+    text = (first.out / "evaluation.json").read_text(encoding="utf-8")
+    assert json.loads(text)["--tgt-lang"] == "de"
+    for notes in (None, {"--tgt-lang": "fr"}):
+        Evaluation(tmp_path / "out", SOURCES, REFERENCES, {"k": 3}, notes)
+    assert (first.out / "evaluation.json").read_text(encoding="utf-8") == text
+    (first.out / "evaluation.json").write_text(text[:40], encoding="utf-8")
+    with pytest.raises(ValueError, match="evaluation.json is damaged"):
+        evaluate(tmp_path / "out")
+
+
 def test_two_at_once_are_refused(tmp_path, command):
-    with evaluate(tmp_path / "out")._locked(), pytest.raises(DataError, match="another process evaluates in"):
+    with (
+        evaluate(tmp_path / "out")._locked(),
+        pytest.raises(DataError, match="another process is writing the evaluation"),
+    ):
         evaluate(tmp_path / "out").run(command, 1)
     assert evaluate(tmp_path / "out").run(command, 1) == 23
 

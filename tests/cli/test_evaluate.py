@@ -8,16 +8,22 @@ import sys
 import time
 
 import fake_simuleval
+import numpy as np
 import pytest
+import soundfile
 
 from leap_fairseq.agents import evaluation
 from leap_fairseq.cli import main
 from leap_fairseq.report.tables import read_tsv
+from leap_fairseq.scoring.long_references import COLUMNS, read_references, write_without
 
 
 @pytest.fixture
-def lists(tmp_path):
-    """The lists of five recordings."""
+def lists(tmp_path, monkeypatch):
+    """The lists of five recordings, which lie in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(5):
+        soundfile.write(f"{number}.wav", np.full(800, 0.1), 16000)
     (tmp_path / "eval.wav_list").write_text("".join(f"{number}.wav\n" for number in range(5)))
     (tmp_path / "eval.target").write_text("".join(f"of {number}.wav\n" for number in range(5)))
     return tmp_path / "eval"
@@ -71,10 +77,86 @@ def test_several_k_have_folders_a_table_and_a_curve(model, lists, told, tmp_path
     assert main(words) == 0 and len(told) == count
 
 
+def test_recordings_that_cannot_be_translated_are_left_out_by_name(model, lists, told, tmp_path, caplog):
+    (tmp_path / "1.wav").unlink()
+    soundfile.write("2.wav", np.full(800, np.nan), 16000, subtype="FLOAT")
+    soundfile.write("4.wav", np.full(300, 0.1), 16000)
+    assert main(["evaluate", str(model), str(lists), "out"]) == 0
+    (row,) = read_tsv(tmp_path / "out" / "table.tsv")
+    assert row["sentences"] == 2 and row["BLEU"] > 0
+    _, *rows = [line.split("\t") for line in (tmp_path / "out" / "left_out.tsv").read_text().splitlines()]
+    assert [line[:2] for line in rows] == [["2", "1.wav"], ["3", "2.wav"], ["5", "4.wav"]]
+    for words, (_, _, reason) in zip(
+        ("cannot read", "2.wav: the samples go from nan", "shorter than one window"), rows
+    ):
+        assert words in reason and reason in caplog.text
+    assert "3 of 5 recordings were left out of the scores, listed in out/left_out.tsv" in caplog.text
+    count = len(told)
+    assert main(["evaluate", str(model), str(lists), "out"]) == 0 and len(told) == count
+
+
+def test_a_list_of_nothing_but_bad_recordings_is_an_error(model, lists, told, tmp_path, capsys):
+    for number in range(5):
+        (tmp_path / f"{number}.wav").unlink()
+    assert main(["evaluate", str(model), str(lists), "out"]) == 1
+    assert (
+        "no recording of the list can be translated; the first: cannot read audio file 0.wav" in capsys.readouterr().err
+    )
+
+
+def test_references_of_the_recordings_that_are_left(tmp_path):
+    rows = [(f"{talk}.wav", "0", "5", f"{talk} {part}", "x") for talk in "abc" for part in range(2)]
+    (tmp_path / "t.tsv").write_text("\n".join("\t".join(row) for row in [COLUMNS, *rows]) + "\r\n", newline="")
+    left = read_references(write_without(tmp_path / "t.tsv", {1}, tmp_path / "kept.tsv"))
+    assert [[sentence.source for sentence in talk] for talk in left] == [["a 0", "a 1"], ["c 0", "c 1"]]
+
+
 def test_another_evaluation_in_the_folder_is_refused(model, lists, told, tmp_path, capsys):
     words = ["evaluate", str(model), str(lists), str(tmp_path / "out"), "--waitk-lagging"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 1
     assert "holds an evaluation of --test-waitk-lagging 1, not 2" in capsys.readouterr().err
+
+
+def test_unit_and_language_are_in_the_folder(model, lists, told, tmp_path, capsys):
+    """So that it is scored and drawn in them, without an option, and in no other."""
+    out, (spm_model,) = tmp_path / "out", model.glob("*.model")
+    words = ["evaluate", str(model), str(lists), str(out), "--waitk-lagging", "1"]
+    assert main([*words, "--tgt-lang", "zh", "--latency-unit", "word"]) == 0
+    facts = json.loads((out / "evaluation.json").read_text())
+    assert (facts["--tgt-lang"], facts["--eval-latency-unit"], facts["sentences"]) == ("zh", "word", 5)
+    for given in (["score", str(out)], words):
+        capsys.readouterr()
+        assert main(given) == 0 and "tok:zh" in capsys.readouterr().out
+    assert len(told) == 1
+    assert main([*words, "--tgt-lang", "de"]) == 1
+    assert "out was made with --tgt-lang zh, not de" in capsys.readouterr().err
+    # SimulEval would have logged as many delays as characters.
+    words[3] = str(tmp_path / "characters")
+    assert main([*words, "--latency-unit", "char"]) == 1
+    assert "line 1: sentence 0 has 2 delays for 7 units (char)" in capsys.readouterr().err
+    words[3] = str(tmp_path / "pieces")
+    assert main([*words, "--latency-unit", "spm", "--spm-model", str(spm_model)]) == 1
+    assert "line 1: prediction_spm is missing" in capsys.readouterr().err
+    assert option(told[-1], "--eval-latency-spm-model") == str(spm_model)
+    facts = json.loads((tmp_path / "pieces/evaluation.json").read_text())
+    assert facts["spm_model"] == str(spm_model) and len(facts["spm"]) == 64
+
+
+def test_a_folder_of_an_earlier_version_goes_on(model, lists, told, tmp_path):
+    """It says nothing of its language."""
+    words = ["evaluate", str(model), str(lists), str(tmp_path / "out"), "--waitk-lagging", "1"]
+    assert main([*words, "--tgt-lang", "de"]) == 0
+    path = tmp_path / "out/evaluation.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in facts.items() if name != "--tgt-lang"}))
+    assert main([*words, "--tgt-lang", "de"]) == 0 and main(words) == 0 and len(told) == 1
+
+
+def test_a_language_without_spaces_is_refused_before_it_is_translated(model, lists, told, tmp_path, capsys):
+    lists.with_suffix(".target").write_text("\u4f60\u597d\u5417\n" * 5)
+    assert main(["evaluate", str(model), str(lists), str(tmp_path / "out")]) == 1
+    assert "eval.target: the references are in a language without spaces" in capsys.readouterr().err
+    assert not told and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

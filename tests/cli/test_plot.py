@@ -34,6 +34,11 @@ def test_staircase(plot, simuleval_run):
     assert (code, error) == (1, "error: --index 3: the run has the sentences 0 to 2\n")
 
 
+def test_staircase_of_another_unit(plot, simuleval_run):
+    code, error, size = plot("staircase", simuleval_run, "--latency-unit", "char")
+    assert (code, size) == (1, 0) and "line 1: sentence 0 has 7 delays for 31 units (char)" in error
+
+
 def test_proportions(plot, model, wav):
     code, error, size = plot("proportions", model, wav, "--waitk-lagging", 2, "--layer", 0)
     assert (code, error) == (0, "") and size > 5000

@@ -1,13 +1,38 @@
-"""The command that scores runs: its table, its files, and how it chooses unit and tokenizer."""
+"""The command that scores runs: its table, its files, and how folder and options choose unit and tokenizer."""
 
 import json
-from argparse import Namespace
+import shutil
 
 import pytest
 
 from leap_fairseq.cli import main
-from leap_fairseq.cli.score import ways_to_score
 from leap_fairseq.report.tables import read_tsv
+
+
+@pytest.fixture
+def folder(simuleval_run, tmp_path):
+    """A function: a copy of the run whose folder says these things of itself, as one of `evaluate` does."""
+
+    def make(**facts):
+        out = shutil.copytree(simuleval_run, tmp_path / f"run{len(list(tmp_path.iterdir()))}")
+        (out / "evaluation.json").write_text(json.dumps(facts))
+        return out
+
+    return make
+
+
+@pytest.fixture
+def score(capsys):
+    """A function: scores; returns the exit code, what was written to stdout, and to stderr."""
+
+    def run(*words):
+        return main(["score", *map(str, words)]), *capsys.readouterr()
+
+    return run
+
+
+def facts(**changes):
+    return {"--" + name.replace("_", "-"): value for name, value in changes.items()}
 
 
 def test_tables(simuleval_run, tmp_path, monkeypatch, capsys):
@@ -20,25 +45,85 @@ def test_tables(simuleval_run, tmp_path, monkeypatch, capsys):
     assert row == same and row["run"] == str(simuleval_run)
 
 
-def test_a_missing_run_is_named(capsys):
-    assert main(["score", "gone"]) == 1
-    assert capsys.readouterr().err == "error: gone: no such file; give the --output folder of a simuleval run\n"
+def test_a_missing_run_is_named(score):
+    assert score("gone") == (1, "", "error: gone: no such file; give the --output folder of a simuleval run\n")
+
+
+def test_the_folder_says_unit_and_language(folder, score):
+    code, printed, _ = score(folder(**facts(eval_latency_unit="word", tgt_lang="zh")))
+    assert code == 0 and "tok:zh" in printed
+    # A folder without a word about it: a language with spaces, unless one is given.
+    assert "tok:13a" in score(folder(), "--tgt-lang", "de")[1]
+    assert "tok:zh" in score(folder(), "--tgt-lang", "zh", "--latency-unit", "word")[1]
+    code, _, error = score(folder(**facts(eval_latency_unit="char")))
+    assert code == 1 and "instances.log: line 1: sentence 0 has 7 delays for 31 units (char)" in error
+
+
+def test_a_run_has_no_tokenizer_of_its_own(folder, score):
+    run = folder(**facts(eval_latency_unit="word", tgt_lang="de"))
+    assert "tok:intl" in score(run, "--sacrebleu-tokenizer", "intl")[1]
 
 
 @pytest.mark.parametrize(
-    "given, ways",
+    "given, message",
     [
-        ({"tgt_lang": "de"}, ("word", "13a", None)),
-        ({"tgt_lang": "zh-CN"}, ("char", "zh", None)),
-        ({"tgt_lang": "zh", "latency_unit": "word", "sacrebleu_tokenizer": "char"}, ("word", "char", None)),
-        ({"tgt_lang": "de", "latency_unit": "spm", "spm_model": "x.model"}, ("spm", "13a", "x.model")),
+        (["--latency-unit", "char"], "was made with --latency-unit word, not char: leave --latency-unit out"),
+        (["--tgt-lang", "zh"], "was made with --tgt-lang de, not zh: leave --tgt-lang out"),
     ],
 )
-def test_ways_to_score(given, ways):
-    none = dict.fromkeys(("latency_unit", "sacrebleu_tokenizer", "spm_model"))
-    assert ways_to_score(Namespace(**{**none, **given})) == ways
+def test_options_that_contradict_the_folder(folder, score, given, message):
+    run = folder(**facts(eval_latency_unit="word", tgt_lang="de"))
+    assert score(run)[0] == 0
+    for place in (run, run / "instances.log"):
+        code, printed, error = score(place, *given)
+        assert (code, printed) == (1, "") and message in error and error.count("\n") == 1
 
 
-def test_pieces_need_a_model(simuleval_run, capsys):
-    assert main(["score", str(simuleval_run), "--latency-unit", "spm"]) == 1
-    assert "--latency-unit spm needs --spm-model" in capsys.readouterr().err
+def test_a_damaged_folder(folder, score):
+    run = folder()
+    for text in ('{"--tgt-lang": "d', "[]", '{"--tgt-lang": 3}', '{"sentences": "3"}', '{"--eval-latency-unit": null}'):
+        (run / "evaluation.json").write_text(text)
+        code, printed, error = score(run)
+        assert (code, printed) == (1, "") and "evaluation.json is damaged" in error
+
+
+def test_pieces_need_the_model_of_the_run(folder, score, simuleval_run, model):
+    assert "--latency-unit spm needs --spm-model" in score(simuleval_run, "--latency-unit", "spm")[2]
+    assert "no such SentencePiece model" in score(simuleval_run, "--latency-unit", "spm", "--spm-model", "gone")[2]
+    run = folder(**facts(eval_latency_unit="spm"), spm="0" * 64)
+    (spm_model,) = model.glob("*.model")
+    assert f"another SentencePiece model than {spm_model} (--spm-model)" in score(run, "--spm-model", spm_model)[2]
+
+
+CHINESE = "\u4f60\u597d\u5417"
+
+
+def write(folder, prediction, reference, count):
+    times = [100.0 * number for number in range(1, count + 1)]
+    fields = {"index": 0, "prediction": prediction, "reference": reference, "source_length": 4000.0}
+    (folder / "instances.log").write_text(json.dumps({**fields, "delays": times, "elapsed": times}) + "\n")
+    return folder
+
+
+def test_a_language_without_spaces_must_be_named(tmp_path, score):
+    write(tmp_path, CHINESE, CHINESE, 3)
+    for given in ([], ["--latency-unit", "char"], ["--tgt-lang", "de", "--latency-unit", "char"]):
+        code, _, error = score(tmp_path, *given)
+        assert code == 1 and ("--tgt-lang zh" in error or "--latency-unit" in error)
+    assert "tok:zh" in score(tmp_path, "--tgt-lang", "zh")[1]
+    assert "tok:char" in score(tmp_path, "--latency-unit", "char", "--sacrebleu-tokenizer", "char")[1]
+
+
+GERMAN = "Der Zug nach Berlin kommt heute sehr sp\u00e4t an."
+
+
+def test_characters_of_a_language_with_spaces(tmp_path, score):
+    """A perfect translation has BLEU 100 where its spaces were kept, and is refused where SimulEval took them out."""
+    closed, kept = GERMAN.replace(" ", ""), GERMAN.replace(" ", "\u00a0")
+    code, printed, error = score(write(tmp_path, closed, GERMAN, len(closed)), "--latency-unit", "char")
+    assert (code, printed) == (1, "") and "the predictions none" in error and "leap-fairseq evaluate" in error
+    code, printed, _ = score(write(tmp_path, kept, GERMAN, len(kept)), "--latency-unit", "char")
+    assert code == 0 and printed.splitlines()[1].split()[1:3] == ["100.00", "100.00"]
+    # A text without spaces may be a word.
+    code, printed, _ = score(write(tmp_path, "Der", GERMAN, 3), "--latency-unit", "char")
+    assert code == 0 and printed.splitlines()[1].split()[1] != "100.00"

@@ -9,6 +9,8 @@ import torch
 
 from leap_fairseq.models import load_translator
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.settings import Settings
+from leap_fairseq.scoring.units import unit_named
 
 WAITK = "leap_convtransformer_simul_trans_tiny"
 OFFLINE = "leap_convtransformer_tiny"
@@ -92,7 +94,8 @@ def test_plain_scores_of_real_logs_are_simulevals(
     options, out = agent_options(simul_checkpoint, wavs, *more)
     run_forked("simuleval", *options)
     names, values = (out / "scores.tsv").read_text(encoding="utf-8").splitlines()
-    theirs, ours = dict(zip(names.split("\t"), map(float, values.split("\t")))), score_run(out, unit)
+    theirs = dict(zip(names.split("\t"), map(float, values.split("\t"))))
+    ours = score_run(out, Settings(unit_named(unit)))
     assert {"BLEU", "LAAL", "AL", "AP", "DAL"} <= theirs.keys()
     for name, value in theirs.items():
         assert ours[name] == pytest.approx(value, abs=2e-3), name

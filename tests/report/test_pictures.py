@@ -8,6 +8,7 @@ from leap_fairseq.report import quality_latency  # noqa: E402
 from leap_fairseq.report.quality_latency import plot_quality_latency  # noqa: E402
 from leap_fairseq.report.staircase import plot_staircase  # noqa: E402
 from leap_fairseq.scoring.instances import Instance  # noqa: E402
+from leap_fairseq.scoring.units import unit_named  # noqa: E402
 
 WORDS = "ich möchte am Montag nach Köln fahren"
 DELAYS = [840.0, 1120.0, 1400.0, 1680.0, 1960.0, 2240.0, 2500.0]
@@ -31,6 +32,9 @@ def test_quality_latency(tmp_path):
     plot_quality_latency(plain, out)
     with pytest.raises(ValueError, match="no column AP"):
         plot_quality_latency(plain, out, latency="AP")
+    for value in ("-", float("nan")):
+        with pytest.raises(ValueError, match=f"row 2 .* {value!r} for LAAL, which is no number"):
+            plot_quality_latency([plain[0], {**plain[1], "LAAL": value}], out)
     with pytest.raises(ValueError, match="no rows"):
         plot_quality_latency([], out)
 
@@ -48,10 +52,11 @@ def test_the_legend_is_beside_the_lines(tmp_path, monkeypatch):
 def test_staircase(tmp_path):
     out = tmp_path / "staircase.png"
     for instance in (
-        Instance(0, WORDS, WORDS, DELAYS, DELAYS, 2500.0),
-        Instance(2, "sehr" * 9, WORDS, [100.0], [150.0], 2500.0),
+        Instance(0, WORDS, WORDS, DELAYS, DELAYS, 2500.0, WORDS.split()),
+        Instance(2, "sehr" * 9, WORDS, [100.0], [150.0], 2500.0, ["sehr" * 9]),
+        Instance(3, "zum Zug", "Zug", DELAYS, DELAYS, 2500.0, list("zum\u00a0Zug"), unit_named("char")),
     ):
         plot_staircase(instance, out)
         assert is_png(out)
     with pytest.raises(ValueError, match="no written word"):
-        plot_staircase(Instance(1, "", WORDS, [], [], 2500.0), out)
+        plot_staircase(Instance(1, "", WORDS, [], [], 2500.0, []), out)

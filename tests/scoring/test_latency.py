@@ -1,13 +1,14 @@
-"""The latency scores against oracles, their definitions' properties, and SimulEval's own scorers; reading its log."""
+"""The latency scores against oracles, their definitions' properties, and SimulEval's own scorers."""
 
+import itertools
 import json
-import logging
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leap_fairseq.scoring.instances import Instance, read_instances
+from leap_fairseq.scoring import latency
+from leap_fairseq.scoring.instances import Instance
 from leap_fairseq.scoring.latency import (
     LATENCY_SCORES,
     average_lagging,
@@ -17,6 +18,7 @@ from leap_fairseq.scoring.latency import (
     latencies,
     length_adaptive_average_lagging,
 )
+from leap_fairseq.scoring.units import unit_named
 
 
 def fields(**changes):
@@ -33,10 +35,10 @@ def fields(**changes):
     return {**values, **changes}
 
 
-def write_log(folder, *lines):
-    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
-    (folder / "instances.log").write_text(text, encoding="utf-8")
-    return folder
+def instance(line, unit="word"):
+    unit = unit_named(unit)
+    values = {name: line[name] for name in ("index", "prediction", "reference", "delays", "elapsed", "source_length")}
+    return Instance(**values, written=unit.written(line), unit=unit)
 
 
 class TestScores:
@@ -64,9 +66,9 @@ class TestScores:
         # Chunks of 600 and 700 ms: tokens end at 300, 600 | 900, 1200, 1300. The third word of the first chunk has no
         # token left and takes the last; the second chunk begins one word behind, and its word takes token 3.
         assert average_token_delay([600, 600, 600, 1300], 2000) == (300 + 0 + 0 + (1300 - 900)) / 4
-        # Computing moves the words, not the speech.
-        assert average_token_delay([600, 1300], 2000, times=[650, 1500]) == ((650 - 300) + (1500 - 600)) / 2
-        assert latencies([600, 1300], 2000, 2, [650, 1500])["ATD"] == 625
+        # Computing moves the words, not the speech: 50 ms for the first word, 150 more for the second.
+        assert average_token_delay([600, 1300], 2000, elapsed=[650, 1500]) == ((650 - 300) + (1450 - 600)) / 2
+        assert latencies([600, 1300], 2000, 2, [650, 1500])["ATD"] == 600
         assert latencies([600, 1300], 2000, 2, [650, 1500])["AP"] == 2150 / 4000
 
     def test_first_word_after_the_source_is_the_whole_lag(self):
@@ -102,94 +104,66 @@ class TestScores:
             average_lagging([1], 1000, 0)
 
 
+WORD = st.text("abäß", min_size=1, max_size=4)
+STEP = st.floats(0, 900).map(lambda step: round(step, 1))
+
+
+@st.composite
+def log_lines(draw, unit):
+    """A line as SimulEval logs it: words written together, delays up to the end of the source."""
+    words = draw(st.lists(WORD, min_size=1, max_size=12))
+    prediction = "".join(words) if unit == "char" else " ".join(words)
+    count = len(prediction if unit == "char" else words)
+    waits = draw(st.lists(st.one_of(st.just(0.0), STEP), min_size=count, max_size=count))
+    delays = list(itertools.accumulate(waits))
+    computed = itertools.accumulate(draw(st.lists(STEP, min_size=count, max_size=count)))
+    length = max(1.0, delays[-1] - draw(STEP) if draw(st.booleans()) else delays[-1] + draw(STEP))
+    times = {"delays": delays, "elapsed": [delay + time for delay, time in zip(delays, computed)]}
+    reference = " ".join(draw(st.lists(WORD, min_size=1, max_size=12)))
+    return fields(prediction=prediction, reference=reference, source_length=length, **times)
+
+
 class TestAgainstSimulEval:
     @pytest.fixture(scope="class")
-    def scorers(self):
-        module = pytest.importorskip("simuleval.evaluator.scorers.latency_scorer")
-        return module.LATENCY_SCORERS_DICT
-
-    def lines(self):
-        yield fields()
-        yield fields(index=1, delays=[1000.0] * 3, elapsed=[1300.0, 1300.0, 1400.0])
-        yield fields(index=2, prediction="", delays=[], elapsed=[])
-        yield fields(index=3, prediction="a", delays=[280.0], elapsed=[290.5], reference="Grüße aus Köln , ja !")
-        yield fields(
-            index=4,
-            prediction=" ".join("abcdefghij"),
-            delays=[100.0 * i for i in range(1, 11)],
-            elapsed=[130.0 * i for i in range(1, 11)],
-            reference="eins zwei",
-        )
-        yield fields(index=5, delays=[2000.0, 2100.0, 2100.0], elapsed=[2000.0, 2500.0, 2500.0])
-
-    @pytest.mark.parametrize("unit", ["word", "char"])
-    @pytest.mark.parametrize("computation_aware", [False, True])
-    def test_every_sentence(self, scorers, tmp_path, unit, computation_aware):
+    def differences(self):
+        """A function: the scores of a line that are not SimulEval's, plain and computation-aware."""
+        scorers = pytest.importorskip("simuleval.evaluator.scorers.latency_scorer").LATENCY_SCORERS_DICT
         from simuleval.evaluator.instance import LogInstance
 
-        lines = list(self.lines())
-        ours = [i for i in read_instances(write_log(tmp_path, *lines)) if i.is_scorable]
-        theirs = [LogInstance(json.dumps(line), unit) for line in lines if line["delays"]]
-        assert len(ours) == len(theirs) == 5
-        for name in LATENCY_SCORES:
-            scorer = scorers[name](computation_aware=computation_aware)
-            for our, their in zip(ours, theirs):
-                if name != "ATD":
-                    expected = scorer.compute(their)
-                elif not computation_aware:  # theirs adds the time of computing in another way
-                    expected = scorer({0: their})
-                else:
-                    continue
-                assert our.latency(unit, computation_aware)[name] == pytest.approx(expected), name
+        def compare(line, unit):
+            ours, theirs = instance(line, unit), {0: LogInstance(json.dumps(line), unit)}
+            for aware in (False, True):
+                for name, score in ours.latency(aware).items():
+                    expected = scorers[name](computation_aware=aware)(theirs)
+                    if score != pytest.approx(expected, rel=1e-9, abs=1e-6):
+                        yield name + "_CA" * aware, score, expected
 
+        return lambda line, unit: list(compare(line, unit))
 
-class TestInstances:
-    def test_fields_and_order(self, tmp_path):
-        folder = write_log(tmp_path, fields(index=2), fields(index=0, prediction="ü", delays=[1], elapsed=[1]), "")
-        first, second = read_instances(folder)
-        assert (first.index, first.prediction, first.delays) == (0, "ü", [1.0])
-        assert second.elapsed == [510.0, 950.0, 1100.0] and second.source_length == 1000
-        assert read_instances(folder / "instances.log") == [first, second]
+    @pytest.mark.parametrize("unit", ["word", "char"])
+    def test_random_logs(self, differences, unit):
+        @settings(max_examples=60, deadline=None)
+        @given(log_lines(unit))
+        def check(line):
+            assert not differences(line, unit)
 
-    def test_torn_last_line_is_left_out_with_a_warning(self, tmp_path, caplog):
-        folder = write_log(tmp_path, fields())
-        log = folder / "instances.log"
-        complete = log.read_bytes()
-        for cut in ('{"index": 1, "predic', json.dumps(fields(prediction="ü"), ensure_ascii=False)[:27]):
-            log.write_bytes(complete + cut.encode("utf-8"))
-            caplog.clear()
-            with caplog.at_level(logging.WARNING):
-                assert len(read_instances(folder)) == 1
-            assert "line 2" in caplog.text
+        check()
 
-    def test_broken_line_before_the_last_is_an_error(self, tmp_path):
-        with pytest.raises(ValueError, match="line 1 is not a sentence"):
-            read_instances(write_log(tmp_path, '{"index": 1, "pre', fields()))
-        with pytest.raises(ValueError, match="3 delays but 1 elapsed"):
-            read_instances(write_log(tmp_path, fields(elapsed=[1.0]), fields()))
-        with pytest.raises(ValueError, match="line 1"):
-            read_instances(write_log(tmp_path, {"index": 0}, fields()))
+    def test_constructed_lines(self, differences):
+        for changes in (
+            {},
+            dict(delays=[1000.0] * 3, elapsed=[1300.0, 1300.0, 1400.0]),
+            dict(prediction="a", delays=[280.0], elapsed=[290.5], reference="Grüße aus Köln , ja !"),
+            dict(delays=[2000.0, 2100.0, 2100.0], elapsed=[2000.0, 2500.0, 2500.0]),
+            # Computing that lasts beyond the next delays holds the words behind it up.
+            dict(delays=[300.0, 600.0, 900.0], elapsed=[2300.0, 2610.0, 2930.0], source_length=4000.0),
+        ):
+            assert not differences(fields(**changes), "word")
+        text = dict(prediction="abcdefghij", reference="eins zwei")
+        times = {name: [step * i for i in range(1, 11)] for name, step in (("delays", 100.0), ("elapsed", 130.0))}
+        assert not differences(fields(**text, **times), "char")
 
-    def test_a_sentence_twice(self, tmp_path, caplog):
-        folder = write_log(tmp_path, fields(prediction="x y z"), fields(prediction="u v w"))
-        with caplog.at_level(logging.WARNING):
-            assert [instance.prediction for instance in read_instances(folder)] == ["u v w"]
-        assert "again in line 2" in caplog.text
-
-    def test_missing_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="--output"):
-            read_instances(tmp_path)
-
-    def test_units(self):
-        instance = Instance(0, "你 好", "你好吗 朋友", [1.0, 2.0], [1.0, 2.0], 10.0)
-        assert instance.reference_length("char") == 6 and instance.reference_length("word") == 2
-        assert instance.written() == ["你", "好"]
-        assert Instance(0, "你好", "", [1.0, 2.0], [1.0, 2.0], 10.0).written() == ["你", "好"]
-        assert Instance(0, "a", "", [1.0], [1.0], 10.0).reference_length() == 1
-        with pytest.raises(ValueError, match="--latency-unit"):
-            instance.reference_length("syllable")
-        with pytest.raises(ValueError, match="--spm-model"):
-            instance.reference_length("spm")
-        assert Instance(0, "ein", "", [1.0, 2.0], [1.0, 2.0], 10.0, ["\u2581e", "in"]).written() == ["\u2581e", "in"]
-        with pytest.raises(ValueError, match="2 delays"):
-            Instance(0, "a b c", "", [1.0, 2.0], [1.0, 2.0], 10.0).written()
+    def test_control_elapsed_times_as_they_are_give_another_delay(self, differences, monkeypatch):
+        monkeypatch.setattr(latency, "_times_out", lambda delays, elapsed: elapsed)
+        line = fields(delays=[300.0, 600.0, 900.0], elapsed=[2300.0, 2610.0, 2930.0])
+        assert [name for name, _, _ in differences(line, "word")] == ["ATD_CA"]

@@ -8,7 +8,7 @@ import pytest
 
 from leap_fairseq.cli import command, score
 from leap_fairseq.report.tables import read_tsv
-from leap_fairseq.scoring.instances import Instance
+from leap_fairseq.scoring.instances import WORDS, Instance
 from leap_fairseq.scoring.long_form import (
     LONG_COLUMNS,
     score_long_run,
@@ -18,6 +18,8 @@ from leap_fairseq.scoring.long_form import (
 )
 from leap_fairseq.scoring.long_references import ReferenceSentence
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.settings import Settings
+from leap_fairseq.scoring.units import KEPT_SPACE, Pieces, unit_named
 
 HEADER = "audio\toffset_ms\tduration_ms\tsource\ttarget"
 
@@ -54,8 +56,8 @@ def files(tmp_path):
     return write
 
 
-def written(prediction, delays, elapsed=None, source_length=9000.0, pieces=None):
-    return Instance(0, prediction, "", delays, elapsed or delays, source_length, pieces)
+def written(prediction, delays, elapsed=None, source_length=9000.0, units=None, unit=WORDS):
+    return Instance(0, prediction, "", delays, elapsed or delays, source_length, units or prediction.split(), unit)
 
 
 def sentence(offset, duration, target):
@@ -124,29 +126,43 @@ class TestScores:
     def test_characters(self, files):
         rows = [("talk", 0, 1000, "你 好。"), ("talk", 1000, 1000, "大家再见。")]
         lines = [log_line(0, "你好。大家再见。", [300, 600, 900, 1200, 1300, 1400, 1600, 1900])]
-        row = score_long_run(*files(lines, rows), latency_unit="char", sacrebleu_tokenizer="zh")
+        row = score_long_run(*files(lines, rows), Settings(unit_named("char"), "zh"))
         assert row["BLEU"] == pytest.approx(100)
         first = sum(d - i * 1000 / 4 for i, d in enumerate((300, 600, 900))) / 3  # SimulEval counts inner spaces
         second = sum(d - i * 1000 / 5 for i, d in enumerate((200, 300, 400, 600, 900))) / 5
         assert row["StreamLAAL"] == pytest.approx((first + second) / 2)
-        with pytest.raises(ValueError, match=r"8 delays for 1 units \(word\).*--latency-unit"):
+        with pytest.raises(ValueError, match=r"line 1: .* 8 delays for 1 units \(word\).*--latency-unit"):
             score_long_run(*files(lines, rows))
+        with pytest.raises(ValueError, match="language without spaces.*--tgt-lang zh"):
+            score_long_run(*files([log_line(0, "你好。大家再见。", [300])], rows))
+
+    def test_characters_of_a_language_with_spaces(self, files):
+        """The parts of a text that keeps its spaces are the words'."""
+        words, (text, delays) = score_long_run(*files()), STREAMS[0]
+        lines = []
+        for index, (text, delays) in enumerate(STREAMS):
+            each = [delay for word, delay in zip(text.split(), delays) for _ in word + " "][:-1]
+            lines.append(log_line(index, text.replace(" ", KEPT_SPACE), each))
+        row = score_long_run(*files(lines), Settings(unit_named("char")))
+        assert (row["BLEU"], row["chrF"]) == (words["BLEU"], words["chrF"])
+        lines = [{**line, "prediction": line["prediction"].replace(KEPT_SPACE, "")} for line in lines]
+        for line in lines:
+            line["delays"] = line["elapsed"] = line["delays"][: len(line["prediction"])]
+        with pytest.raises(ValueError, match="the references have spaces, the predictions none"):
+            score_long_run(*files(lines), Settings(unit_named("char")))
 
     def test_pieces(self):
-        class Halves:
-            def encode(self, text, out_type=int):
-                return [piece for word in text.split() for piece in ("\u2581" + word[:1], word[1:])]
+        class Halves(Pieces):
+            def split(self, reference):
+                return [piece for word in reference.split() for piece in ("\u2581" + word[:1], word[1:])]
 
         pieces = ["\u2581a", "b", "\u2581c", "d"]
-        parts = split_recording(
-            written("ab cd", [1, 2, 3, 4], pieces=pieces), [sentence(0, 2, "ab"), sentence(2, 2, "cd")], "spm", Halves()
-        )
+        recording = written("ab cd", [1, 2, 3, 4], units=pieces, unit=Halves())
+        parts = split_recording(recording, [sentence(0, 2, "ab"), sentence(2, 2, "cd")])
         assert [part.prediction for part in parts] == ["ab", "cd"] and parts[1].delays == [1, 2]
-        assert stream_laal(parts, "spm", pieces=Halves()) == 1
+        assert stream_laal(parts) == 1
         with pytest.raises(ValueError, match="--spm-model"):
-            split_recording(written("a", [1], pieces=["\u2581a"]), [sentence(0, 1, "a")], "spm")
-        with pytest.raises(ValueError, match="--latency-unit"):
-            split_recording(written("a", [1]), [sentence(0, 1, "a")], "syllable")
+            split_recording(written("a", [1], units=["\u2581a"], unit=Pieces()), [sentence(0, 1, "a")])
 
 
 class TestComputing:

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from leap_fairseq.scoring.languages import tokenizer_for, unit_for
+from leap_fairseq.scoring.languages import is_unspaced, tokenizer_for, unit_for
 from leap_fairseq.scoring.run import COLUMNS, score_run
+from leap_fairseq.scoring.settings import Settings
+from leap_fairseq.scoring.units import KEPT_SPACE, unit_named
 
 HYPOTHESIS = "ich möchte am Montag nach Köln fahren"
 DELAYS = [840.0, 1120.0, 1400.0, 1680.0, 1960.0, 2240.0, 2500.0]
@@ -66,7 +68,7 @@ def test_all_hypotheses_empty(run):
 
 
 def test_source_of_no_length_has_no_latency(run):
-    row = score_run(run(sentence(0), sentence(1, source_length=0.0)))
+    row = score_run(run(sentence(0), {**empty(1), "source_length": 0.0}))
     assert row["sentences"] == 2 and row["LAAL"] < 1000
 
 
@@ -80,12 +82,9 @@ def test_degenerate_policy_is_named(run, caplog):
 
 def test_options(run):
     folder = run(sentence())
-    assert "tok:char" in score_run(folder, sacrebleu_tokenizer="char")["signature"]
-    assert score_run(folder, latency_unit="char")["AL"] > score_run(folder)["AL"]
-    with pytest.raises(ValueError, match="--latency-unit"):
-        score_run(folder, latency_unit="sentence")
+    assert "tok:char" in score_run(folder, Settings(tokenizer="char"))["signature"]
     with pytest.raises(ValueError, match="choose one of .*13a"):
-        score_run(folder, sacrebleu_tokenizer="moses")
+        score_run(folder, Settings(tokenizer="moses"))
     with pytest.raises(ValueError, match="no sentence"):
         score_run(run(name="nothing"))
 
@@ -93,3 +92,45 @@ def test_options(run):
 def test_languages():
     assert [unit_for(name) for name in ("de", "zh", "zh-CN", "ja_JP", "ko")] == ["word", "char", "char", "char", "word"]
     assert [tokenizer_for(name) for name in ("de", "zh_TW", "ja", "ko")] == ["13a", "zh", "ja-mecab", "ko-mecab"]
+    assert all(map(is_unspaced, (["你今天怎么样 iPad 15"], ["こんにちは、ケルン"], ["สวัสดี"], ["你好吗", "ok"])))
+    assert not any(map(is_unspaced, (["Grüße", "你"], ["안녕하세요 여러분"], ["привет"], ["", "3 !"], [])))
+
+
+class TestUntranslated:
+    """Speech behind the last word is said where there is much of it, and ordinary runs cross no threshold."""
+
+    def test_a_model_of_sentences_on_a_speech(self, run, caplog):
+        speech = sentence(1, source_length=175_000.0)
+        with caplog.at_level(logging.WARNING):
+            row = score_run(run(sentence(0), speech, {**empty(2), "source_length": 30_000.0}))
+        assert row["untranslated_s"] == pytest.approx(175 - 2.5 + 30)
+        assert "202.5 s of speech follow the last word of 2 of 3 recordings" in caplog.text
+        assert "--long-form" in caplog.text and "--max-len-b" in caplog.text
+
+    @pytest.mark.parametrize("last, length, counts", [(60, 69, 0), (15, 29, 1), (95, 120, 0), (0, 9, 0), (19, 30, 1)])
+    def test_both_thresholds(self, run, caplog, last, length, counts):
+        delays = [1000.0 * last] * 7
+        row = score_run(run(sentence(delays=delays, source_length=1000.0 * length)))
+        assert row["untranslated_s"] == (length - last) * counts
+        assert ("follow the last word" in caplog.text) == bool(counts)
+
+
+@pytest.mark.parametrize("space, bleu", [(" ", None), (KEPT_SPACE, 100)])
+def test_simuleval_logs_characters_with_kept_spaces_alone(run, space, bleu):
+    """A perfect translation in characters, as SimulEval writes it down."""
+    simuleval = pytest.importorskip("simuleval.evaluator.instance")
+    from simuleval.data.segments import TextSegment
+
+    heard = simuleval.TextOutputInstance(0, None, None)
+    heard.latency_unit, times = "char", iter(range(100, 10_000, 100))
+    heard.step_to_elapsed = heard.step_to_delay = lambda *_: float(heard.now)
+    for word in HYPOTHESIS.replace(" ", f" {space}").split(" "):
+        heard.now = next(times)
+        heard.receive_prediction(TextSegment(content=word, finished=False))
+    log = run({**sentence(prediction=heard.prediction, delays=heard.delays, lag=0)})
+    if bleu is None:
+        with pytest.raises(ValueError, match="the references have spaces, the predictions none"):
+            score_run(log, Settings(unit_named("char")))
+    else:
+        row = score_run(log, Settings(unit_named("char")))
+        assert row["BLEU"] == pytest.approx(bleu) and row["chrF"] == pytest.approx(100)
