@@ -1,10 +1,13 @@
 """Files and folders that are whole or absent, and stages of work that are done once.
 
 Everything is written under a hidden temporary name beside its place and renamed when it is complete: a process that is
-killed leaves no half file, and the next run writes over what was left.
+killed leaves no half file, and the next run writes over what was left. Two processes never write to one place at once:
+the second is refused, by a lock of the kernel's, which ends with the process that holds it.
 """
 
 import contextlib
+import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -12,7 +15,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Union
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,56 @@ HASHED_BYTES = 64 * 2**20
 
 class DataError(ValueError):
     """Data or options that cannot be used; the message names what was given, the rule and the remedy."""
+
+
+_warn_once = functools.lru_cache(maxsize=None)(logger.warning)
+
+_held: Set[int] = set()
+"""Descriptors of the locks of this process."""
+
+
+def _forget_locks() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+# A worker that outlives its parent must not keep the parent's locks: a fork would share them.
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+@contextlib.contextmanager
+def locked(path: Union[str, Path], what: Union[str, Path, None] = None) -> Iterator[None]:
+    """Keeps other processes from a file or folder that is there, while they ask for it in the same way.
+
+    Args:
+        path: What is locked; nothing is written into it.
+        what: For messages: what is being written (default: the path).
+
+    Raises:
+        DataError: Another process has it.
+    """
+    path = Path(path)
+    # Network file systems lock only what is open for writing, and thus no folder.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    _held.add(descriptor)
+    what = path if what is None else what
+    taken = DataError(f"another process is writing {what}: wait for it, or give another place")
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It may have been complete, and renamed, between the opening and the lock.
+            if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                raise taken
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise taken from error
+        except OSError as error:
+            _warn_once("no locks in %s (%s): start nothing else that writes there", path.parent, error.strerror)
+        yield
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            os.close(descriptor)
 
 
 def _partial(path: Path) -> Path:
@@ -38,17 +91,22 @@ def whole_file(path: Union[str, Path], text: bool = False) -> Iterator[IO]:
 
     Yields:
         The open file.
+
+    Raises:
+        DataError: Another process is writing it.
     """
     path = Path(path)
     partial = _partial(path)
     form = {"mode": "w", "encoding": "utf-8", "newline": "\n"} if text else {"mode": "wb"}
-    try:
-        with open(partial, **form) as file:
-            yield file
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    partial.touch()
+    with locked(partial, path):
+        try:
+            with open(partial, **form) as file:
+                yield file
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -60,19 +118,32 @@ def whole_folder(path: Union[str, Path]) -> Iterator[Path]:
 
     Yields:
         The temporary folder to write into.
+
+    Raises:
+        DataError: Another process is writing it.
     """
     path = Path(path)
     partial = _partial(path)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    partial.mkdir(parents=True, exist_ok=True)
+    with locked(partial, path):
+        try:
+            _empty(partial)
+            yield partial
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(partial, path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _empty(folder: Path) -> None:
+    """Removes what a killed process left."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def digest(value: Any) -> str:
@@ -106,6 +177,24 @@ class Stages:
         self.folder = Path(folder)
         self.stamps = self.folder / f".{name}"
         self.stamps.mkdir(parents=True, exist_ok=True)
+        self._alone = False
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from these stages: those that belong together see no other's outputs between them.
+
+        Raises:
+            DataError: Another process is at one of them.
+        """
+        if self._alone:
+            yield
+            return
+        with locked(self.stamps, self.folder):
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
 
     def run(self, stage: str, options: Dict[str, Any], outputs: List[str], make: Callable[[], None]) -> bool:
         """Calls `make` unless the outputs are there, whole, from the same options.
@@ -118,7 +207,14 @@ class Stages:
 
         Returns:
             True if `make` was called.
+
+        Raises:
+            DataError: Another process is at one of the stages, or `make` raised it.
         """
+        with self.alone():
+            return self._run(stage, options, outputs, make)
+
+    def _run(self, stage: str, options: Dict[str, Any], outputs: List[str], make: Callable[[], None]) -> bool:
         stamp = self.stamps / f"{stage}.json"
         if self._is_current(stamp, options):
             logger.info("%s: reusing what is in %s", stage, self.folder)

@@ -135,8 +135,9 @@ def write_data_set(
 
     kind = {name: value for name, value in facts._asdict().items() if name not in ("splits", "options")}
     publish = functools.partial(stages.publish, FACTS, names, build)
-    stages.run("data_set", {"kind": kind, **options}, [*names, FACTS], publish)
-    facts = read_facts(out)
+    with stages.alone():
+        stages.run("data_set", {"kind": kind, **options}, [*names, FACTS], publish)
+        facts = read_facts(out)
     counts = ", ".join(f"{split} {facts.splits[split]:,}" for split in SPLITS)
     logger.info("%s: %s; %d classes, up to %d tokens", facts.task, counts, facts.num_classes, facts.max_length)
     return facts

@@ -138,10 +138,11 @@ def _read_picture(file: SourceFile) -> np.ndarray:
         raise DataError("PNGs need Pillow: pip install pillow, or give CIFAR-10's binary version") from error
     try:
         with Image.open(io.BytesIO(file.content), formats=["PNG"]) as picture:
-            colours = np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+            # Before it is decoded: a small file may hold a picture of gigabytes.
+            width, height = picture.size
+            colours = np.asarray(picture.convert("RGB")) if (width, height) == (SIDE, SIDE) else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"cannot read {file.name}: fetch it again ({error})") from error
-    if colours.shape[:2] != (SIDE, SIDE):
-        height, width = colours.shape[:2]
+    if colours is None:
         raise DataError(f"{file.name} is {width} x {height} pixels, but must be {SIDE} x {SIDE}: scale the pictures")
     return as_grey(colours[..., 0], colours[..., 1], colours[..., 2]).ravel()

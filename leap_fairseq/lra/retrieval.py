@@ -13,6 +13,7 @@ from leap_fairseq.files import DataError, file_digest
 from leap_fairseq.lra import LraFacts
 from leap_fairseq.lra.data_set import Writer, write_data_set
 from leap_fairseq.lra.text import BYTES, as_tokens
+from leap_fairseq.prepare.archives import check_inside
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def _find(source: Path) -> Dict[str, Path]:
     if missing:
         raise DataError(f"{source} has no {', '.join(missing)}: unpack {ORIGIN}, and give its folder")
     for split, paths in found.items():
+        check_inside(source, paths[0])
         if len(paths) > 1:
             raise DataError(f"{source} has {NAMES[split]} {len(paths)} times: give the folder of one of them")
     return {split: paths[0] for split, paths in found.items()}

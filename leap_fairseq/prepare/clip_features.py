@@ -17,6 +17,7 @@ from leap_fairseq.prepare.processes import in_order
 from leap_fairseq.prepare.recipe_stages import AUDIO, RecipeStages
 from leap_fairseq.speech import NUM_MEL_BINS, AudioError, CmvnAccumulator, FeatureZip, fbank, load_segments
 from leap_fairseq.speech.corpus import Corpus, by_file
+from leap_fairseq.speech.dataset import SEPARATORS
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ def _fingerprint(corpus: Corpus) -> Dict[str, Any]:
     """What the features depend on. Times of change stand for the audio's bytes, which take too long to read."""
     segments, audio = {}, {}
     for split, of_split in corpus.items():
-        segments[split] = digest([[segment.id, segment.offset, segment.duration] for segment in of_split])
+        facts = [[segment.id, segment.offset, segment.duration, *filter(None, [segment.fault])] for segment in of_split]
+        segments[split] = digest(facts)
         facts = []
-        for path in sorted({segment.audio for segment in of_split}):
+        for path, _ in sorted(by_file(of_split)):
             found = path.stat() if path.is_file() else None
             facts.append([path.name, found and found.st_size, found and found.st_mtime_ns])
         audio[split] = digest(facts)
@@ -92,7 +94,8 @@ def _make_features(out: Path, index_file: Path, corpus: Corpus, processes: int) 
     ]
     total, done = sum(len(segments) for segments in corpus.values()), 0
     clips: Clips = {split: {} for split in corpus}
-    skipped, cmvn = [], CmvnAccumulator()
+    skipped = [(split, segment.id, segment.fault) for split in corpus for segment in corpus[split] if segment.fault]
+    cmvn = CmvnAccumulator()
     with FeatureZip(out / ZIP) as features:
         for job, results in zip(jobs, in_order(features_of_file, jobs, processes)):
             for index, frames in zip(job.indices, results):
@@ -115,7 +118,7 @@ def _make_features(out: Path, index_file: Path, corpus: Corpus, processes: int) 
 def _report_skipped(path: Path, skipped: Sequence[Tuple[str, str, str]], total: int) -> None:
     with whole_file(path, text=True) as file:
         file.write("split\tid\treason\n")
-        file.writelines("\t".join(row) + "\n" for row in skipped)
+        file.writelines("\t".join(SEPARATORS.sub(" ", cell) for cell in row) + "\n" for row in skipped)
     for split, name, reason in skipped[:5]:
         logger.warning("skipped %s of %s: %s", name, split, reason)
     level = logging.WARNING if skipped else logging.INFO

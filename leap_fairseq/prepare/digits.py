@@ -26,6 +26,7 @@ from leap_fairseq.prepare.processes import in_order
 from leap_fairseq.prepare.sources import files_of
 from leap_fairseq.prepare.synthetic_corpus import GRID, Pair, SyntheticCorpus, VoicedSegment, add_options, write_talk
 from leap_fairseq.speech import SAMPLE_RATE
+from leap_fairseq.speech.sound_file import check_samples
 
 CORPUS, VERSION = "digits", 3
 """Raise VERSION with every change that changes the bytes."""
@@ -120,11 +121,11 @@ def make_digits_corpus(
     voices = choose_voices(found, sorted(set(test_speakers)))
     options = {"seed": seed, "test_speakers": sorted(set(test_speakers))}
     options["recordings"] = digest({str(key): float(np.abs(samples).sum()) for key, samples in sorted(found.items())})
-    corpus = SyntheticCorpus(out, CORPUS, VERSION, counts, **options)
-    for number, (split, count) in enumerate(counts.items()):
-        variations = TRAINING if split == "train" else (PLAIN,)
-        talks, pairs = _plan(split, count, voices[split], seed * 10 + number, rate, variations)
-        corpus.add_split(split, pairs, functools.partial(_join_talks, talks, processes))
+    with SyntheticCorpus(out, CORPUS, VERSION, counts, **options) as corpus:
+        for number, (split, count) in enumerate(counts.items()):
+            variations = TRAINING if split == "train" else (PLAIN,)
+            talks, pairs = _plan(split, count, voices[split], seed * 10 + number, rate, variations)
+            corpus.add_split(split, pairs, functools.partial(_join_talks, talks, processes))
     return corpus.out
 
 
@@ -146,6 +147,7 @@ def read_recordings(path: Union[str, Path]) -> Tuple[Dict[Tuple[int, str, int], 
             samples, rate = soundfile.read(io.BytesIO(file.content), dtype="float32", always_2d=True)
         except RuntimeError as error:
             raise DataError(f"cannot read {file.name} in {path}: fetch the recordings again ({error})") from error
+        check_samples(samples, f"{file.name} in {path}: the samples")
         digit, speaker, index = file.groups.values()
         found[int(digit), speaker, int(index)] = samples[:, 0]
         rates.add((rate, samples.shape[1]))

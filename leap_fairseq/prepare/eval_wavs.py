@@ -4,7 +4,7 @@ import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Union
 
 import numpy as np
 import soundfile
@@ -35,6 +35,7 @@ class Talk:
 def write_sentences(segments: List[Segment], folder: Path, limit: Optional[int]) -> List[Segment]:
     """Writes the wavs of the first `limit` sentences that have audio; returns these sentences."""
     kept: List[Segment] = []
+    segments = _without_faults(segments)
     # The sentences of a talk follow each other in the text files: each talk is opened once.
     for audio, group in itertools.groupby(segments, lambda segment: segment.audio):
         talk = list(group)
@@ -53,6 +54,7 @@ def write_sentences(segments: List[Segment], folder: Path, limit: Optional[int])
 def write_talks(segments: List[Segment], folder: Path, limit: Optional[int]) -> List[Talk]:
     """Writes the wavs of the first `limit` talks that have audio, each whole; returns these talks."""
     talks: List[Talk] = []
+    segments = _without_faults(segments)
     for audio, indices in by_file(segments):
         samples = next(iter(load_segments(audio, [(0.0, None)])))
         if isinstance(samples, AudioError):
@@ -82,8 +84,15 @@ def _sentences(segments: List[Segment], samples: int) -> List[Tuple[Segment, flo
     return kept
 
 
-def _leave_out(name: str, error: Optional[AudioError]) -> None:
-    logger.warning("left out %s: %s", name, error or "shorter than one window of 25 ms")
+def _without_faults(segments: List[Segment]) -> List[Segment]:
+    for segment in segments:
+        if segment.fault:
+            _leave_out(segment.id, segment.fault)
+    return [segment for segment in segments if not segment.fault]
+
+
+def _leave_out(name: str, reason: Union[AudioError, str, None]) -> None:
+    logger.warning("left out %s: %s", name, reason or "shorter than one window of 25 ms")
 
 
 def _write(path: Path, samples: np.ndarray) -> None:

@@ -95,16 +95,23 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
         The folder of the data.
 
     Raises:
-        DataError: An option cannot be met, no clip of a split has audio, or a stage before the first one is not
-            complete; the message says what to do. What `read` raises comes after wrong options.
+        DataError: An option cannot be met, no clip of a split has audio, a stage before the first one is not complete,
+            or another process prepares this folder; the message says what to do. What `read` raises comes after
+            wrong options.
     """
     options = Options(**chosen)
     options.check()
     corpus = read()
     stages = RecipeStages(out, name, options.stage, options.stop_stage)
+    with stages.alone():
+        _run(stages, corpus, options)
+    return stages.folder
+
+
+def _run(stages: RecipeStages, corpus: Corpus, options: Options) -> None:
     clips = extract_features(stages, corpus, options.processes)
     if not stages.wants("manifests"):
-        return stages.folder
+        return
     rows = {task: _rows(corpus, clips, task) for task in options.tasks}
     for task, of_task in rows.items():
         of_task["train"] = _filter_train(of_task["train"], task, options.min_frames, options.max_frames)
@@ -115,7 +122,6 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
     for task in rows:
         if stages.wants("config"):
             _write_config(stages, task, options)
-    return stages.folder
 
 
 def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> None:

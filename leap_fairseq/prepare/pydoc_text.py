@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Dict, Iterator, List, Union
 
-from leap_fairseq.files import whole_file
+from leap_fairseq.files import locked, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +46,14 @@ def make_pydoc_text(out: Union[str, Path]) -> Dict[str, int]:
 
     out, counts = Path(out), {}
     out.mkdir(parents=True, exist_ok=True)
-    for name, lines in split_topics(topics).items():
-        with whole_file(out / f"{name}.txt", text=True) as file:
-            file.writelines(line + "\n" for line in lines)
-        counts[name] = sum(line.count(" ") + 1 for line in lines)
-        logger.info("%s: %d tokens", name, counts[name])
-    source = f"pydoc_data.topics of Python {platform.python_version()} (PSF licence)"
-    (out / "source.txt").write_text(source + "\n", encoding="utf-8")
+    with locked(out):
+        for name, lines in split_topics(topics).items():
+            with whole_file(out / f"{name}.txt", text=True) as file:
+                file.writelines(line + "\n" for line in lines)
+            counts[name] = sum(line.count(" ") + 1 for line in lines)
+            logger.info("%s: %d tokens", name, counts[name])
+        source = f"pydoc_data.topics of Python {platform.python_version()} (PSF licence)"
+        (out / "source.txt").write_text(source + "\n", encoding="utf-8")
     return counts
 
 

@@ -2,12 +2,11 @@
 
 import hashlib
 import re
-import tarfile
-import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from leap_fairseq.files import DataError
+from leap_fairseq.prepare.archives import check_inside, errors_named, members
 
 
 class SourceFile(NamedTuple):
@@ -29,17 +28,15 @@ def files_of(source: Union[str, Path], pattern: str) -> List[SourceFile]:
         The files, in the order of what the pattern finds, then of their names; it does not depend on what they lie in.
 
     Raises:
-        DataError: The source is missing or damaged, or a file is there twice.
+        DataError: The source is missing or damaged, or a file is there twice, or is refused (see `archives`).
     """
     source = Path(source)
     # As little as possible before the pattern, which may begin with an optional folder.
     fits = re.compile(f"(?:.*?/)??{pattern}")
     if not source.exists():
         raise DataError(f"{source} does not exist: give a folder, a zip or a tar")
-    try:
+    with errors_named(source, "which must be a folder, a zip or a tar"):
         entries = list(_entries(source, fits))
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise DataError(f"cannot read {source}, which must be a folder, a zip or a tar: {error}") from error
     found = [SourceFile(name, content, fits.fullmatch(name).groupdict("")) for name, content in entries]
     found.sort(key=_key)
     for file, after in zip(found, found[1:]):
@@ -54,18 +51,14 @@ def _key(file: SourceFile) -> Tuple:
 
 def _entries(source: Path, fits: "re.Pattern[str]") -> Iterator[Tuple[str, bytes]]:
     if source.is_dir():
-        names = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if path.is_file()}
+        names = {path.relative_to(source).as_posix(): path for path in source.rglob("*") if not path.is_dir()}
         for name in filter(fits.fullmatch, names):
+            check_inside(source, names[name])
             yield name, names[name].read_bytes()
-    elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            for name in filter(fits.fullmatch, archive.namelist()):
-                yield name, archive.read(name)
-    else:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                if member.isfile() and fits.fullmatch(member.name):
-                    yield member.name, archive.extractfile(member).read()
+        return
+    for name, open_member in members(source, fits.fullmatch):
+        with open_member() as file:
+            yield name, file.read()
 
 
 def digest_of(files: Sequence[SourceFile]) -> str:

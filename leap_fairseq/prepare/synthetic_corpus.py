@@ -4,6 +4,7 @@ The commands `travel` and `digits` only make the sound. `corpus.json` says from 
 """
 
 import argparse
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Sequence, Tu
 import numpy as np
 import soundfile
 
-from leap_fairseq.files import DataError, whole_file, whole_folder
+from leap_fairseq.files import DataError, locked, whole_file, whole_folder
 from leap_fairseq.prepare.processes import add_processes
 from leap_fairseq.speech import SAMPLE_RATE
 
@@ -56,7 +57,7 @@ def write_talk(path: Path, speaker: str, sentences: Iterable[Tuple[int, np.ndarr
 
 
 class SyntheticCorpus:
-    """The folder of one corpus.
+    """The folder of one corpus, as a context in which no other process changes it.
 
     Args:
         out: Folder that gets `en-de/data/SPLIT` and corpus.json.
@@ -66,8 +67,8 @@ class SyntheticCorpus:
         **options: Everything else that decides its bytes, as plain data.
 
     Raises:
-        DataError: A split is to have no sentence, or the folder holds something else, or the same corpus from other
-            options.
+        DataError: A split is to have no sentence; or, when it is entered, another process is at it, or the folder holds
+            something else, or the same corpus from other options.
     """
 
     def __init__(self, out: Union[str, Path], corpus: str, version: int, sentences: Dict[str, int], **options: Any):
@@ -76,7 +77,18 @@ class SyntheticCorpus:
                 raise DataError(f"{split} is to have {count} sentences, but needs 1 or more (--sentences-...)")
         self.out = Path(out)
         self._options = {"corpus": corpus, "version": version, "sentences": sentences, **options}
-        self._splits = self._load()
+        self._context = contextlib.ExitStack()
+
+    def __enter__(self) -> "SyntheticCorpus":
+        self.out.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.out))
+            self._splits = self._load()
+            self._context = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._context.close()
 
     def add_split(
         self, split: str, pairs: Sequence[Pair], voice: Callable[[Path], Iterable[List[VoicedSegment]]]
@@ -116,7 +128,6 @@ class SyntheticCorpus:
             if (self.out / "en-de").exists():
                 rule = "holds en-de without a corpus.json, so it is another corpus"
                 raise DataError(f"{self.out} {rule}: choose an empty OUT")
-            self.out.mkdir(parents=True, exist_ok=True)
             self._splits = {}
             self._save()
             return self._splits

@@ -3,10 +3,16 @@
 The readers (`mustc`, `covost`) make segments from a corpus's own layout; nothing behind them depends on the layout.
 """
 
+import reprlib
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Dict, List, Optional, Tuple, Union
+
+from leap_fairseq.files import DataError
+
+LONGEST_NAME = 200
+"""Characters; file systems take 255 bytes."""
 
 OTHER_ENDINGS = (".flac", ".wav")
 
@@ -25,6 +31,7 @@ class Segment:
         tgt_text: Translation.
         src_lang: Language of the speech and the transcript, for example en.
         tgt_lang: Language of the translation, for example de.
+        fault: Why the entry of the corpus's list cannot be used, so that it is skipped; empty if it can.
     """
 
     id: str
@@ -36,6 +43,7 @@ class Segment:
     tgt_text: str
     src_lang: str
     tgt_lang: str
+    fault: str = ""
 
 
 Corpus = Dict[str, List[Segment]]
@@ -50,7 +58,15 @@ def find_audio(folder: Union[str, Path], name: str) -> Path:
 
     Returns:
         The path; the one that was asked for if there is none.
+
+    Raises:
+        DataError: It is no name, or leads out of the folder.
+        OSError: The system does not take it for one.
     """
+    if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+        raise DataError(f"the audio file is {reprlib.repr(name)}, but must have a name")
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise DataError(f"the audio file {name!r} is not inside of {Path(folder).name}")
     path = Path(folder) / name
     if path.exists():
         return path
@@ -59,12 +75,13 @@ def find_audio(folder: Union[str, Path], name: str) -> Path:
 
 
 def by_file(segments: List[Segment]) -> List[Tuple[Path, List[int]]]:
-    """Groups segments by audio file.
+    """Groups segments by audio file, without the faulty ones.
 
     Returns:
         For each file, in the order of first appearance, its path and the indices of its segments by offset.
     """
     files: Dict[Path, List[int]] = defaultdict(list)
     for index, segment in enumerate(segments):
-        files[segment.audio].append(index)
+        if not segment.fault:
+            files[segment.audio].append(index)
     return [(audio, sorted(indices, key=lambda i: (segments[i].offset, i))) for audio, indices in files.items()]

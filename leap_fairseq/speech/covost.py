@@ -29,6 +29,12 @@ VALIDATED_COLUMNS = ("path", "sentence", "client_id")
 
 Row = Tuple[str, ...]
 
+Rows = List[Tuple[int, Row]]
+"""Rows with the numbers of their lines."""
+
+Faults = List[Tuple[int, str]]
+"""Numbers of lines that cannot be used, and why."""
+
 
 def read_corpus(
     root: Union[str, Path], src_lang: str, tgt_lang: str, splits: Sequence[str] = SPLITS, required: Sequence[str] = ()
@@ -46,7 +52,8 @@ def read_corpus(
         The segments of each split; the audio itself is not looked at. A clip's id is its file name without ending.
 
     Raises:
-        DataError: The layout is wrong, or a TSV is malformed; the message names its line.
+        DataError: The layout is wrong, or a TSV is no such table. A line that cannot be used becomes a segment with the
+            id "line N", which says why.
     """
     if src_lang == tgt_lang:
         raise DataError(f"--src-lang and --tgt-lang are both {src_lang}, but must differ, as in fr and en")
@@ -55,9 +62,9 @@ def read_corpus(
     name = f"covost_v2.{src_lang}_{tgt_lang}"
     corpus, published = {}, None
     for split in splits:
-        path = _look_for(folders, f"{name}.{split}.tsv")
+        path, faults = _look_for(folders, f"{name}.{split}.tsv"), []
         if path is not None:
-            rows = [row for _, row in read_tsv(path, SPLIT_COLUMNS)]
+            rows = list(read_tsv(path, SPLIT_COLUMNS, faults))
             _warn_of_escapes(path, rows, name)
         elif _look_for(folders, f"{name}.tsv") is not None:
             published = published if published is not None else _join(folders, name)
@@ -68,22 +75,23 @@ def read_corpus(
         else:
             logger.info("%s: not there, skipped (%s.%s.tsv)", split, name, split)
             continue
-        corpus[split] = _segments(rows, clips, src_lang, tgt_lang, path)
+        corpus[split] = _segments(rows, faults, clips, src_lang, tgt_lang)
     return corpus
 
 
-def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[Tuple[int, Row]]:
+def read_tsv(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[Tuple[int, Row]]:
     """Reads some columns of a TSV with a header.
 
     Args:
         path: UTF-8; lines end in LF or, in the whole file, in CR LF.
         columns: Names of the wanted columns, in the order wanted.
+        faults: Gets the lines that have too many or too few fields, which are left out.
 
     Yields:
         The number of a line, from 1, and its fields.
 
     Raises:
-        DataError: The file is unreadable, lacks a column, or a line has too many or too few fields.
+        DataError: The file is unreadable or lacks a column.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -104,27 +112,32 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[Tuple[int, Row]]:
         fields = line.split("\t")
         if len(fields) != len(header):
             rule = f"has {len(fields)} fields between tabs, but the first line {len(header)}"
-            raise DataError(f"{path}: line {number} {rule}: fetch the file again, or correct the line")
+            faults.append((number, f"line {number} of {path.name} {rule}"))
+            continue
         yield number, tuple(fields[place] for place in places)
 
 
-def _join(folders: Sequence[Path], name: str) -> Dict[str, List[Row]]:
+def _join(folders: Sequence[Path], name: str) -> Dict[str, Rows]:
     """The rows of each split from the published TSV and Common Voice's transcripts, in the order of the latter."""
     path = _find(folders, f"{name}.tsv", "the translations")
     validated = _find(folders, "validated.tsv", f"Common Voice's transcripts, which {path.name} needs")
     split_of = {value: split for split, values in SPLIT_VALUES.items() for value in values}
     translations: Dict[str, Tuple[str, str]] = {}
-    for number, (clip, translation, split) in read_tsv(path, COVOST_COLUMNS):
+    faults: Faults = []
+    for number, (clip, translation, split) in read_tsv(path, COVOST_COLUMNS, faults):
         if clip in translations:
-            raise DataError(f"{path}: line {number}: {clip} is there for the second time: remove one of the lines")
+            faults.append((number, f"line {number} of {path.name} has {clip} for the second time"))
+            continue
         translations[clip] = (translation, split)
-    rows: Dict[str, List[Row]] = {split: [] for split in SPLITS}
+    rows: Dict[str, Rows] = {split: [] for split in SPLITS}
     found = set()
-    for _, (clip, sentence, client) in read_tsv(validated, VALIDATED_COLUMNS):
+    for number, (clip, sentence, client) in read_tsv(validated, VALIDATED_COLUMNS, faults):
         translation, split = translations.get(clip, ("", ""))
         if split in split_of:
             found.add(clip)
-            rows[split_of[split]].append((clip, sentence, translation, client))
+            rows[split_of[split]].append((number, (clip, sentence, translation, client)))
+    for _, fault in faults:
+        logger.warning("skipped: %s", fault)
     wanted = {clip for clip, (_, split) in translations.items() if split in split_of}
     level = logging.WARNING if wanted - found else logging.INFO
     text = "%s: %d of %d translated clips are in %s; CoVoST 2 belongs to Common Voice 4 (2019-12-10)"
@@ -132,31 +145,30 @@ def _join(folders: Sequence[Path], name: str) -> Dict[str, List[Row]]:
     return rows
 
 
-def _segments(rows: Sequence[Row], clips: Path, src_lang: str, tgt_lang: str, source: Path) -> List[Segment]:
+def _segments(rows: Rows, faults: Faults, clips: Path, src_lang: str, tgt_lang: str) -> List[Segment]:
     segments: Dict[str, Segment] = {}
-    for clip, sentence, translation, client in rows:
+    faults = list(faults)
+    for number, (clip, sentence, translation, client) in rows:
         # Early releases of Common Voice leave the ending out.
         file = clip if PurePosixPath(clip).suffix else f"{clip}.mp3"
         name = PurePosixPath(file).stem
-        if not name or name in segments:
-            raise DataError(f"{source}: path {clip!r} must name each clip once: correct or remove its lines")
-        segments[name] = Segment(
-            id=name,
-            audio=find_audio(clips, file),
-            offset=0.0,
-            duration=None,
-            speaker=client,
-            src_text=sentence,
-            tgt_text=translation,
-            src_lang=src_lang,
-            tgt_lang=tgt_lang,
-        )
-    return list(segments.values())
+        try:
+            if not name or not clip or name in segments:
+                raise DataError(f"path {clip!r} must name each clip once")
+            audio = find_audio(clips, file)
+        except (DataError, OSError) as error:
+            faults.append((number, f"line {number} cannot be used: {error}"))
+            continue
+        segments[name] = Segment(name, audio, 0.0, None, client, sentence, translation, src_lang, tgt_lang)
+    faulty = [
+        Segment(f"line {number}", clips, 0.0, None, "", "", "", src_lang, tgt_lang, fault) for number, fault in faults
+    ]
+    return [*segments.values(), *faulty]
 
 
-def _warn_of_escapes(path: Path, rows: Sequence[Row], name: str) -> None:
+def _warn_of_escapes(path: Path, rows: Rows, name: str) -> None:
     """Says when the texts are not what people wrote: a recent pandas puts a backslash before each quote."""
-    texts = [text for row in rows for text in row[1:3] if '"' in text]
+    texts = [text for _, row in rows for text in row[1:3] if '"' in text]
     if texts and not any('"' in text.replace('\\"', "") for text in texts):
         logger.warning(
             "%s: each quote has a backslash before it, as get_covost_splits.py writes it with a recent pandas; the"

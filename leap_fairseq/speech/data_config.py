@@ -4,13 +4,16 @@ All its paths are relative to its own folder, so that a data folder can be moved
 """
 
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any, Dict, Iterator, Tuple, Union
 
 import yaml
 
 from leap_fairseq.files import DataError, whole_file
 from leap_fairseq.speech.audio import SAMPLE_RATE
 from leap_fairseq.speech.features import NUM_MEL_BINS
+
+FILES = ("vocab_filename", "sentencepiece_model", "stats_npz_path")
+"""Keys, at any depth, of the files that a translator reads."""
 
 SPECAUGMENT_POLICIES = ("none", "lb", "ld", "lb-frequency")
 
@@ -67,3 +70,64 @@ def write_data_config(
     with whole_file(path, text=True) as file:
         yaml.safe_dump(config, file, sort_keys=False)
     return config
+
+
+def read_data_config(path: Union[str, Path]) -> Dict[str, Any]:
+    """Reads a data YAML, as numbers, text, lists and mappings alone.
+
+    Raises:
+        DataError: It is no YAML, holds another type, or is not a mapping.
+        OSError: It cannot be read.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} is not a data YAML ({' '.join(str(error).split())}): prepare the data again"
+        ) from error
+    if not isinstance(config, dict):
+        raise DataError(f"{path} is a {type(config).__name__}, but must have keys with values: prepare the data again")
+    return config
+
+
+def require_closed(folder: Union[str, Path], name: str) -> None:
+    """Refuses a folder whose data YAML reaches out of it, which one that was given away could be made to do.
+
+    Args:
+        folder: Of an exported model.
+        name: Of its data YAML.
+
+    Raises:
+        DataError: The YAML or a text in it is an absolute path, an address, a path with "..", or a link out of the
+            folder; or a file that a translator needs is not there.
+        OSError: It cannot be read.
+    """
+    folder = Path(folder)
+    _require_inside(folder, name, "the data YAML")
+    for key, value in _texts(read_data_config(folder / name)):
+        _require_inside(folder, value, f"the key {key} of {folder / name}")
+        if key in FILES and not (folder / value).is_file():
+            raise DataError(f"{folder / value} is missing, named by the key {key} of {folder / name}: export it again")
+
+
+def _require_inside(folder: Path, value: str, origin: str) -> None:
+    path = Path(value)
+    inside = not path.is_absolute() and ".." not in path.parts and "://" not in value
+    if not inside or not (folder / path).resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{origin} is {value!r}, which is not in {folder}: an exported model has all of its files in its folder; "
+            "copy the file there and name it, or export the model again"
+        )
+
+
+def _texts(config: Dict[str, Any]) -> Iterator[Tuple[str, str]]:
+    """All texts of a YAML with the key above each."""
+    waiting, seen = list(config.items()), set()
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, str):
+            yield str(key), value
+        # An anchor of a YAML can stand in many places, also within itself.
+        elif isinstance(value, (dict, list)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.items() if isinstance(value, dict) else ((key, item) for item in value)

@@ -130,7 +130,7 @@ class GlobalCmvn:
             DataError: The file is missing or has no mean and std.
         """
         try:
-            with np.load(path) as stats:
+            with np.load(path, allow_pickle=False) as stats:
                 return cls(stats["mean"], stats["std"])
         except (OSError, KeyError, ValueError) as error:
             origin = "global_cmvn.stats_npz_path in the data YAML; leap-fairseq prepare writes gcmvn.npz"

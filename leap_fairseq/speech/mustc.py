@@ -7,14 +7,18 @@ ROOT/en-de/data/SPLIT/txt/SPLIT.en, .de   one sentence a line, parallel to the Y
 The versions differ in the languages, the sentences and the YAML's keys: 2 and 3 add rW and uW before speaker_id.
 """
 
+import functools
 import logging
+import reprlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Union
+from typing import Any, Callable, Dict, List, Union
 
 import yaml
 
 from leap_fairseq.files import DataError
-from leap_fairseq.speech.corpus import Corpus, Segment, find_audio
+from leap_fairseq.speech.audio import LONGEST
+from leap_fairseq.speech.corpus import Corpus, Segment, by_file, find_audio
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +68,8 @@ def read_corpus(root: Union[str, Path], tgt_lang: str) -> Corpus:
 def read_split(root: Union[str, Path], split: str, tgt_lang: str) -> List[Segment]:
     """Reads the segments of one split, in the order of its text files; the audio itself is not looked at.
 
-    A segment is called TALK_i, the i-th of its talk by offset, as in fairseq's MuST-C recipe.
+    A segment is called TALK_i, the i-th of its talk by offset, as in fairseq's MuST-C recipe. An entry that cannot be
+    used is called "entry N", and says why.
 
     Args:
         root: The folder that holds `en-de`, or `en-de` itself.
@@ -83,25 +88,50 @@ def read_split(root: Union[str, Path], split: str, tgt_lang: str) -> List[Segmen
             f"{texts}: {split}.yaml has {len(entries)} segments, {split}.{SRC_LANG} {len(sources)} and"
             f" {split}.{tgt_lang} {len(targets)} lines, but they must be parallel: fetch or write these files again"
         )
-    ids = _number_by_offset(entries)
-    if len(set(ids)) != len(ids):
+    # A talk has many entries.
+    find = functools.lru_cache(maxsize=None)(functools.partial(find_audio, folder / "wav"))
+    segments = [
+        _segment(number, entry, find, lines, tgt_lang)
+        for number, (entry, *lines) in enumerate(zip(entries, sources, targets), start=1)
+    ]
+    for audio, indices in by_file(segments):
+        for rank, index in enumerate(indices):
+            segments[index] = replace(segments[index], id=f"{audio.stem}_{rank}")
+    if len({segment.id for segment in segments}) != len(segments):
         found = "two wav files differ only in their endings, so ids occur twice"
         raise DataError(f"{texts / split}.yaml: {found}: rename one")
-    talks = {name: find_audio(folder / "wav", name) for name in {entry["wav"] for entry in entries}}
-    return [
-        Segment(
-            id=name,
-            audio=talks[entry["wav"]],
-            offset=entry["offset"],
-            duration=entry["duration"],
-            speaker=entry["speaker_id"],
-            src_text=source,
-            tgt_text=target,
-            src_lang=SRC_LANG,
-            tgt_lang=tgt_lang,
-        )
-        for name, entry, source, target in zip(ids, entries, sources, targets)
-    ]
+    return segments
+
+
+def _segment(number: int, entry: Any, find: Callable[[str], Path], texts: List[str], tgt_lang: str) -> Segment:
+    """The segment of an entry of the YAML; its id is the number of the entry, until all of its talk are known."""
+    audio, offset, duration, speaker, fault = Path(), 0.0, 0.0, "", ""
+    try:
+        if not isinstance(entry, dict):
+            raise DataError(f"it is {reprlib.repr(entry)}, but must have keys with values")
+        wav, speaker = (_name(entry, key) for key in ("wav", "speaker_id"))
+        offset, duration = (_seconds(entry, key) for key in ("offset", "duration"))
+        audio = find(wav)
+    except (DataError, OSError) as error:
+        fault = f"entry {number} of the YAML cannot be used: {error}"
+    return Segment(f"entry {number}", audio, offset, duration, speaker, *texts, SRC_LANG, tgt_lang, fault)
+
+
+def _name(entry: Dict[str, Any], key: str) -> str:
+    name = entry.get(key, "")
+    if not isinstance(name, str):
+        raise DataError(f"{key} is {reprlib.repr(name)}, but must be a name")
+    return name
+
+
+def _seconds(entry: Dict[str, Any], key: str) -> float:
+    try:
+        seconds = float(entry.get(key))
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not 0 <= seconds <= LONGEST:
+        raise DataError(f"{key} is {reprlib.repr(entry.get(key))}, but must be 0 to {LONGEST} s, a week")
+    return seconds
 
 
 def read_lines(path: Path) -> List[str]:
@@ -129,30 +159,13 @@ def _other_splits(data: Path, tgt_lang: str) -> List[str]:
     return [name for name in names if all((data / name / "txt" / f"{name}.{end}").is_file() for end in endings)]
 
 
-def _read_yaml(path: Path) -> List[Dict[str, Any]]:
+def _read_yaml(path: Path) -> List[Any]:
     try:
         entries = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader) or []
-        return [
-            {
-                "wav": entry["wav"],
-                "offset": float(entry["offset"]),
-                "duration": float(entry["duration"]),
-                "speaker_id": entry.get("speaker_id", ""),
-            }
-            for entry in entries
-        ]
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if not isinstance(entries, list):
+            raise ValueError(f"it is a {type(entries).__name__}")
+        return entries
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(
             f"cannot read {path}: it must list one {{duration, offset, speaker_id, wav}} a segment ({error!r})"
         ) from error
-
-
-def _number_by_offset(entries: List[Dict[str, Any]]) -> List[str]:
-    order = sorted(range(len(entries)), key=lambda i: (entries[i]["wav"], entries[i]["offset"], i))
-    ids, last, rank = [""] * len(entries), None, 0
-    for index in order:
-        wav = entries[index]["wav"]
-        rank = rank + 1 if wav == last else 0
-        last = wav
-        ids[index] = f"{Path(wav).stem}_{rank}"
-    return ids

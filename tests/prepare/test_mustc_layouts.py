@@ -1,5 +1,8 @@
 """MuST-C as its three releases lie on disk, and as people keep it: other roots, splits and formats."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,8 +10,11 @@ from fairseq.data.audio.audio_utils import get_features_or_waveform
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 from fake_corpora import SENTENCES, YAML, speechlike, write_mustc
 
+from leap_fairseq.prepare.joined_segments import join_segments
+from leap_fairseq.prepare.lists import make_eval_list
 from leap_fairseq.prepare.mustc import prep_mustc
 from leap_fairseq.speech import DataError, fbank, load_audio
+from leap_fairseq.speech.mustc import read_split
 
 
 def rows(folder, name):
@@ -71,3 +77,60 @@ def test_damaged_header_of_one_talk(tmp_path):
     assert [row["id"] for row in rows(out, "train_st")] == ["ted_2_0", "ted_2_1"]
     listed = (out / "skipped_clips.tsv").read_text().splitlines()[1:]
     assert len(listed) == 3 and all("is 4 Hz, but must be 4000 to 192000 Hz" in line for line in listed)
+
+
+FAULTS = {
+    "wav: ted_1.wav": ("wav: [ted_1.wav]", r"wav is \['ted_1.wav'\], but must be a name"),
+    "wav: ted_1.wav}": ("wav: ../../../../secret.wav}", "'../../../../secret.wav' is not inside of wav"),
+    "wav:": ("file:", "the audio file is '', but must have a name"),
+    "speaker_id: spk.1": ("speaker_id: {name: spk.1}", r"speaker_id is \{'name': 'spk.1'\}, but must be a name"),
+    "duration: 0.350000": ("duration: 1e308", "duration is '1e308', but must be 0 to 604800 s, a week"),
+    "duration: 0.35": ("duration: .nan, x: 0.35", "duration is '.nan'"),
+    "duration: 0": ("duration: -0", "duration is '-0.350000'"),
+    "duration: 0.3500": ("duration: null, x: 0", "duration is 'null'"),
+    "duration:": ("time:", "duration is None"),
+    "offset: 0.600000": ("offset: nan", "offset is 'nan'"),
+    "- {duration: 0.350000, offset: 0.600000": ("- [1, 2]\n#", r"it is \['1', '2'\], but must have keys"),
+}
+"""What stands in a list where a name or a time belongs, and what is said of it."""
+
+
+def damage(root, right, wrong):
+    """Writes the wrong thing into the second entry of the training list."""
+    path = root / "en-de" / "data" / "train" / "txt" / "train.yaml"
+    lines = path.read_text().split("\n")
+    assert right in lines[1]
+    path.write_text("\n".join([lines[0], lines[1].replace(right, wrong), *lines[2:]]))
+
+
+@pytest.mark.parametrize("right", FAULTS)
+def test_an_entry_that_cannot_be_used_is_skipped(tmp_path, right):
+    root = write_mustc(tmp_path / "mustc", splits=("train",))
+    whole = read_split(root, "train", "de")
+    damage(root, right, FAULTS[right][0])
+    first, faulty, *others = read_split(root, "train", "de")
+    assert faulty.id == "entry 2" and re.search(
+        f"entry 2 of the YAML cannot be used: .*{FAULTS[right][1]}", faulty.fault
+    )
+    assert (faulty.src_text, faulty.tgt_text) == SENTENCES[1]
+    # Fewer segments of this talk have a number, all else is as it was.
+    assert [first, replace(others[0], id="ted_1_2"), *others[1:]] == [whole[0], *whole[2:]]
+    assert all("entry 2" not in joined.id for joined in join_segments([first, faulty, *others], 3))
+    assert all(SENTENCES[0][1] != joined.tgt_text[: -len("<next>")] for joined in join_segments([first, faulty], 3))
+
+
+def test_a_damaged_list_and_damaged_clips_end_nothing(tmp_path, caplog):
+    root = write_mustc(tmp_path / "mustc", splits=("train", "dev"))
+    damage(root, "duration: 0.350000", "duration: 1e308")
+    wavs = root / "en-de" / "data" / "train" / "wav"
+    samples, rate = soundfile.read(wavs / "ted_2.wav")
+    samples[int(0.3 * rate)] = np.nan
+    soundfile.write(wavs / "ted_2.wav", samples, rate, subtype="FLOAT")
+    out = prep_mustc(root, out=tmp_path / "data", vocab_type="char", join=2)
+    assert [row["id"] for row in rows(out, "train_st") if "+" not in row["id"]] == ["ted_1_0", "ted_1_1", "ted_2_1"]
+    listed = [line.split("\t") for line in (out / "skipped_clips.tsv").read_text().splitlines()[1:]]
+    assert {tuple(line[:2]) for line in listed} >= {("train", "entry 2"), ("train", "ted_2_0")}
+    assert "go from" in dict((line[1], line[2]) for line in listed)["ted_2_0"]
+    make_eval_list(root, "train", tmp_path / "eval")
+    assert len((tmp_path / "eval" / "train.wav_list").read_text().splitlines()) == 3
+    assert "left out entry 2: entry 2 of the YAML cannot be used" in caplog.text

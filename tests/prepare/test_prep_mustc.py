@@ -208,7 +208,7 @@ def test_wrong_options_are_refused(travel_corpus, tmp_path, change, rule):
 
 
 def test_malformed_yaml(corpus, tmp_path):
-    (split_files(corpus, "dev") / "txt" / "dev.yaml").write_text("- {duration: 1.0, wav: a.wav}\n")
+    (split_files(corpus, "dev") / "txt" / "dev.yaml").write_text("{duration: 1.0, wav: a.wav}\n")
     with pytest.raises(DataError, match="duration, offset, speaker_id, wav"):
         prep_mustc(corpus, out=tmp_path / "data")
 

@@ -90,6 +90,25 @@ def test_counts_include_ends_of_lines(corpus, tmp_path):
         assert count.unknown == sum(words.count("<unk>") for words in lines)
 
 
+@pytest.mark.parametrize("options", [{}, {"threshold": 2}, {"nwords": 7}, {"srcdict": "dict.txt"}], ids=str)
+def test_unknown_words_are_the_dictionarys(tmp_path, options):
+    """Also a word that the train text has not, or not often enough."""
+    texts = {"train": "a a a b b <unk> c\n", "valid": "a b c d\n\n", "test": "d d <unk>\n"}
+    for split, text in texts.items():
+        (tmp_path / f"{split}.txt").write_text(text)
+    (tmp_path / "dict.txt").write_text("b 3\nd 1\n")
+    options = {name: tmp_path / value if name == "srcdict" else value for name, value in options.items()}
+    counts = prep_wikitext([tmp_path], out=tmp_path / "data", any_text=True, **options)
+    known = Dictionary.load(str(tmp_path / "data/dict.txt"))
+    words = {split: text.split() for split, text in texts.items()}
+    expected = {split: sum(known.index(word) == known.unk() for word in words[split]) for split in words}
+    assert {split: count.unknown for split, count in counts.items()} == expected
+    assert len(set(expected.values())) > 1 and expected["test"] >= 1
+    assert prep_wikitext([tmp_path], out=tmp_path / "data", any_text=True, **options) == counts
+    share = expected["valid"] / 6
+    assert format_counts(counts, any_text=True).splitlines()[2].split()[-2:] == [str(expected["valid"]), f"{share:.2%}"]
+
+
 def as_cells(corpus, split):
     """What the loader of a hub makes of the lines."""
     lines = (corpus / f"wiki.{split}.tokens").read_text(encoding="utf-8").split("\n")[:-1]
@@ -330,7 +349,7 @@ def test_files_that_leave_a_doubt(tmp_path, names, rule):
         ("train.txt", b"\xff\xfe\n", "UTF-8"),
         ("train.txt", b" \n\n", "train has no words"),
         ("train.csv", b"a , b\n", "row 1 of train.csv has 2 cells, but must have 1.*column `text`"),
-        ("train.csv", b'"a\n', "cannot be read"),
+        ("train.csv", b'"a\n', "cannot read"),
     ],
 )
 def test_malformed_files(tmp_path, name, content, rule):
@@ -344,7 +363,7 @@ def test_damaged_zip(corpus, tmp_path):
     content = bytearray(archive.read_bytes())
     content[120:140] = bytes(20)
     archive.write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot read"):
         prep_wikitext([archive], out=tmp_path / "data", any_text=True)
 
 

@@ -166,9 +166,9 @@ def test_a_file_in_segments_is_the_file(tmp_path):
 
 
 def test_pcm_in_segments():
-    integers = np.array([[0, 1], [-32768, 32767], [5, 6]], "<i2")
-    pieces = list(stream_pcm(io.BytesIO(integers.tobytes()), 1, sample_rate=2000, channels=2))
-    assert [len(piece) for piece, _ in pieces] == [2, 1] and pieces[0][1] == 2000
+    integers = np.array([[0, 1], [-32768, 32767], [5, 6], [7, 8], [9, 10]], "<i2")
+    pieces = list(stream_pcm(io.BytesIO(integers.tobytes()), 1, sample_rate=4000, channels=2))
+    assert [len(piece) for piece, _ in pieces] == [4, 1] and pieces[0][1] == 4000
     assert np.array_equal(np.concatenate([piece for piece, _ in pieces]), integers.astype(np.float32) / 32768)
     assert list(stream_pcm(io.BytesIO(), 10)) == []
 
@@ -176,7 +176,7 @@ def test_pcm_in_segments():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: stream_pcm(io.BytesIO(b"abc"), 10), "ends inside of a sample .1 bytes of 2"),
+        (lambda: stream_pcm(io.BytesIO(), 10, sample_rate=0), r"--rate\) is 0 Hz, but must be 4000 to 192000 Hz"),
         (lambda: stream_pcm(io.BytesIO(), 0), "--segment-ms"),
         (lambda: stream_pcm(io.BytesIO(), 10, channels=0), "--channels"),
         (lambda: stream_file("missing.wav", 10), "cannot read audio file missing.wav"),

@@ -1,5 +1,7 @@
 """Reading CoVoST 2: every text byte for byte, the published TSVs joined, and what is wrong named."""
 
+import re
+
 import pytest
 from fake_corpora import covost_rows, write_clip, write_covost, write_tsv
 
@@ -26,11 +28,11 @@ def test_odd_characters_do_not_shift_columns_or_lines(tmp_path):
     texts = ['"', " leading and trailing ", "\u2028", "a\x0bb\x0cc\x85", "\\t\\n\\\\", "", "'#;,"]
     table = [(f"{index}.mp3", text, text[::-1], "c") for index, text in enumerate(texts)]
     write_tsv(tmp_path / "x.tsv", SPLIT_COLUMNS, table)
-    assert [row for _, row in read_tsv(tmp_path / "x.tsv", SPLIT_COLUMNS)] == table
+    assert [row for _, row in read_tsv(tmp_path / "x.tsv", SPLIT_COLUMNS, [])] == table
     # As a spreadsheet program saves it: a byte order mark, and columns in another order.
     reordered = [(row[3], row[1], row[0], row[2]) for row in table]
     write_tsv(tmp_path / "y.tsv", ("\ufeffclient_id", "sentence", "path", "translation"), reordered, "\r\n")
-    assert [row for _, row in read_tsv(tmp_path / "y.tsv", SPLIT_COLUMNS)] == table
+    assert [row for _, row in read_tsv(tmp_path / "y.tsv", SPLIT_COLUMNS, [])] == table
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,6 @@ def test_odd_characters_do_not_shift_columns_or_lines(tmp_path):
             lambda table: table.replace(b"client_id", b"speaker"),
             "client_id is not in: path, sentence, translation, spe",
         ),
-        (lambda table: table + b"x.mp3\tno translation\n", "line 7 has 2 fields between tabs, but the first line 4"),
-        (lambda table: table.replace(b"dev_1", b"dev_0"), "'common_voice_dev_0.mp3' must name each clip once"),
         (lambda table: table.replace(b"Guten", b"\xff"), "UTF-8 TSV"),
         (lambda table: b"", "must name path, sentence, translation, client_id"),
     ],
@@ -52,6 +52,36 @@ def test_malformed_tsv(copy, change, rule):
     with pytest.raises(DataError, match=rule) as error:
         read_corpus(copy, "en", "de", required=REQUIRED_SPLITS)
     assert "covost_v2.en_de.dev.tsv" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change, place, rule",
+    [
+        (lambda table: table + b"x.mp3\tno translation\n", 7, "of .* has 2 fields between tabs, but the first line 4"),
+        (lambda table: table.replace(b"dev_1", b"dev_0"), 3, "'common_voice_dev_0.mp3' must name each clip once"),
+        (lambda table: table.replace(b"common_voice_dev_2.mp3", b""), 4, "path '' must name each clip once"),
+        (lambda table: table.replace(b"common_voice_dev_2", b"../../secret"), 4, "secret.mp3' is not inside of clips"),
+        (lambda table: table.replace(b"common_voice_dev_2", b"/etc/x"), 4, "'/etc/x.mp3' is not inside of clips"),
+        (lambda table: table.replace(b"common_voice_dev_2", b"a" * 300), 4, "must have a name"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_skipped(copy, change, place, rule):
+    path = copy / "en" / "covost_v2.en_de.dev.tsv"
+    path.write_bytes(change(path.read_bytes()))
+    read = read_corpus(copy, "en", "de", required=REQUIRED_SPLITS)
+    (faulty,) = [segment for segment in read["dev"] if segment.fault]
+    assert faulty.id == f"line {place}" and re.search(f"line {place} .*{rule}", faulty.fault)
+    assert len(read["dev"]) == 5 + (place == 7) and not any(segment.fault for segment in read["train"])
+
+
+def test_lines_of_the_published_table_that_cannot_be_used(tmp_path, caplog):
+    root = write_covost(tmp_path, published=True)
+    for name in ("covost_v2.en_de.tsv", "validated.tsv"):
+        with open(root / "en" / name, "ab") as table:
+            table.write(b"half a line\n")
+    read = read_corpus(root, "en", "de")
+    assert [len(read[split]) for split in SPLITS] == [5, 5, 5]
+    assert caplog.text.count("skipped: line 17 of") == 2
 
 
 def test_what_is_missing_is_named(copy, tmp_path):

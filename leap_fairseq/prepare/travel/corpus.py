@@ -63,15 +63,15 @@ def make_travel_corpus(
         DataError: A count below 1 or above what the grammar has, a folder that holds something else, or no py-nanotts.
     """
     counts = {"train": sentences_train, "dev": sentences_dev, "tst-COMMON": sentences_test}
-    corpus = SyntheticCorpus(out, CORPUS, VERSION, counts, seed=seed)
-    pairs = distinct_sentences(sum(counts.values()), seed)
-    start = 0
-    # Evaluation first: these sentences stay the same when only the size of the training split changes.
-    for number, split in enumerate(("tst-COMMON", "dev", "train")):
-        wanted = pairs[start : start + counts[split]]
-        start += counts[split]
-        voice = functools.partial(_voice_split, split, wanted, seed * 10 + number, processes)
-        corpus.add_split(split, wanted, voice)
+    with SyntheticCorpus(out, CORPUS, VERSION, counts, seed=seed) as corpus:
+        pairs = distinct_sentences(sum(counts.values()), seed)
+        start = 0
+        # Evaluation first: these sentences stay the same when only the size of the training split changes.
+        for number, split in enumerate(("tst-COMMON", "dev", "train")):
+            wanted = pairs[start : start + counts[split]]
+            start += counts[split]
+            voice = functools.partial(_voice_split, split, wanted, seed * 10 + number, processes)
+            corpus.add_split(split, wanted, voice)
     return corpus.out
 
 

@@ -1,0 +1,31 @@
+"""How SimulEval reads the recordings of a list: as data preparation and `leap-fairseq translate` do.
+
+Its own reader takes what libsndfile gives: nothing where the header of a wav says 0 bytes, and nan as it stands.
+"""
+
+from typing import List, Union
+
+import numpy as np
+from simuleval.data.dataloader import register_dataloader
+from simuleval.data.dataloader.s2t_dataloader import SpeechToTextDataloader
+
+from leap_fairseq.speech.audio import stream_file
+from leap_fairseq.speech.sound_list import SEGMENT_MS
+
+NAME = "leap-fairseq"
+"""As SimulEval's --dataloader takes it."""
+
+
+@register_dataloader(NAME)
+class Recordings(SpeechToTextDataloader):
+    """A list of recordings and one of translations."""
+
+    def preprocess_source(self, source: str) -> List[Union[float, List[float]]]:
+        """The samples in [-1, 1], of several channels as lists.
+
+        Raises:
+            ValueError: as for :func:`leap_fairseq.speech.stream_file`.
+        """
+        pieces = [samples for samples, _ in stream_file(source, SEGMENT_MS)]
+        samples = np.concatenate(pieces or [np.zeros((0, 1), np.float32)])
+        return (samples[:, 0] if samples.shape[1] == 1 else samples).tolist()
