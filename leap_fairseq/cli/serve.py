@@ -27,6 +27,8 @@ LOG_LEVEL = logging.WARNING
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     add_translator_options(parser)
+    text = "language of the translations, for browsers that speak or hyphenate them: de, zh-CN, ..."
+    parser.add_argument("--tgt-lang", default="", metavar="LANG", help=text)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
     text = "further name by which browsers may ask for the page, as through a proxy; may be given again"
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=text)
@@ -53,12 +55,12 @@ def run(options: argparse.Namespace) -> None:
     limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name in options})
     hosts = AllowedHosts(options.host, options.allow_host)
     with contextlib.suppress(KeyboardInterrupt):
-        server = Server(load(options), limits, number_of_workers(options), hosts)
+        server = Server(load(options), limits, number_of_workers(options), hosts, options.tgt_lang)
         asyncio.run(serve(server, options.host, options.port))
-        if server.computing:
-            # Python would wait for the threads, whose sums nobody will read.
-            logging.shutdown()
-            os._exit(0)
+        # Python would wait for the threads that compute, and then take all apart that was imported: for seconds, and
+        # nothing is left to be saved.
+        logging.shutdown()
+        os._exit(0)
 
 
 def number_of_workers(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@
 
 Each word is a line, written as soon as it is known: the time of speech that had been heard, in seconds, and the word.
 With --long-form a sentence is a line: the time of its first word, and its words as they become known.
+Nothing is written before speech is heard. Where the translation of a sentence leaves speech behind it, stderr says so.
 The model is a folder of leap-fairseq export, or a checkpoint with --data.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Iterable, Optional
 
 from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.speech import SAMPLE_RATE, stream_file, stream_pcm
-from leap_fairseq.streaming.policy import add_policy_options, policy_options
+from leap_fairseq.streaming.policy import add_gate_option, add_policy_options, policy_options
 
 if TYPE_CHECKING:
     from leap_fairseq.streaming import StreamingTranslator, Word
@@ -43,6 +44,7 @@ def add_translator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unit", choices=UNITS, default="word", help="char for zh, ja (default: word)")
     text = "the speech holds any number of sentences: end one and begin the next"
     parser.add_argument("--long-form", action="store_true", help=text)
+    add_gate_option(parser)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
 
@@ -60,7 +62,8 @@ def load(options: argparse.Namespace) -> "StreamingTranslator":
     import torch
 
     places = options.model, options.data, options.config_yaml
-    translator = load_translator(*places, unit=options.unit, long_form=options.long_form, **policy_options(options))
+    how = {name: getattr(options, name) for name in ("unit", "long_form", "speech_gate")}
+    translator = load_translator(*places, **how, **policy_options(options))
     return translator.to(options.device, getattr(torch, options.dtype))
 
 

@@ -33,7 +33,7 @@ class Scheduler:
 
     def __init__(self, workers: int):
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="translate")
-        self._workers = self._free = workers
+        self._free = workers
         self._waiting: List[Turn] = []
         self._computing: Set[asyncio.Task[None]] = set()
 
@@ -54,11 +54,6 @@ class Scheduler:
         self._waiting.append(turn)
         self._start()
         return await turn.reply
-
-    @property
-    def computing(self) -> bool:
-        """Whether a thread computes at this moment."""
-        return self._free < self._workers
 
     def stop(self) -> None:
         """Computes nothing more."""

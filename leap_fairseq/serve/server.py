@@ -11,7 +11,8 @@ and receives text only: for each piece of sound, and for the end, the words that
 been heard, in ms; then the last message, and the connection is closed.
 
     {"words": [{"text": "Der", "delay": 840.0, "sentence": 0}], "heard_ms": 840.0}
-    {"finished": true}                         the translation is complete, which may be before the end
+    {"finished": true}                         the translation is complete, which may be before the end; with a "notice"
+                                               where much of the speech that was heard is not translated
     {"error": "..."}                           instead, at any time: what was wrong and what to do
 
 Each session has a state of its own; the weights are shared. Computing runs in a few threads beside the event loop, one
@@ -57,6 +58,7 @@ class Server:
         limits: of the sessions.
         workers: threads that compute, at least 1.
         hosts: by which requests may name the server.
+        language: of the translations, for the page, as in BCP 47: de, zh-CN.
 
     Attributes:
         total: sessions since the start.
@@ -65,10 +67,12 @@ class Server:
         ValueError: workers is below 1.
     """
 
-    def __init__(self, translator: StreamingTranslator, limits: Limits, workers: int, hosts: AllowedHosts):
+    def __init__(
+        self, translator: StreamingTranslator, limits: Limits, workers: int, hosts: AllowedHosts, language: str = ""
+    ):
         if workers < 1:
             raise ValueError(f"workers is {workers}, but must be at least 1 (--workers)")
-        self.translator, self.limits, self.hosts = translator, limits, hosts
+        self.translator, self.limits, self.hosts, self.language = translator, limits, hosts, language
         self.total = 0
         self._sockets: Set[BoundedWebSocket] = set()
         self._stopping = False
@@ -79,11 +83,6 @@ class Server:
     def open(self) -> int:
         """Sessions at this moment."""
         return len(self._sockets)
-
-    @property
-    def computing(self) -> bool:
-        """Whether a thread computes at this moment, which nothing can interrupt."""
-        return self._scheduler.computing
 
     @contextlib.asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
@@ -147,6 +146,7 @@ class Server:
                 "decision_ms": translator.policy.decision_frames * FRAME_MS,
                 "unit": translator.detokenizer.unit,
                 "long_form": translator.long_form,
+                "language": self.language,
             }
         )
 
@@ -223,7 +223,7 @@ class Server:
                 reply = await self._scheduler.take(session, message)
                 if reply is not None:
                     await socket.send(reply)
-            await socket.send({"finished": True})
+            await socket.send(session.last_reply())
         except ProtocolError as error:
             return str(error)
         except ConnectionError:

@@ -107,6 +107,11 @@ class Session:
         self.words += len(described)
         return {"words": described, "heard_ms": self.heard_ms}
 
+    def last_reply(self) -> Dict[str, Any]:
+        """The end of a complete translation, and what of the sound it leaves out, where that is much."""
+        notice = self.translator.notice()
+        return {"finished": True} if notice is None else {"finished": True, "notice": notice}
+
     def _hear_sound(self, data: bytes) -> None:
         if self._format is None:
             raise ProtocolError(f"sound came before the header: send {HEADER} first")

@@ -85,6 +85,12 @@ def add_policy_options(parser: ArgumentParser, prefix: str = "") -> None:
         parser.add_argument(f"--{prefix}{name.replace('_', '-')}", dest=name, **settings)
 
 
+def add_gate_option(parser: ArgumentParser) -> None:
+    """Adds the option of :mod:`leap_fairseq.streaming.speech_gate` to a command line."""
+    text = "translate silence, too (default: words wait until there is speech)"
+    parser.add_argument("--no-speech-gate", dest="speech_gate", action="store_false", help=text)
+
+
 def policy_options(options: Namespace) -> Dict[str, Any]:
     """What a command line says of the policy, for :meth:`Policy.configured`."""
     return {name: getattr(options, name) for name in OPTIONS}

@@ -107,12 +107,15 @@ class Sentence:
             return self.silence is None
         loud = np.flatnonzero(loudness(self.source.from_frame(0)) >= self.silence)
         begins = loud[0] if len(loud) else self.source.heard
-        silent = max(0, begins // FEATURES_PER_FRAME - BEFORE)
-        self.source.drop(silent)
-        self.first_frame += silent
+        self.leave_out(max(0, begins // FEATURES_PER_FRAME - BEFORE))
         if len(loud):
             self.silence = None
         return self.silence is None
+
+    def leave_out(self, frames: int) -> None:
+        """Forgets its first frames, none of which the decoder has seen: it begins behind them."""
+        self.source.drop(frames)
+        self.first_frame += frames
 
     def end_of_speech(self, source_ended: bool) -> Optional[int]:
         """Where the speech of a sentence ended whose last token was written.

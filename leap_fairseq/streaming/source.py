@@ -45,6 +45,11 @@ class Source(ABC):
             self._features.append(features)
             self.heard += len(features)
 
+    def drop(self, frames: int) -> None:
+        """Forgets the first frames, none of which has been taken."""
+        rest = np.concatenate(self._features)[frames * FEATURES_PER_FRAME :]
+        self._features, self.heard = [rest], len(rest)
+
     def take(self, frames: Optional[int]) -> Optional[Tensor]:
         """What the encoder must compute so that the decoder can see more.
 
@@ -150,11 +155,6 @@ class SegmentSource(Source):
             source.frames += len(new)
             if source._keep:
                 source.kept.append(new[:, row : row + 1])
-
-    def drop(self, frames: int) -> None:
-        """Forgets the first frames, none of which has been shown."""
-        rest = np.concatenate(self._features)[frames * FEATURES_PER_FRAME :]
-        self._features, self.heard = [rest], len(rest)
 
     def from_frame(self, frame: int) -> np.ndarray:
         """The features heard from a frame on, [T, M]."""

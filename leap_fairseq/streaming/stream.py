@@ -16,9 +16,10 @@ import numpy as np
 
 from leap_fairseq.speech import NEXT_SENTENCE, SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResampler
 from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
-from leap_fairseq.streaming.frames import FRAME_MS, SAMPLES_PER_FRAME
+from leap_fairseq.streaming.frames import FEATURES_MISSING, FEATURES_PER_FRAME, FRAME_MS
 from leap_fairseq.streaming.policy import Policy
 from leap_fairseq.streaming.sentence import Sentence
+from leap_fairseq.streaming.speech_gate import SpeechGate
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Stream:
         policy: when a token may be written (default: the one that the model was trained for).
         max_len_a, max_len_b: a hypothesis has at most ``a * T + b`` tokens; in long form, each sentence.
         long_form: the stream holds any number of sentences.
+        speech_gate: write nothing of a sentence before its speech is heard; see
+            :mod:`leap_fairseq.streaming.speech_gate`.
 
     Attributes:
         steps: the tokens of the sentence so far; kept for inspection.
@@ -98,6 +101,7 @@ class Stream:
         max_len_a: float = 0.0,
         max_len_b: int = 200,
         long_form: bool = False,
+        speech_gate: bool = True,
     ):
         policy = policy or getattr(model, "policy", None)
         if policy is None:
@@ -105,7 +109,8 @@ class Stream:
                 f"{type(model).__name__} has no read/write policy: train --arch leap_convtransformer_simul_trans"
             )
         self.model, self.dictionary, self.detokenizer, self.cmvn = model, dictionary, detokenizer, cmvn
-        self.policy, self.max_len_a, self.max_len_b, self.long_form = policy, max_len_a, max_len_b, long_form
+        self.policy, self.max_len_a, self.max_len_b = policy, max_len_a, max_len_b
+        self.long_form, self.speech_gate = long_form, speech_gate
         self._stops = [dictionary.eos()]
         if long_form:
             check_long_form(model, dictionary)
@@ -122,6 +127,15 @@ class Stream:
         """Encoder frames computed since the last reset, repeats included."""
         return self._frames_before + self._sentence.source.computed
 
+    @property
+    def untranslated_ms(self) -> float:
+        """Speech behind what a complete translation was written from, ms: what a model of sentences leaves undone."""
+        return self._gate.untranslated_ms
+
+    def notice(self) -> Optional[str]:
+        """What of the sound was not translated by now, and what to do about it; None where that is little."""
+        return self._gate.notice(self._frames_read(), self._received_ms)
+
     def reset(self) -> None:
         """Forgets the utterance."""
         self.detokenizer.flush()
@@ -129,8 +143,8 @@ class Stream:
         self.sentences = self.decoder_steps = self._frames_before = 0
         self._resampler: Optional[OnlineResampler] = None
         self._fbank = OnlineFbank(SAMPLE_RATE)
-        self._received_ms = 0.0
-        self._samples = 0
+        self._gate = SpeechGate(self.speech_gate)
+        self._received = 0
         self._source_ended = self._finished = False
         self._sentence = Sentence(self.model, self.dictionary, 0, self._stops, keep=self.long_form)
 
@@ -153,7 +167,7 @@ class Stream:
                 f"the sample rate changed from {self._resampler.source_rate} to {sample_rate} Hz within an utterance: "
                 "call reset() between recordings"
             )
-        self._received_ms += samples.shape[0] * 1000 / sample_rate
+        self._received += samples.shape[0]
         self._listen(self._resampler.push(samples))
 
     def hear_end(self) -> None:
@@ -170,16 +184,29 @@ class Stream:
             "%.2f s of speech: %d encoder frames computed, %d decoder steps, %d sentences ended",
             *(self._received_ms / 1000, self.encoder_frames, self.decoder_steps, self.sentences),
         )
+        notice = self.notice()
+        if notice:
+            logger.warning(notice)
+
+    @property
+    def _received_ms(self) -> float:
+        """Of whole samples, so that the border of a decision is met exactly at every rate."""
+        return self._received * 1000 / self._resampler.source_rate if self._received else 0.0
 
     def _listen(self, samples: np.ndarray) -> None:
-        self._samples += samples.shape[0]
         features = self._fbank.push(samples)
+        self._gate.hear(features)
         if not self._finished:
             self._sentence.source.push(features if self.cmvn is None else self.cmvn(features))
 
     def next_token(self) -> Optional[NextToken]:
         """What the policy allows to be written by now; None until more is heard."""
-        if not self._begin_next() or not self._sentence.has_begun():
+        if not self._begin_next():
+            return None
+        if not self._sentence.has_begun():
+            self._gate.forget(self._sentence.first_frame)
+            return None
+        if not self._gate.is_open(self._sentence):
             return None
         required = self.policy.required_frames(self._sentence)
         heard = self._heard(required)
@@ -208,6 +235,8 @@ class Stream:
             # Of a single sentence, and where all was seen and nothing announced, nothing is left to translate.
             everything = following.frames is None
             self._finished = not self.long_form or (everything and token == self.dictionary.eos())
+        if self._finished:
+            self._gate.complete(self._frames_read())
         return words
 
     def _detokenize(self, token: int) -> List[str]:
@@ -230,9 +259,18 @@ class Stream:
         self._finished = self._source_ended and not self._heard(self.policy.decision_frames)
         return not self._finished
 
+    def _frames_read(self) -> int:
+        """Encoder frames of the stream that the decoder has seen."""
+        return self._sentence.first_frame + self._sentence.source.frames
+
     def _heard(self, frames: int) -> bool:
-        """Whether so many frames of the sentence have been heard."""
-        return (self._sentence.first_frame + frames) * SAMPLES_PER_FRAME <= self._samples
+        """Whether so many frames of the sentence have been heard.
+
+        Their last window ends FEATURES_MISSING before them, by which time a resampler has caught up.
+        """
+        end = self._sentence.first_frame + frames
+        ready = self._sentence.source.heard >= frames * FEATURES_PER_FRAME - FEATURES_MISSING
+        return ready and end * FRAME_MS <= self._received_ms
 
     def _max_len(self) -> int:
         limit = int(self.max_len_a * self._sentence.source.heard + self.max_len_b)

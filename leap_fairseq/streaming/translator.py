@@ -54,7 +54,7 @@ class StreamingTranslator(Stream):
         # A copy shares the SentencePiece model; the pieces of a sentence are its own from the reset on.
         return StreamingTranslator(
             *(self.model, self.dictionary, copy.copy(self.detokenizer), self.cmvn, policy or self.policy),
-            *(self.max_len_a, self.max_len_b, self.long_form),
+            *(self.max_len_a, self.max_len_b, self.long_form, self.speech_gate),
         )
 
     def to(self, device: str, dtype: Optional[torch.dtype] = None) -> "StreamingTranslator":

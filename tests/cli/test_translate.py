@@ -3,10 +3,12 @@
 import io
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 
 from leap_fairseq.cli import main
-from leap_fairseq.cli.translate import Lines
+from leap_fairseq.cli.translate import Lines, load
 from leap_fairseq.models import load_translator
 from leap_fairseq.speech import stream_file
 from leap_fairseq.streaming import Word
@@ -34,12 +36,31 @@ def test_the_words_are_those_of_the_translator(lines, model, wav):
 
 
 def test_raw_sound_of_a_pipe(lines, model, wav, monkeypatch):
-    import soundfile
-
     pcm = soundfile.read(wav, dtype="int16")[0].astype("<i2").tobytes()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(pcm)))
     options = ("--model", model, "--unit", "char")
     assert lines("-", *options, "--rate", 8000, "--channels", 2) == lines(wav, *options)
+
+
+def test_what_is_not_translated_is_said(lines, model, tmp_path, monkeypatch, caplog):
+    silence, speech = tmp_path / "silence.wav", tmp_path / "speech.wav"
+    soundfile.write(silence, np.zeros(32000), 16000)
+    soundfile.write(speech, np.random.default_rng(0).standard_normal(96000) * 0.1, 16000)
+    options = ("--model", model, "--waitk-lagging", 1)
+    assert lines(silence, *options) == []
+    assert "no speech in 2.00 s of sound, nothing is written: --no-speech-gate translates" in caplog.text
+    caplog.clear()
+    assert lines(silence, *options, "--no-speech-gate") and "no speech" not in caplog.text
+
+    def load_short(options):
+        translator = load(options)
+        translator.max_len_b = 2
+        return translator
+
+    monkeypatch.setattr("leap_fairseq.cli.translate.load", load_short)
+    lines(speech, *options)
+    said = [record for record in caplog.records if "s of speech were not translated" in record.message]
+    assert len(said) == 1 and said[0].levelname == "WARNING" and "--long-form" in said[0].message
 
 
 def test_a_sentence_a_line(capsys):

@@ -6,6 +6,7 @@ The browser is driven over its DevTools protocol. Skipped where there is no Chro
 import asyncio
 import base64
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,10 @@ import pytest
 import soundfile
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap_fairseq[serve]'")
+
+from live_client import served  # noqa: E402
+
+from leap_fairseq.models import load_translator  # noqa: E402
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -193,3 +198,32 @@ def test_the_microphone_is_heard_until_stop(address, wavs, tmp_path):
 
     seen, errors = asyncio.run(drive())
     assert not errors and seen[-1][1] == "finished"
+
+
+def test_a_refused_microphone_is_told_what_to_do(address, tmp_path):
+    async def drive():
+        async with Browser(tmp_path / "profile", "--use-fake-ui-for-media-stream=deny") as browser:
+            await open_page(browser, address)
+            await browser.evaluate('document.getElementById("microphone").click()')
+            return await follow(browser), await browser.evaluate('document.getElementById("state").textContent')
+
+    seen, text = asyncio.run(drive())
+    assert seen[-1][1] == "error"
+    assert text.startswith("Ended: The microphone was refused: allow it for this page") and "audio file" in text
+
+
+def test_what_was_left_out_is_said_and_the_language_is_known(simul_checkpoint, wavs, tmp_path):
+    translator = load_translator(simul_checkpoint, max_len_b=2, waitk_lagging=1)
+
+    async def drive(client):
+        client.server.language = "de"
+        async with Browser(tmp_path / "profile") as browser:
+            await open_page(browser, client.address)
+            await browser.choose_file("#file", wavs[0][0])
+            await follow(browser)
+            ids = "[document.getElementById('state').textContent, document.getElementById('words').lang]"
+            return await browser.evaluate(ids)
+
+    text, language = served(translator, drive)
+    left = float(re.search(r"The rest of the recording, (.*) s, is not translated: .* --long-form", text)[1])
+    assert 0 < left < soundfile.info(wavs[0][0]).duration and language == "de"

@@ -5,6 +5,8 @@ import pytest
 import soundfile
 import soxr
 
+from leap_fairseq.scoring.units import KEPT_SPACE
+
 
 @pytest.fixture(scope="module")
 def original(wavs):
@@ -24,6 +26,7 @@ def expected(interpret, simul_checkpoint, original):
         ("deep.wav", 16000, 1, "PCM_24"),
         ("float.wav", 16000, 1, "FLOAT"),
         ("stereo48.flac", 48000, 2, "PCM_24"),
+        ("mono44.wav", 44100, 1, "PCM_24"),
     ],
 )
 def test_another_file_gives_the_same_words(
@@ -36,8 +39,8 @@ def test_another_file_gives_the_same_words(
     line = interpret(simul_checkpoint, [(tmp_path / name, original[1])])[0]
     assert line["prediction"] == expected["prediction"]
     assert len(line["delays"]) == len(expected["delays"])
-    # A segment is 160 ms.
-    assert all(abs(a - b) <= 160 for a, b in zip(line["delays"], expected["delays"]))
+    # The last ones are the length of the recording, which may be a sample longer.
+    assert all(abs(a - b) < 1 for a, b in zip(line["delays"], expected["delays"]))
 
 
 @pytest.mark.parametrize("segment", [10, 70, 1000])
@@ -61,5 +64,5 @@ def test_half_precision_and_an_exported_folder(run_forked, interpret, simul_chec
     assert (line["prediction"], line["delays"]) == (expected["prediction"], expected["delays"])
     assert interpret(tmp_path / "model", [original], "--bf16")[0]["prediction"]
     characters = interpret(tmp_path / "model", [original], "--eval-latency-unit", "char")[0]
-    assert characters["prediction"] == expected["prediction"].replace(" ", "")
+    assert characters["prediction"].replace(KEPT_SPACE, " ") == expected["prediction"]
     assert characters["delays"][0] <= expected["delays"][0]

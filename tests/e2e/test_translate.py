@@ -76,6 +76,14 @@ def test_piped_pcm_gives_the_same_words_and_the_first_before_the_end(translate, 
     assert process.returncode == 0 and line + rest.decode() == of_file
 
 
+def test_silence_is_not_translated_and_stderr_says_so(translate, folder):
+    for options, silent in (((), True), (("--no-speech-gate",), False)):
+        process = translate("-", "--model", folder, "--waitk-lagging", 1, *options, stdin=subprocess.PIPE)
+        output, errors = process.communicate(bytes(64000))
+        assert process.returncode == 0 and (not output) == silent
+        assert ("WARNING: no speech in 2.00 s of sound, nothing is written" in errors.decode()) == silent
+
+
 def test_the_folder_holds_no_path_of_training(folder, simul_checkpoint, speech_data):
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["checkpoint.pt", "config.yaml", "gcmvn.npz", "spm_unigram150_st.model", "spm_unigram150_st.txt"]
@@ -101,18 +109,24 @@ def test_what_cannot_be_exported_is_named(run_forked, offline_checkpoint, simul_
     assert not (tmp_path / "x").exists()
 
 
+def test_a_broken_sample_at_the_end_is_said(translate, folder):
+    process = translate("-", "--channels", 2, "--model", folder, stdin=subprocess.PIPE)
+    output, errors = process.communicate(bytes(6))
+    assert process.returncode == 0 and not output
+    assert "WARNING: the PCM ends inside of a sample, 2 bytes of 4" in errors.decode()
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
         (("missing.wav",), "cannot read audio file missing.wav"),
         (("WAV", "--segment-ms", 0), "a segment is 0 ms, but must be above 0 (--segment-ms)"),
-        (("-", "--channels", 2), "the PCM ends inside of a sample"),
     ],
 )
 def test_errors_are_one_line(translate, folder, wavs, args, message):
     given = [wavs[0][0] if arg == "WAV" else arg for arg in args]
-    process = translate(*given, "--model", folder, stdin=subprocess.PIPE)
-    _, errors = process.communicate(b"\0\0\0\0\0\0")
+    process = translate(*given, "--model", folder)
+    _, errors = process.communicate()
     lines = [line for line in errors.decode().splitlines() if line]
     assert process.returncode == 1 and lines[-1].startswith("error: ") and message in lines[-1]
     assert not any("Traceback" in line for line in lines)

@@ -70,6 +70,9 @@ class SlowTranslator:
     def close(self):
         self.finished = True
 
+    def notice(self):
+        return None
+
     def next_token(self):
         return NextToken(self, None, 1) if self._waiting else None
 

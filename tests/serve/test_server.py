@@ -36,8 +36,9 @@ def test_words_are_those_of_the_translator_and_come_while_it_listens(translator)
     assert joined(received) == expected and len(expected) > 10
     assert [reply["heard_ms"] for reply in received[:25]] == [100.0 * (i + 1) for i in range(25)]
     assert next(i for i, reply in enumerate(received) if reply["words"]) < 20
-    policy = {"max_sessions": 8, "policy": "wait-2", "decision_ms": 280, "unit": "char", "long_form": False}
-    assert during == {"open": 1, "total": 1, **policy} and after == {"open": 0, "total": 1, **policy}
+    policy = {"policy": "wait-2", "decision_ms": 280, "unit": "char", "long_form": False, "language": ""}
+    always = {"max_sessions": 8, "total": 1, **policy}
+    assert during == {"open": 1, **always} and after == {"open": 0, **always}
 
 
 @pytest.mark.parametrize("rate, channels", [(48000, 2), (8000, 1), (44100, 1), (22050, 6)])
@@ -87,7 +88,14 @@ def test_four_at_once_on_one_state_are_not(translator, monkeypatch):
 def test_silence_and_short_sound_finish(translator, ms):
     silence = np.zeros((ms * 16, 1))
     received = served(translator, lambda client: client.translate(pieces(silence)))
-    assert joined(received) == words_of(translator, silence)
+    assert joined(received) == words_of(translator, silence) == []
+    assert ("no speech in 1.00 s of sound" in received[-1].get("notice", "")) == (ms == 1000)
+
+
+def test_what_a_complete_sentence_leaves_out_is_told(translator, monkeypatch):
+    monkeypatch.setattr(StreamingTranslator, "notice", lambda stream: "9.0 s of speech were not translated")
+    received = served(translator, lambda client: client.translate(pieces(noise(800))))
+    assert received[-1] == {"finished": True, "notice": "9.0 s of speech were not translated"}
 
 
 def test_a_complete_translation_ends_the_session(translator):

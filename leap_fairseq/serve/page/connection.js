@@ -7,7 +7,7 @@ export class Connection {
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const connection = new Connection(new WebSocket(address), sampleRate * channels, onWords);
     return new Promise((resolve, reject) => {
-      connection.ended.then((error) => reject(new Error(error)));
+      connection.ended.then(({ error }) => reject(new Error(error)));
       connection.socket.onopen = () => {
         connection.socket.send(JSON.stringify({ sample_rate: sampleRate, channels }));
         resolve(connection);
@@ -15,16 +15,16 @@ export class Connection {
     });
   }
 
-  /** Its `ended` resolves to the error that ended the session, or to null. */
+  /** Its `ended` resolves to the error that ended the session, if any, and to what the server has to say of its end. */
   constructor(socket, samplesPerSecond, onWords) {
     Object.assign(this, { socket, samplesPerSecond, samples: 0 });
     this.ended = new Promise((resolve) => {
       socket.onmessage = ({ data }) => {
         const reply = JSON.parse(data);
         if (reply.words) onWords(reply.words, reply.heard_ms);
-        else resolve(reply.error ?? null);
+        else resolve(reply);
       };
-      socket.onclose = () => resolve("the server cannot be reached");
+      socket.onclose = () => resolve({ error: "the server cannot be reached" });
     });
   }
 

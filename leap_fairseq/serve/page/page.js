@@ -8,7 +8,6 @@ const LEVELS_PER_SECOND = 50;
 
 const find = (id) => document.getElementById(id);
 const staircase = new Staircase(find("staircase"));
-let unit = "word";
 let sentence = null;
 
 /** Enters a state (idle, starting, listening, finishing, finished or error) and tells it in a line. */
@@ -35,16 +34,16 @@ function write(words) {
     if (!box.lastChild || (word.sentence ?? null) !== sentence) box.append(document.createElement("p"));
     sentence = word.sentence ?? null;
     const span = document.createElement("span");
-    span.textContent = unit === "spm" ? word.text.replaceAll("\u2581", " ") : word.text;
+    span.textContent = status.unit === "spm" ? word.text.replaceAll("\u2581", " ") : word.text;
     span.title = `${(word.delay / 1000).toFixed(2)} s`;
-    box.lastChild.append(span, unit === "word" ? " " : "");
+    box.lastChild.append(span, status.unit === "word" ? " " : "");
   }
   box.scrollTop = box.scrollHeight;
 }
 
 function summary() {
   const count = staircase.words.length;
-  return `${staircase.heard.toFixed(1)} s heard, ${count} ${unit === "word" ? "word" : "unit"}${count === 1 ? "" : "s"}`;
+  return `${staircase.heard.toFixed(1)} s heard, ${count} ${status.unit === "word" ? "word" : "unit"}${count === 1 ? "" : "s"}`;
 }
 
 /** Tells the picture how loud a piece is. */
@@ -57,7 +56,15 @@ function measure(pcm, { sampleRate, channels }) {
   }
 }
 
-/** Sends a source to the server and shows what comes; resolves to the error that ended it, or to null. */
+/** What is left of a source whose translation ended before it. */
+function leftOut(source) {
+  if (!inState("listening")) return "";
+  const left = source.secondsLeft;
+  const rest = left === undefined ? "What is said from here on" : `The rest of the recording, ${left.toFixed(1)} s,`;
+  return `${rest} is not translated: this model translates one sentence; leap-fairseq serve --long-form goes on.`;
+}
+
+/** Sends a source to the server and shows what comes; resolves to what was left out. */
 async function listen(source) {
   const connection = await Connection.open(source, (words, heard) => {
     write(words);
@@ -76,9 +83,10 @@ async function listen(source) {
     if (inState("listening")) show("finishing", find("state").textContent);
     connection.finish();
   });
-  const error = await connection.ended;
+  const { error, notice } = await connection.ended;
   connection.close();
-  return error;
+  if (error) throw new Error(error);
+  return notice ?? leftOut(source);
 }
 
 /** Runs a session, from the opening of its source to its end. */
@@ -88,9 +96,8 @@ async function run(open) {
   let source;
   try {
     source = await open();
-    const error = await listen(source);
-    if (error) throw new Error(error);
-    show("finished", `Finished: ${summary()}`);
+    const notice = await listen(source);
+    show("finished", `Finished: ${summary()}${notice && ". "}${notice}`);
   } catch (error) {
     show("error", `Ended: ${error.message}`);
   }
@@ -108,5 +115,5 @@ find("file").onchange = () => {
 find("file").onclick = () => (find("file").value = "");
 
 const status = await (await fetch("status")).json();
-unit = status.unit;
+find("words").lang = status.language;
 find("policy").textContent = `${status.policy}, a decision every ${status.decision_ms} ms of speech`;

@@ -21,7 +21,7 @@ export class FileSource {
   }
 
   constructor(context, sound, fast, audible) {
-    Object.assign(this, { context, sound, fast, audible, stopped: false });
+    Object.assign(this, { context, sound, fast, audible, stopped: false, secondsLeft: sound.duration });
     this.sampleRate = sound.sampleRate;
     this.channels = sound.numberOfChannels;
   }
@@ -38,7 +38,9 @@ export class FileSource {
         // A piece is there when its last sample has been spoken.
         await sleep(begin + (last / this.sampleRate) * 1000 - performance.now());
       }
-      if (!this.stopped) send(this.interleaved(first, last));
+      if (this.stopped) break;
+      send(this.interleaved(first, last));
+      this.secondsLeft = (this.sound.length - last) / this.sampleRate;
     }
     this.stop();
   }
@@ -67,13 +69,24 @@ export class FileSource {
   }
 }
 
+const REMEDIES = {
+  NotAllowedError: "The microphone was refused: allow it for this page in the browser, beside the address, and try again",
+  NotFoundError: "No microphone was found: connect one, and try again",
+  NotReadableError: "The microphone cannot be read: close the program that uses it, and try again",
+};
+
+function explain(error) {
+  const remedy = REMEDIES[error.name] ?? `The microphone failed (${error.message}): try again`;
+  throw new Error(`${remedy}; an audio file works without one.`, { cause: error });
+}
+
 /** Sends the microphone, one channel at the browser's own rate. */
 export class MicrophoneSource {
   static async open() {
     if (!navigator.mediaDevices) {
       throw new Error("Browsers give the microphone to https pages and to localhost only; an audio file works here.");
     }
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true }).catch(explain);
     const context = new AudioContext();
     await context.audioWorklet.addModule("page/worklet.js");
     return new MicrophoneSource(context, stream);
