@@ -22,8 +22,19 @@ from leap_fairseq.compat.audio import repair_audio_reading  # noqa: E402
 from leap_fairseq.compat.batching import repair_batch_by_size  # noqa: E402
 from leap_fairseq.compat.checkpoint_types import allow_checkpoint_types  # noqa: E402
 from leap_fairseq.compat.checkpoints import repair_checkpoint_copies, repair_checkpoint_reading  # noqa: E402
+from leap_fairseq.compat.epoch_batches import repair_epoch_batches, repair_order_of_batches  # noqa: E402
+from leap_fairseq.compat.generation import (  # noqa: E402
+    repair_maximum_lengths,
+    repair_repeated_ngrams,
+    repair_short_prefixes,
+)
 from leap_fairseq.compat.half_precision import repair_bf16_option, repair_fp16_on_cpus  # noqa: E402
+from leap_fairseq.compat.half_precision_state import repair_half_precision_state  # noqa: E402
+from leap_fairseq.compat.missing_packages import refuse_missing_packages  # noqa: E402
 from leap_fairseq.compat.numpy_names import restore_numpy_compat  # noqa: E402
+from leap_fairseq.compat.saving import repair_further_attempts  # noqa: E402
+from leap_fairseq.compat.training_state import repair_plateaus, repair_training_state  # noqa: E402
+from leap_fairseq.compat.weight_averages import repair_weight_averages  # noqa: E402
 
 __all__ = ["apply"]
 
@@ -38,3 +49,14 @@ def apply() -> None:
     repair_audio_reading()
     repair_bf16_option()
     repair_fp16_on_cpus()
+    repair_short_prefixes()
+    repair_repeated_ngrams()
+    repair_maximum_lengths()
+    repair_weight_averages()
+    refuse_missing_packages()
+    repair_epoch_batches()
+    repair_order_of_batches()
+    repair_training_state()
+    repair_plateaus()
+    repair_half_precision_state()
+    repair_further_attempts()

@@ -1,10 +1,11 @@
 """Checkpoints: copied whole or not at all, and one line that names an unreadable one."""
 
+import contextlib
 import os
 import pickle
 import re
 import tempfile
-from typing import Callable
+from typing import Callable, Iterator, Union
 
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
@@ -39,21 +40,28 @@ def _leaves_the_file_unnamed(load: Callable) -> bool:
 
 def _naming_the_file(anonymous: Callable) -> Callable:
     def load_checkpoint_to_cpu(path, *args, **kwargs):
-        try:
+        with errors_of(path):
             return anonymous(path, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            foreign = FOREIGN_TYPE.search(str(error))
-            reason = _refused(foreign[1]) if foreign else _damaged(error)
-            # Without its cause: that is the advice to load the file unchecked.
-            raise pickle.UnpicklingError(f"{path}: {reason}") from None
-        except EOFError as error:
-            raise EOFError(f"{path}: {_damaged(error)}") from None
-        except RuntimeError as error:
-            if "PytorchStreamReader" not in str(error):
-                raise
-            raise RuntimeError(f"{path}: {_damaged(error)}") from None
 
     return load_checkpoint_to_cpu
+
+
+@contextlib.contextmanager
+def errors_of(path: Union[str, os.PathLike]) -> Iterator[None]:
+    """Within it, what torch says of a checkpoint that it refuses or cannot read names the file and the reason."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        foreign = FOREIGN_TYPE.search(str(error))
+        reason = _refused(foreign[1]) if foreign else _damaged(error)
+        # Without its cause: that is the advice to load the file unchecked.
+        raise pickle.UnpicklingError(f"{path}: {reason}") from None
+    except EOFError as error:
+        raise EOFError(f"{path}: {_damaged(error)}") from None
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise RuntimeError(f"{path}: {_damaged(error)}") from None
 
 
 def _refused(name: str) -> str:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
-from fairseq import checkpoint_utils
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from leap_fairseq.files import DataError, whole_file
+from leap_fairseq.models.checked import asked_for, read_plain
 from leap_fairseq.models.options import differences, model_options
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,8 @@ def average_checkpoints(
         The checkpoints, the newest (or best) last.
 
     Raises:
-        DataError: a count below 1, no checkpoint of the series, checkpoints of different models, or an output that
-            does not end in .pt or that a training would take for its own.
+        DataError: a count below 1, no checkpoint of the series, checkpoints of different models or of other ones than
+            ours, or an output that does not end in .pt or that a training would take for its own.
         OSError, EOFError, RuntimeError, pickle.UnpicklingError: a checkpoint that cannot be read, or an output that
             cannot be written.
     """
@@ -119,11 +118,11 @@ def _mean(paths: List[Path]) -> Dict[str, Any]:
 
 
 def _read(path: Path) -> Dict[str, Any]:
-    """A checkpoint in plain types, as fairseq-train saves it, without the state of its optimizer."""
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    """A checkpoint as fairseq-train saved it, without the state of its optimizer."""
+    state = read_plain(path)
+    # What others would refuse to load is not made into a file of ours.
+    asked_for(state["cfg"], path)
     state.pop("last_optimizer_state", None)
-    if OmegaConf.is_config(state.get("cfg")):
-        state["cfg"] = OmegaConf.to_container(state["cfg"], resolve=True, enum_to_str=True)
     return state
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from leap_fairseq.files import DataError, whole_folder
 from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, read_checkpoint
+from leap_fairseq.speech.data_config import read_data_config
 
 
 def export_translator(
@@ -38,12 +39,12 @@ def export_translator(
     state, _ = read_checkpoint(checkpoint)
     if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
         raise DataError(f"{out} holds something that is not an exported model: give a new folder")
-    cfg = state["cfg"]
-    folder = Path(data if data is not None else cfg.task.data)
-    given = folder / (config_yaml or cfg.task.config_yaml)
+    model, task = state["cfg"]["model"], state["cfg"]["task"]
+    folder = Path(data if data is not None else task.data)
+    given = folder / (config_yaml or task.config_yaml)
     if not given.is_file():
         raise DataError(f"no data YAML at {given}: give the prepared folder of the model (--data) and its name")
-    config = yaml.safe_load(given.read_text(encoding="utf-8"))
+    config = read_data_config(given)
     with whole_folder(out) as made:
         config["vocab_filename"] = _take(folder, config["vocab_filename"], made)
         tokenizer = config["bpe_tokenizer"]
@@ -53,15 +54,15 @@ def export_translator(
         config["audio_root"] = "."
         (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         # Where it was trained is of no use elsewhere, and nobody's business.
-        task, model = _without_places(cfg.task), _without_places(cfg.model)
+        task, model = _without_places(task), _without_places(model)
         task.data, task.config_yaml = ".", CONFIG
-        kept = {name: state[name] for name in ("model", "args", "optimizer_history", "extra_state")}
+        kept = {name: state.get(name) for name in ("model", "args", "optimizer_history", "extra_state")}
         torch.save({**kept, "cfg": {"task": task, "model": model}}, made / CHECKPOINT)
     return out
 
 
 def _without_places(options: Namespace) -> Namespace:
-    """The options of fairseq's command line, which hold all of them, without absolute paths."""
+    """Options of fairseq's command line without absolute paths."""
     return Namespace(**{k: None if isinstance(x, str) and os.path.isabs(x) else x for k, x in vars(options).items()})
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from leap_fairseq.attention import causal_visibility, full_visibility
 from leap_fairseq.attention.visibility import Schedule
-from leap_fairseq.models.options import SpeechAttentionOptions, attention_spec
+from leap_fairseq.models.checked import CheckedModel
+from leap_fairseq.models.options import SpeechAttentionOptions, attention_spec, refuse_generation_options
 from leap_fairseq.models.pretrained import load_pretrained
 from leap_fairseq.models.speech_encoder import EncoderState, LeapConvTransformerEncoder, max_encoder_frames
 from leap_fairseq.modules import LeapTransformerDecoder, mergeable
@@ -22,13 +23,14 @@ from leap_fairseq.streaming.source import PrefixSource, SegmentSource, Source
 
 
 @register_model("leap_convtransformer")
-class LeapConvTransformerModel(ConvTransformerModel):
+class LeapConvTransformerModel(CheckedModel, ConvTransformerModel):
     """Convolutional subsampling, a transformer encoder and decoder, with a chosen attention in each block.
 
     Source:
         Inaguma et al., ESPnet-ST, ACL 2020 (the network); Agostinelli, Hong, Chen, LeaPformer, ICML 2024.
     """
 
+    tasks = ("leap_speech_to_text", "speech_to_text")
     options = SpeechAttentionOptions
     decoder_class = LeapTransformerDecoder
 
@@ -43,7 +45,7 @@ class LeapConvTransformerModel(ConvTransformerModel):
         """Builds the model.
 
         Raises:
-            ValueError: attention options that do not fit the sizes.
+            ValueError: attention options that do not fit the sizes, or an embedding that cannot be shared.
         """
         # The options of an argparse model have no defaults on the command line; an old checkpoint may lack new ones.
         for option in dataclasses.fields(cls.options):
@@ -51,6 +53,12 @@ class LeapConvTransformerModel(ConvTransformerModel):
                 setattr(args, option.name, option.default)
         if args.encoder_segment is None:
             args.encoder_segment = getattr(args, "fixed_pre_decision_ratio", None)
+        width, own = args.decoder_output_dim, args.decoder_embed_dim
+        if args.share_decoder_input_output_embed and own != width:
+            raise ValueError(
+                f"--share-decoder-input-output-embed does not go with --decoder-embed-dim {own} and "
+                f"--decoder-output-dim {width}, for one matrix is both: make them equal, or leave it out"
+            )
         return super().build_model(args, task)
 
     @classmethod
@@ -69,6 +77,15 @@ class LeapConvTransformerModel(ConvTransformerModel):
         decoder = cls.decoder_class(args, task.target_dictionary, embed_tokens, over_text, to_speech)
         load_pretrained(decoder, "decoder", args)
         return decoder
+
+    def prepare_for_inference_(self, cfg):
+        """fairseq's hook.
+
+        Raises:
+            ValueError: an option of generation that needs what a speech corpus has not.
+        """
+        refuse_generation_options(cfg, {"constraints": "words that a translation must have, which speech data lack"})
+        super().prepare_for_inference_(cfg)
 
     @property
     def frames_are_final(self) -> bool:

@@ -21,6 +21,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.utils import safe_getattr
 from torch import Tensor, nn
 
+from leap_fairseq.models.checked import CheckedModel
 from leap_fairseq.models.options import AttentionOptions, attention_option, leap_factor_option, option
 from leap_fairseq.modules import LeapEncoderLayer
 from leap_fairseq.modules.zoo import ZOO_KINDS, ZooSizes, ZooSpec
@@ -123,7 +124,7 @@ class LraEncoder(nn.Module):
 
 
 @register_model("leap_lra", dataclass=LeapLraConfig)
-class LeapLraModel(BaseFairseqModel):
+class LeapLraModel(CheckedModel, BaseFairseqModel):
     """Classifies sequences, or pairs of them.
 
     Args:
@@ -136,6 +137,8 @@ class LeapLraModel(BaseFairseqModel):
         Chen et al., Skyformer, NeurIPS 2021, section 5 (sizes); Agostinelli, Hong, Chen, LeaPformer, ICML 2024,
         section 4.1; the tasks: Tay et al., Long Range Arena, ICLR 2021.
     """
+
+    tasks = ("long_range_arena",)
 
     def __init__(self, encoder: LraEncoder, args, num_classes: int, pairs: bool):
         super().__init__()

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from typing import Optional
 
+import torch
 from fairseq import options
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import register_model, register_model_architecture
@@ -21,13 +22,27 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.utils import safe_getattr
 
 from leap_fairseq.attention import KINDS, causal_visibility
-from leap_fairseq.models.options import AttentionOptions, attention_option, attention_spec, option
+from leap_fairseq.models.checked import CheckedModel
+from leap_fairseq.models.options import (
+    AttentionOptions,
+    attention_option,
+    attention_spec,
+    option,
+    refuse_generation_options,
+    refuse_options,
+)
 from leap_fairseq.modules import ATTENTION_KINDS, LeapTransformerDecoder
 
 logger = logging.getLogger(__name__)
 
 WITHOUT_END = 10**9
 """Positions of a model without positions, as a number that fairseq can count with."""
+
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("scale_attn", "scale_heads", "scale_fc", "scale_resids"), False),
+    **{"base_layers": 0, "decoder_xformers_att_config": None},
+}
+"""Options of fairseq's ``transformer_lm`` that this model does not have, and the value that asks for nothing."""
 
 
 @dataclass
@@ -46,19 +61,24 @@ class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageMo
 
 
 @register_model("leap_transformer_lm", dataclass=LeapTransformerLanguageModelConfig)
-class LeapTransformerLanguageModel(TransformerLanguageModel):
+class LeapTransformerLanguageModel(CheckedModel, TransformerLanguageModel):
     """An autoregressive language model whose training is linear in length and whose decoding state is constant.
 
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, section 4.2 (Wikitext-103).
     """
 
+    tasks = ("leap_language_modeling", "language_modeling")
     carries_state = True
 
     def __init__(self, decoder):
         super().__init__(decoder)
         # Of training and of evaluation, so that a validation does not disturb the epoch that it interrupts.
         self._carried = {True: {}, False: {}}
+
+    def __getstate__(self):
+        """Of a copy, as ``--store-ema`` makes one: what is carried belongs to a gradient, and cannot be copied."""
+        return {**self.__dict__, "_carried": {True: {}, False: {}}}
 
     def forward(self, src_tokens, continues=None, **kwargs):
         """Computes logits.
@@ -79,6 +99,41 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
             state.clear()
         self.decoder.detach_state(state)
         return self.decoder.forward_block(src_tokens, state)
+
+    def carried_state(self):
+        """What training carries to its next block, as plain numbers and tensors; None before the first one."""
+        state = self._carried[True]
+        return self.decoder.export_state(state) if state else None
+
+    def carry_on(self, exported):
+        """Trains on behind the block after which :meth:`carried_state` was asked for.
+
+        Raises:
+            ValueError: the state of a model of other sizes.
+        """
+        self._carried[True] = self.decoder.import_state(exported)
+
+    def get_normalized_probs(self, net_output, log_probs, sample=None):
+        """fairseq's hook.
+
+        Raises:
+            ValueError: an adaptive softmax is trained by another criterion than its own.
+        """
+        if self.training and self.decoder.adaptive_softmax is not None:
+            raise ValueError(
+                "--adaptive-softmax-cutoff is trained by --criterion adaptive_loss --ddp-backend legacy_ddp: give both"
+            )
+        return super().get_normalized_probs(net_output, log_probs, sample)
+
+    def prepare_for_inference_(self, cfg):
+        """fairseq's hook.
+
+        Raises:
+            ValueError: an option of generation that needs a source.
+        """
+        reason = "a source, and a language model has none"
+        refuse_generation_options(cfg, dict.fromkeys(("constraints", "print_alignment"), reason))
+        super().prepare_for_inference_(cfg)
 
     def max_positions(self):
         """The longest block: that of training, or any where the model has no positions."""
@@ -110,14 +165,19 @@ class LeapTransformerLanguageModel(TransformerLanguageModel):
         """fairseq's hook.
 
         Raises:
-            ValueError: attention options that do not fit the sizes, or cutoffs that do not fit the dictionary.
+            ValueError: attention options that do not fit the sizes, cutoffs that do not fit the dictionary, options
+                that do not go together, or one that would have no effect.
         """
         if type(task) is LanguageModelingTask:
             logger.info(
                 "--task language_modeling leaves out blocks that are longer than the positions of the model, and has "
                 "no --carry-state: use --task leap_language_modeling"
             )
+        refuse_options(args, "leap_transformer_lm", WITHOUT_EFFECT)
+        if args.quant_noise_scalar and not torch.cuda.is_available():
+            raise ValueError("--quant-noise-scalar needs a GPU, on which fairseq measures the weights: leave it out")
         _check_cutoffs(args, len(task.target_dictionary))
+        _check_embeddings(args)
         # fairseq checks the options and builds the embeddings, in a model without layers; the decoder is ours.
         without_layers = copy.deepcopy(args)
         without_layers.decoder_layers = 0
@@ -144,6 +204,30 @@ def _check_cutoffs(args, size: int) -> None:
                 f"--{name.replace('_', '-')} {text} must rise and stay within the {size} symbols of the dictionary: "
                 f"give, for example, {size // 5},{size * 3 // 5}"
             )
+
+
+def _check_embeddings(args) -> None:
+    """Refuses embeddings that cannot be shared, or have no bands."""
+    width, own = args.decoder_output_dim, args.decoder_input_dim
+    if args.share_decoder_input_output_embed and args.adaptive_softmax_cutoff is None:
+        if args.character_embeddings or own != width:
+            raise ValueError(
+                "--share-decoder-input-output-embed, a part of the tiny architecture, needs one matrix for both: leave "
+                f"--character-embeddings out, and give --decoder-input-dim {own} and --decoder-output-dim {width} alike"
+            )
+    if args.adaptive_input and not args.adaptive_input_cutoff:
+        raise ValueError("--adaptive-input needs --adaptive-input-cutoff: give, for example, that of the softmax")
+    sides = [
+        (getattr(args, f"adaptive_{side}_cutoff"), getattr(args, f"adaptive_{side}_factor"))
+        for side in ("input", "softmax")
+    ]
+    if args.tie_adaptive_weights and not (
+        args.adaptive_input and sides[0] == sides[1] and own == width == args.decoder_embed_dim
+    ):
+        raise ValueError(
+            "--tie-adaptive-weights needs --adaptive-input, and of the input and the softmax the same cutoffs, factors "
+            "and dimensions: give --adaptive-input-cutoff as --adaptive-softmax-cutoff, or leave it out"
+        )
 
 
 # fairseq itself registers the architecture "leap_transformer_lm": the defaults of the dataclass (6 layers, d 512).

@@ -171,6 +171,41 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], part: Optiona
     return changed
 
 
+def refuse_options(args: Any, model: str, neutral: Mapping[str, Any]) -> None:
+    """Refuses options that a model has by fairseq, and that would change nothing.
+
+    Args:
+        args: the model's options.
+        model: its name.
+        neutral: of each such option, the value with which nothing is asked for.
+
+    Raises:
+        ValueError: one of them is set.
+    """
+    for name, nothing in neutral.items():
+        value = getattr(args, name, nothing)
+        if value is not None and value != nothing:
+            raise ValueError(
+                f"--{name.replace('_', '-')} has no effect in {model}: leave it out (of a checkpoint that was trained "
+                f"with it: --model-overrides \"{{'{name}': {nothing}}}\")"
+            )
+
+
+def refuse_generation_options(cfg: Any, reasons: Mapping[str, str]) -> None:
+    """Refuses options of fairseq's generation that a model cannot follow.
+
+    Args:
+        cfg: fairseq's configuration of a command.
+        reasons: of each such option, what it needs.
+
+    Raises:
+        ValueError: one of them is set.
+    """
+    for name, reason in reasons.items():
+        if getattr(cfg.generation, name, None):
+            raise ValueError(f"--{name.replace('_', '-')} needs {reason}: leave it out")
+
+
 def attention_spec(
     args: Any,
     kind: str,

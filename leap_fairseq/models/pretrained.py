@@ -8,11 +8,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from fairseq import checkpoint_utils
-
+from leap_fairseq.models.checked import read_checked
 from leap_fairseq.models.options import differences, model_options
 
 logger = logging.getLogger(__name__)
+
+SAME_NETWORKS = dict.fromkeys(("convtransformer", "convtransformer_espnet"), ("speech_to_text", "leap_speech_to_text"))
+"""Architectures of fairseq's own whose encoder with softmax attention is one of ours, and their tasks."""
 
 
 def load_pretrained(component: Any, kind: str, args: Any) -> None:
@@ -25,14 +27,15 @@ def load_pretrained(component: Any, kind: str, args: Any) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an option of the component differs, or the file holds other tensors than it has.
+        ValueError: an option of the component differs, the file holds other tensors than it has, or it asks for another
+            model than ours.
     """
     flag, checkpoint = f"--load-pretrained-{kind}-from", getattr(args, f"load_pretrained_{kind}_from", None)
     if not checkpoint:
         return
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint} ({flag}): give a .pt file that fairseq-train saved")
-    state = checkpoint_utils.load_checkpoint_to_cpu(checkpoint)
+    state = read_checked(checkpoint, also=SAME_NETWORKS)
     trained = model_options(state["cfg"])
     changed = differences(trained, vars(args), kind)
     if changed:

@@ -92,7 +92,8 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
             fairseq's dictionary: "encoder_out" holds [S, B, C]; "encoder_padding_mask" bool [B, S], True = padding,
             or nothing where there is none.
         """
-        x, lengths = self.conv(src_tokens, src_lengths)
+        # fairseq-generate --fp16 halves the model, and leaves the features as they are.
+        x, lengths = self.conv(src_tokens.to(self.out.weight.dtype), src_lengths)
         padding = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(1)
         x = self._embed(x, self.embed_positions(padding))
         mask = padding if bool(padding.any()) else None

@@ -7,10 +7,12 @@ import logging
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Union
 
-from fairseq import checkpoint_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 
+from leap_fairseq.models.checked import read_checked
+from leap_fairseq.models.options import model_options
 from leap_fairseq.speech import NUM_MEL_BINS, SAMPLE_RATE, GlobalCmvn
+from leap_fairseq.speech.data_config import require_closed
 from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
 from leap_fairseq.streaming.policy import Policy
 from leap_fairseq.streaming.translator import StreamingTranslator
@@ -37,6 +39,7 @@ def load_translator(
     max_len_a: float = 0.0,
     max_len_b: int = 200,
     long_form: bool = False,
+    speech_gate: bool = True,
     **policy_options: Any,
 ) -> StreamingTranslator:
     """Loads a simultaneous translator and everything around it.
@@ -46,7 +49,7 @@ def load_translator(
         data: of a checkpoint, folder of its data YAML (default: the one of training, as the checkpoint remembers it).
         config_yaml: of a checkpoint, name of its data YAML (default: the one of training).
         unit: what it writes: "word"; "char" for languages without spaces; or "spm", pieces.
-        max_len_a, max_len_b, long_form: as for :class:`StreamingTranslator`.
+        max_len_a, max_len_b, long_form, speech_gate: as for :class:`StreamingTranslator`.
         policy_options: of the model's policy, such as ``waitk_lagging=5``; None for what it was trained with.
 
     Returns:
@@ -55,21 +58,24 @@ def load_translator(
     Raises:
         FileNotFoundError: no such checkpoint, data YAML, vocabulary or statistics.
         ValueError: features, normalisation or tokenisation that cannot stream, a dictionary of another size than the
-            model's, an unknown unit, an option that the policy does not have, or a model that has no policy.
+            model's, an unknown unit, an option that the policy does not have, a model that has no policy, a checkpoint
+            that asks for another model than ours, or an exported folder whose data YAML names a file elsewhere.
     """
     path = Path(path)
     if path.is_dir():
         data, config_yaml = path, CONFIG
     state, _ = read_checkpoint(path)
-    cfg = state["cfg"]
+    options, trained = state["cfg"]["model"], state["cfg"]["task"]
     if data is not None:
-        cfg.task.data = str(data)
+        trained.data = str(data)
     if config_yaml is not None:
-        cfg.task.config_yaml = config_yaml
-    task = LeapSpeechToTextTask.setup_task(cfg.task)
+        trained.config_yaml = config_yaml
+    if path.is_dir():
+        require_closed(path, CONFIG)
+    task = LeapSpeechToTextTask.setup_task(trained)
     check_streaming(task.data_cfg)
-    model = task.build_model(cfg.model, from_checkpoint=True)
-    model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    model = task.build_model(options, from_checkpoint=True)
+    model.load_state_dict(state["model"], strict=True, model_cfg=options)
     model.eval()
     transforms = task.data_cfg.get_feature_transforms("test", False)
     cmvn = None
@@ -79,7 +85,9 @@ def load_translator(
     policy = model.policy.configured(**policy_options)
     logger.info("loaded %s: %s, %d frames a decision", path, policy, policy.decision_frames)
     return StreamingTranslator(
-        model, task.target_dictionary, detokenizer, cmvn, policy, max_len_a, max_len_b, long_form=long_form
+        *(model, task.target_dictionary, detokenizer, cmvn, policy, max_len_a, max_len_b),
+        long_form=long_form,
+        speech_gate=speech_gate,
     )
 
 
@@ -90,24 +98,26 @@ def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, Any], Policy]:
         path: of an exported folder, or of the .pt file.
 
     Returns:
-        What fairseq-train saved, and the policy that the model was trained for.
+        What fairseq-train saved, of its configuration the options of model and task alone; and the policy that the
+        model was trained for.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the model has no policy; with the name of its architecture.
+        ValueError: the model has no policy; with the name of its architecture. Or, as others, as for
+            :func:`leap_fairseq.models.checked.read_checked`.
     """
     path = checkpoint_file(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}: give the .pt file that fairseq-train saved")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    options = state["cfg"].model
-    name = getattr(options, "arch", None) or getattr(options, "_name", None)
-    policy_of = getattr(ARCH_MODEL_REGISTRY.get(name), "policy_of", None)
+    state = read_checked(path)
+    options = model_options(state["cfg"])
+    policy_of = getattr(ARCH_MODEL_REGISTRY[options["_name"]], "policy_of", None)
     if policy_of is None:
         raise ValueError(
-            f"{path} holds a {name}, which has no read/write policy: train --arch leap_convtransformer_simul_trans"
+            f"{path} holds a {options['_name']}, which has no read/write policy: train --arch "
+            "leap_convtransformer_simul_trans"
         )
-    return state, policy_of(options)
+    return state, policy_of(state["cfg"]["model"])
 
 
 def checkpoint_file(path: Union[str, Path]) -> Path:

@@ -6,10 +6,12 @@ of every stream. Nothing is shuffled, dropped or read twice: each token is a tar
 Shape legend: N tokens of the text, B streams, T tokens of a block.
 """
 
-from typing import Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
+from fairseq import utils
 from fairseq.data import FairseqDataset
+from fairseq.distributed import utils as distributed_utils
 from torch import Tensor
 
 
@@ -69,3 +71,28 @@ class CarriedText(FairseqDataset):
     def collater(self, samples: List[Dict]) -> Dict:
         """An item is a batch already."""
         return samples[0] if samples else {}
+
+
+def gather_rows(state: Optional[Dict[str, Any]]) -> Optional[Dict[str, Any]]:
+    """The state of the streams of all processes, for which each calls this; on the CPU.
+
+    Args:
+        state: plain data, whose tensors have a row for each stream of this process; None before the first block.
+    """
+    if state is None:
+        return None
+    group = distributed_utils.get_data_parallel_group()
+
+    def gather(rows: Tensor) -> Tensor:
+        if distributed_utils.get_world_size(group) == 1:
+            return rows.detach().cpu()
+        return torch.cat(distributed_utils.all_gather(rows.detach().contiguous(), group)).cpu()
+
+    return utils.apply_to_sample(gather, state)
+
+
+def own_rows(state: Dict[str, Any], device: torch.device) -> Dict[str, Any]:
+    """The reverse of :func:`gather_rows`: what is of this process's streams, on its device."""
+    processes = distributed_utils.get_data_parallel_world_size()
+    rank = distributed_utils.get_data_parallel_rank() if processes > 1 else 0
+    return utils.apply_to_sample(lambda rows: rows.chunk(processes)[rank].to(device), state)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from fairseq import utils
 from fairseq.data import data_utils, iterators
+from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
-from leap_fairseq.tasks.carried_text import CarriedText, WholeText
+from leap_fairseq.tasks.carried_text import CarriedText, WholeText, gather_rows, own_rows
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +127,35 @@ class LeapLanguageModelingTask(LanguageModelingTask):
             epoch=kwargs.get("epoch", 1),
             disable_shuffling=True,
         )
+
+    def training_state(self, model):
+        """What a checkpoint within an epoch needs beside the weights: the carried state of all processes, or None.
+
+        It cannot be computed again, because the weights that computed it have changed since.
+        """
+        return gather_rows(model.carried_state()) if self.args.carry_state else None
+
+    def resume_training_state(self, model, state):
+        """Carries on from the state that a checkpoint holds.
+
+        Raises:
+            ValueError: it was trained with another number of streams.
+        """
+        if not self.args.carry_state:
+            return
+        if state is None:
+            logger.warning(
+                "the checkpoint has no carried state: the text before is missing until the end of this epoch"
+            )
+            return
+        rows = len(state["seen"])
+        streams = self.args.batch_size * distributed_utils.get_data_parallel_world_size()
+        if rows != streams:
+            raise ValueError(
+                f"the text was read in {rows} parallel streams, not {streams}: give a --batch-size that makes {rows} "
+                "with the number of processes, or --reset-dataloader to begin the text anew"
+            )
+        model.carry_on(own_rows(state, model.decoder.dictionary_crc32.device))
 
     def eval_lm_dataloader(self, dataset, max_tokens=36000, max_positions=None, context_window=0, **kwargs):
         """fairseq-eval-lm's hook: every token is scored, within the context that was asked for.

@@ -11,7 +11,6 @@ attention and the LeaP factor are read off the weights. The result is for evalua
 
 import argparse
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict
 
@@ -20,35 +19,44 @@ from omegaconf import OmegaConf
 
 from leap_fairseq.cli import command
 from leap_fairseq.files import whole_file
+from leap_fairseq.models.checked import asked_for, read_plain
 from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
+from leap_fairseq.models.option_rules import model_rules, task_rules
 
-OFFICIAL = "transformer_lm"
+OFFICIAL, OURS = "transformer_lm", "leap_transformer_lm"
 LEAP_WEIGHT = "decoder.layers.0.self_attn.q_LeaP.0.weight"
 QUERY_WEIGHT = "decoder.layers.0.self_attn.q_proj.weight"
 
 
-def convert(state: Dict[str, Any]) -> Dict[str, Any]:
+def convert(state: Dict[str, Any], path: Path) -> Dict[str, Any]:
     """Makes what the fork's fairseq-train saved of a language model a checkpoint of ``leap_transformer_lm``.
 
+    Args:
+        state: the content of the checkpoint.
+        path: of its file, for messages.
+
     Raises:
-        ValueError: it is something else.
+        ValueError: it is something else, or an option has a value of another type.
     """
-    cfg, weights = state.get("cfg"), state.get("model")
-    given = dict(cfg["model"]) if cfg and isinstance(cfg.get("model"), dict) else {}
-    if not str(given.get("_name", "")).startswith(OFFICIAL) or not weights or QUERY_WEIGHT not in weights:
+    cfg, weights = state["cfg"], state["model"]
+    given, task = (cfg.get(part) if isinstance(cfg.get(part), dict) else {} for part in ("model", "task"))
+    if not str(given.get("_name", "")).startswith(OFFICIAL) or QUERY_WEIGHT not in weights:
         raise ValueError(
             f"the model is {given.get('_name') or 'not named'}, but must be {OFFICIAL} of the fork: give a checkpoint "
             "that its fairseq-train saved for --task language_modeling"
         )
-    options = OmegaConf.to_container(OmegaConf.structured(LeapTransformerLanguageModelConfig), enum_to_str=True)
-    known = {field.name for field in fields(LeapTransformerLanguageModelConfig)}
-    options.update({name: value for name, value in given.items() if name in known})
-    options.update(_name="leap_transformer_lm", decoder_self_attention="softmax")
+    defaults = OmegaConf.to_container(OmegaConf.structured(LeapTransformerLanguageModelConfig), enum_to_str=True)
+    # Some stand for options of other sections, which the checkpoint has by value.
+    defaults = {name: value for name, value in defaults.items() if "${" not in str(value)}
+    options = {name: value for name, value in {**defaults, **given}.items() if name in model_rules(OURS)}
+    options.update(_name=OURS, decoder_self_attention="softmax")
+    task = {name: value for name, value in task.items() if name in ("_name", *task_rules("language_modeling"))}
+    asked_for({"model": options, "task": task}, path)
     if LEAP_WEIGHT in weights:
         head_dim = weights[QUERY_WEIGHT].shape[0] // options["decoder_attention_heads"]
         options.update(decoder_self_attention="leap", leap_factor=head_dim // weights[LEAP_WEIGHT].shape[0])
     kept = {name: state[name] for name in ("model", "extra_state", "args", "optimizer_history") if name in state}
-    return {**kept, "cfg": {**cfg, "model": options}}
+    return {**kept, "cfg": {**cfg, "model": options, "task": task}}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Converts."""
-    state = convert(torch.load(options.official, map_location="cpu"))
+    state = convert(read_plain(options.official), options.official)
     with whole_file(options.converted) as file:
         torch.save(state, file)
 

@@ -7,7 +7,8 @@
 #   --decoder-self-attention softmax    leap (default), cosformer, relu, elu or softmax
 #   --bf16, --fp16                      half precision, on GPUs; float32 by default
 #   --arch leap_transformer_lm_tiny --criterion cross_entropy    another model, without an adaptive softmax
-# The same command again goes on where it stopped.
+# The same command again goes on where it stopped, and ends with the weights of a run without a stop; when it has
+# ended, it changes nothing.
 #
 # There is a process for each GPU of the machine, or one on the CPU. In the environment:
 #   PROCESSES=4                         so many instead

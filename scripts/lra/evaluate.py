@@ -20,10 +20,12 @@ import torch
 # Before fairseq, which else lets every library log its details.
 import leap_fairseq.models  # noqa: F401  (registers the task)
 from leap_fairseq.cli import command
+from leap_fairseq.criterions import SequenceClassificationCriterion
 from leap_fairseq.files import whole_file
+from leap_fairseq.models.checked import load_models
 
 # isort: split
-from fairseq import checkpoint_utils, utils
+from fairseq import utils
 
 LOG_LEVEL = "WARNING"
 
@@ -48,11 +50,11 @@ def evaluate(
 
     Raises:
         DataError: the folder is not one of prep_lra.py, or has no such split.
-        OSError: the checkpoint cannot be read.
+        DataError, OSError: the checkpoint is not one of a model of ours, or cannot be read.
     """
     overrides = {"data": str(data), **({"lra_eval_samples": None} if whole else {})}
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], overrides)
-    model, criterion = models[0].to(device).eval(), task.build_criterion(cfg.criterion)
+    (model,), _, task = load_models([checkpoint], overrides)
+    model, criterion = model.to(device).eval(), SequenceClassificationCriterion(task)
     task.load_dataset(split)
     batches = task.get_batch_iterator(task.dataset(split), max_sentences=batch_size, max_positions=task.max_positions())
     found = {"loss": 0.0, "right": 0, "samples": 0, "seconds": 0.0}

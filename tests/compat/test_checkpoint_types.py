@@ -56,6 +56,13 @@ def test_read_with_the_repair(unrepaired):
         assert str(loaded) == str(value)
 
 
+def test_read_where_the_environment_turns_the_check_off(unrepaired, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    allow_checkpoint_types()
+    for value in contents():
+        assert str(torch.load(saved(value), weights_only=True)) == str(value)
+
+
 def test_numbers_written_under_numpy_1_are_read():
     file = saved({"best": np.float64(0.5)})
     # Both names have the same meaning; the pickle inside is rewritten as numpy 1 would have written it.
@@ -90,6 +97,6 @@ def test_foreign_class_is_refused_and_runs_nothing(tmp_path):
 
 
 def test_a_torch_that_refuses_nothing_is_left_alone(unrepaired, monkeypatch):
-    monkeypatch.setattr(torch, "load", lambda file: None)
+    monkeypatch.setattr(torch, "load", lambda file, weights_only: None)
     allow_checkpoint_types()
     assert not torch.serialization.get_safe_globals()

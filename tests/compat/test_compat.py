@@ -13,12 +13,24 @@ import pytest
 from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
 from fairseq.data.audio import audio_utils
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.file_io import PathManager
 from fairseq.models.speech_to_text import hub_interface
 from fairseq.optim.fp16_optimizer import FP16Optimizer
+from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
+from fairseq.tasks import FairseqTask
 
 from leap_fairseq import compat
-from leap_fairseq.compat import audio, batching, checkpoint_types, checkpoints, half_precision, replacing
+from leap_fairseq.compat import (
+    audio,
+    batching,
+    checkpoint_types,
+    checkpoints,
+    epoch_batches,
+    half_precision,
+    replacing,
+    training_state,
+)
 from leap_fairseq.compat.replacing import original
 
 compat.apply()
@@ -48,6 +60,36 @@ REPAIRS = {
         (options, "parse_args_and_arch"),
         half_precision._takes_bf16_for_a_tpu,
         lambda parser, given: argparse.Namespace(bf16=True, tpu=False),
+    ),
+    "batches of an epoch": (
+        epoch_batches.repair_epoch_batches,
+        (FairseqTask, "get_batch_iterator"),
+        epoch_batches._depends_on_the_epoch_of_resuming,
+        lambda task, dataset, epoch: argparse.Namespace(frozen_batches=()),
+    ),
+    "--curriculum": (
+        epoch_batches.repair_order_of_batches,
+        (EpochBatchIterator, "_get_iterator_for_epoch"),
+        epoch_batches._stays_unshuffled,
+        lambda iterator, epoch, shuffle: setattr(iterator.epoch_batch_sampler, "shuffle", shuffle),
+    ),
+    "--fix-batches-to-gpus": (
+        epoch_batches.repair_order_of_batches,
+        (EpochBatchIterator, "next_epoch_itr"),
+        epoch_batches._deals_otherwise,
+        lambda iterator, fix_batches_to_gpus: None,
+    ),
+    "training state": (
+        training_state.repair_training_state,
+        (checkpoint_utils, "save_checkpoint"),
+        training_state._saves_less,
+        lambda cfg, trainer, *place: trainer.save_checkpoint("", {"train_iterator": {training_state.EARLY_STOP: {}}}),
+    ),
+    "plateaus": (
+        training_state.repair_plateaus,
+        (ReduceLROnPlateauLRSchedule, "state_dict"),
+        training_state._forgets_counts,
+        lambda schedule: dict.fromkeys(training_state.PLATEAU),
     ),
 }
 

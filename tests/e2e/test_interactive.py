@@ -1,4 +1,4 @@
-"""fairseq-interactive: prompts of different lengths in one batch are continued as if each were alone."""
+"""fairseq-interactive: prompts of different lengths in one batch, an empty one too, are continued as each alone."""
 
 import re
 
@@ -7,7 +7,7 @@ import torch
 from command_server import PLUGIN
 from tolerances import assert_same
 
-PROMPTS = ["The", "The value of the", "If the name is not bound , the result"]
+PROMPTS = ["The", "", "The value of the", "If the name is not bound , the result"]
 OPTIONS = {
     "plain": (),
     "adaptive": "--criterion adaptive_loss --adaptive-softmax-cutoff 50,200 --ddp-backend legacy_ddp".split(),
@@ -54,15 +54,15 @@ def assert_same_hypotheses(actual, expected):
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_batch_of_prompts_is_continued_as_each_alone(interactive, beam):
-    together, alone = interactive(PROMPTS, beam, 3), interactive(PROMPTS, beam, 1)
+    together, alone = interactive(PROMPTS, beam, 4), interactive(PROMPTS, beam, 1)
     assert_same_hypotheses(together, alone)
     for prompt, (_, texts) in zip(PROMPTS, alone):
         assert len(set(texts)) == beam
         # A word that the model does not know is written as <unk>.
         assert all(len(text.split()) > len(prompt.split()) for text in texts)
     # Another prompt in its place changes what is written.
-    other = interactive([PROMPTS[2], *PROMPTS[1:]], beam, 3)
-    assert other[0][1] == together[2][1] != together[0][1]
+    other = interactive([PROMPTS[-1], *PROMPTS[1:]], beam, 4)
+    assert other[0][1] == together[-1][1] != together[0][1]
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -71,4 +71,4 @@ def test_the_control_that_mixed_up_states_are_seen(interactive, beam, tmp_path):
     plugin.mkdir()
     (plugin / "__init__.py").write_text(MIXED_UP, encoding="utf-8")
     with pytest.raises(AssertionError):
-        assert_same_hypotheses(interactive(PROMPTS, beam, 3, plugin), interactive(PROMPTS, beam, 1))
+        assert_same_hypotheses(interactive(PROMPTS, beam, 4, plugin), interactive(PROMPTS, beam, 1))

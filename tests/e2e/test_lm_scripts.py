@@ -59,7 +59,11 @@ def test_six_updates_are_three_and_three(bash, lm_data, straight, tmp_path):
     resumed, whole = (torch.load(folder / "checkpoint_last.pt") for folder in (tmp_path, straight[0]))
     assert resumed["extra_state"]["val_loss"] == pytest.approx(whole["extra_state"]["val_loss"], abs=1e-6)
     for name, weight in whole["model"].items():
-        torch.testing.assert_close(resumed["model"][name], weight, atol=1e-6, rtol=0, msg=name)
+        assert torch.equal(resumed["model"][name], weight), name
+    before = (tmp_path / "checkpoint_last.pt").stat().st_mtime_ns
+    again = bash(TRAIN, lm_data, tmp_path, *SMALL, "--max-update", 6)
+    assert "nothing is left to train, and no file is changed: 6 updates were made" in again and not losses(again)
+    assert (tmp_path / "checkpoint_last.pt").stat().st_mtime_ns == before
 
 
 def test_a_folder_of_another_configuration_is_refused_and_stays(bash, lm_data, straight):

@@ -17,7 +17,7 @@ from leap_fairseq.files import DataError
 from leap_fairseq.models.averaging import average_checkpoints, find_checkpoints
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "simulst"
-ARCH = "leap_convtransformer_simul_trans_tiny"
+ARCH, OTHER = "leap_convtransformer_simul_trans_tiny", "leap_convtransformer_simul_trans"
 
 
 def save(path, model, updates=1, higher=False, **options):
@@ -30,6 +30,7 @@ def save(path, model, updates=1, higher=False, **options):
             "_name": None,
             "checkpoint": {"maximize_best_checkpoint_metric": higher},
             "model": Namespace(**options),
+            "task": Namespace(_name="leap_speech_to_text", task="leap_speech_to_text"),
         },
         "model": model,
         "criterion": None,
@@ -144,7 +145,7 @@ def test_nothing_to_average(tmp_path):
         ({**weights(1.0), "layer.weight": torch.zeros(2, 4)}, {}, r"layer.weight is torch.float32 \(2, 4\) in "),
         ({**weights(1.0), "layer.weight": torch.zeros(2, 3).int()}, {}, r"layer.weight is torch.int32 \(2, 3\) in "),
         (weights(1.0, crc=8), {}, "dictionary_crc32, whole numbers that have no mean, differs between"),
-        (weights(1.0), {"arch": "transformer"}, f"trained with --arch transformer, not {ARCH} as .*checkpoint2.pt"),
+        (weights(1.0), dict.fromkeys(("arch", "_name"), OTHER), f"with --arch {OTHER}, not {ARCH} as .*checkpoint2.pt"),
         (weights(1.0), {"decoder_self_attention": "relu"}, "trained with --decoder-self-attention relu, not leap as"),
     ],
 )

@@ -32,7 +32,7 @@ def recognizer(tmp_path):
         for option in dataclasses.fields(SpeechAttentionOptions):
             setattr(args, option.name, getattr(args, option.name, option.default))
         state = {
-            "cfg": {"model": args, "task": Namespace()},
+            "cfg": {"model": args, "task": Namespace(task="leap_speech_to_text")},
             "model": model.state_dict(),
             "optimizer_history": [{"num_updates": 12345, "lr_scheduler_state": {}}],
             "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
