@@ -13,6 +13,9 @@ ROOMS = ("attention", "layers", "speech", "streaming", "scoring", "report", "pre
 
 FRAMEWORKS = ("fairseq", "fairseq_cli", "simuleval", "aiohttp", "omegaconf", "hydra")
 
+KERNELS = ("triton_kernels", "triton_parts", "triton_states")
+"""They are imported where they are launched, and need Triton, which torch for the CPU does not bring."""
+
 BLOCK = f"""
 import sys
 class Blocked:
@@ -24,7 +27,7 @@ sys.meta_path.insert(0, Blocked())
 
 
 def modules_of(room):
-    files = sorted((PACKAGE / room).rglob("*.py"))
+    files = sorted(path for path in (PACKAGE / room).rglob("*.py") if path.stem not in KERNELS)
     names = [".".join(("leap_fairseq", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files]
     return [name.removesuffix(".__init__") for name in names]
 

@@ -5,11 +5,12 @@ Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dime
 
 from typing import NamedTuple, Optional
 
-import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import check_floor, check_half_life, check_keys, check_queries
+from leap_fairseq.attention.inputs import sum_dtype
 from leap_fairseq.attention.state import LinearAttentionState
-from leap_fairseq.attention.visibility import check_visible
+from leap_fairseq.attention.visibility import checked_visible
 
 
 class Arguments(NamedTuple):
@@ -27,34 +28,22 @@ class Arguments(NamedTuple):
     half_life: Optional[Tensor]
 
 
-def check_arguments(given: Arguments) -> None:
-    """Refuses arguments that do not fit together.
+def checked(given: Arguments) -> Arguments:
+    """The arguments, which fit together; ``visible`` in int64, in which the algorithms count.
 
     Raises:
-        ValueError: with the argument, what was given and what is expected.
+        ValueError: they do not: with the argument, what was given and what is expected.
     """
-    q, k, v, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, _, half_life = given
-    if q.dim() != 4 or k.dim() != 4 or v.dim() != 4:
-        raise ValueError(f"q, k and v must be [B, T, H, K]: got {q.dim()}, {k.dim()} and {v.dim()} dimensions")
-    if q.shape[0] != k.shape[0] or q.shape[2:] != k.shape[2:]:
-        raise ValueError(f"q {tuple(q.shape)} and k {tuple(k.shape)} differ in batch, heads or head dimension")
-    if v.shape[:3] != k.shape[:3]:
-        raise ValueError(f"v {tuple(v.shape)} and k {tuple(k.shape)} differ in batch, length or heads")
-    if key_padding_mask is not None:
-        if key_padding_mask.dtype != torch.bool or key_padding_mask.shape != k.shape[:2]:
-            raise ValueError(
-                f"key_padding_mask must be bool {tuple(k.shape[:2])} with True = padding, "
-                f"got {key_padding_mask.dtype} {tuple(key_padding_mask.shape)}"
-            )
-    if not normalizer_floor > 0:
-        raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
-    if half_life is not None and (half_life.shape != q.shape[2:3] or not bool((half_life > 0).all())):
-        raise ValueError(
-            f"half_life must be [{q.shape[2]}], a number of keys above 0 for each head, got {half_life.tolist()}"
-        )
-    if (query_proportion is None) != (key_proportion is None):
+    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life = given
+    check_queries(q, p_q)
+    check_keys(k, v, p_k, padding, q)
+    if (p_q is None) != (p_k is None):
         raise ValueError("query_proportion and key_proportion come together: give both, or None for both")
-    for name, x, proportion in (("query", q, query_proportion), ("key", k, key_proportion)):
-        if proportion is not None and proportion.shape != x.shape[:-1]:
-            raise ValueError(f"{name}_proportion has shape {tuple(proportion.shape)}, expected {tuple(x.shape[:-1])}")
-    check_visible(visible, q.shape[1], k.shape[1])
+    dtype = sum_dtype(q.dtype)
+    check_floor(normalizer_floor, dtype)
+    check_half_life(half_life, q.shape[2], dtype)
+    if initial_state is not None:
+        if not isinstance(initial_state, LinearAttentionState):
+            raise ValueError(f"initial_state must be a LinearAttentionState, got {type(initial_state).__name__}")
+        initial_state.check(q, p_q, v)
+    return given._replace(visible=checked_visible(visible, q.shape[1], k.shape[1]))

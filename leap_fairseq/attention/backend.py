@@ -7,16 +7,24 @@ from typing import Optional
 
 from torch import Tensor
 
-from leap_fairseq.attention.arguments import Arguments, check_arguments
+from leap_fairseq.attention.arguments import Arguments, checked
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
 from leap_fairseq.attention.compiled import can_compile, compiled
-from leap_fairseq.attention.flash_linear import flash_linear, worth_flash_linear
+from leap_fairseq.attention.flash_linear import flash_linear
 from leap_fairseq.attention.inputs import without_autocast
 from leap_fairseq.attention.naive import naive
 from leap_fairseq.attention.recurrent import recurrent
 from leap_fairseq.attention.state import LinearAttentionState
+from leap_fairseq.attention.triton_attention import by_triton, worth_launching
 
-ALGORITHMS = {"naive": naive, "blockwise": blockwise, "state": recurrent, "compiled": compiled, "fla": flash_linear}
+ALGORITHMS = {
+    "naive": naive,
+    "blockwise": blockwise,
+    "state": recurrent,
+    "compiled": compiled,
+    "triton": by_triton,
+    "fla": flash_linear,
+}
 
 
 @without_autocast
@@ -48,31 +56,32 @@ def prefix_attention(
         initial_state: keys absorbed before, which every query sees in addition to the visible ones.
         half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
-        algorithm: "naive", "blockwise", "state", "compiled", "fla" (flash-linear-attention, on a GPU), or "auto"; see
-            :func:`choose_algorithm`.
+        algorithm: "naive", "blockwise", "state", "compiled", "triton" (our kernels for a GPU), "fla"
+            (flash-linear-attention, on a GPU), or "auto"; see :func:`choose_algorithm`.
 
     Returns:
         [B, T, H, V] in the type of ``v``; zeros for a query without a visible key. Sums are kept in float32 at least.
 
     Raises:
-        ValueError: an unknown algorithm, or arguments that do not fit together.
+        ValueError: an unknown algorithm, one that does not know such arguments, or arguments that do not fit together.
 
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, equations 4 to 6; the floor of 0.1 is the official code's.
     """
-    given = Arguments(
-        q,
-        k,
-        v,
-        visible,
-        query_proportion,
-        key_proportion,
-        key_padding_mask,
-        normalizer_floor,
-        initial_state,
-        half_life,
+    given = checked(
+        Arguments(
+            q,
+            k,
+            v,
+            visible,
+            query_proportion,
+            key_proportion,
+            key_padding_mask,
+            normalizer_floor,
+            initial_state,
+            half_life,
+        )
     )
-    check_arguments(given)
     if algorithm == "auto":
         algorithm = choose_algorithm(given)
     if algorithm not in ALGORITHMS:
@@ -81,21 +90,21 @@ def prefix_attention(
 
 
 def choose_algorithm(given: Arguments) -> str:
-    """What ``auto`` is: compiled code on the CPU and flash-linear-attention on a GPU, where they are there and fit.
+    """What ``auto`` is: compiled code on the CPU and our Triton kernels on a GPU, where they are there and fit.
 
     Args:
         given: the arguments, checked.
 
     Returns:
-        A key of ``ALGORITHMS``; the one of naive and blockwise with the fewest operations where neither of those fits.
+        A key of ``ALGORITHMS``; the one of naive and blockwise with the fewest operations where neither of those fits,
+        and on a GPU also where that is naive.
     """
     if can_compile(given):
         return "compiled"
-    if worth_flash_linear(given):
-        return "fla"
     key_dim = given.q.shape[-1]
     features = key_dim if given.query_proportion is None else 2 * key_dim
-    return cheapest_algorithm(given.visible, key_dim, features, given.v.shape[-1])
+    cheapest = cheapest_algorithm(given.visible, key_dim, features, given.v.shape[-1])
+    return "triton" if cheapest == "blockwise" and worth_launching(given) else cheapest
 
 
 def cheapest_algorithm(visible: Tensor, key_dim: int, features: int, value_dim: int) -> str:

@@ -47,8 +47,8 @@ def blockwise(given: Arguments) -> Tensor:
     # Keys behind the last visible one are never read.
     keys, values = key_side(*(None if x is None else x[:, :last] for x in key_inputs))
     queries = query_side(given.q, given.query_proportion)
-    if visible.numel() and int(visible[0]) == last:
-        # All queries see the same keys: their sum serves them all.
+    if not visible.numel() or int(visible[0]) == last:
+        # All queries see the same keys, or there are none: their sum serves them all.
         sums = queries @ (aged_keys(keys, half_life).transpose(-1, -2) @ values)
     else:
         sums = _tiled_sums(queries, keys, values, visible, half_life)

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
-from leap_fairseq.attention.compiled_library import GRADIENTS, POINTERS, Problem, Strides, native_library
+from leap_fairseq.attention.blockwise import blockwise
+from leap_fairseq.attention.compiled_library import (
+    GRADIENTS,
+    LARGEST_HEAD,
+    POINTERS,
+    Problem,
+    Strides,
+    check_status,
+    in_memory,
+    native_library,
+)
 from leap_fairseq.attention.inputs import sum_dtype, zero_padding
 
 
@@ -22,7 +32,8 @@ def can_compile(given: Arguments) -> bool:
     """Whether the library is there and knows such arguments."""
     initial = given.initial_state
     return (
-        given.q.device.type == given.k.device.type == "cpu"
+        given.q.device.type == "cpu"
+        and max(given.q.shape[3], given.v.shape[3]) <= LARGEST_HEAD
         and given.half_life is None
         and (initial is None or not initial.kvz.requires_grad)
         and native_library() is not None
@@ -41,16 +52,19 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
     """
     if not can_compile(given):
         raise ValueError(
-            "the compiled algorithm is for the CPU, without half-life and without a gradient of the initial state, "
-            'where the package was installed with a C++ compiler: choose "auto"'
+            f"the compiled algorithm is for the CPU and heads of at most {LARGEST_HEAD}, without half-life and without "
+            'a gradient of the initial state, where the package was installed with a C++ compiler: choose "auto"'
         )
+    if 0 in (*given.q.shape, given.v.shape[3]):
+        # The library is for outputs that have to be computed.
+        return blockwise(given)
     dtype = sum_dtype(given.q.dtype)
     tensors = [x.to(dtype) for x in (given.q, given.k, given.v)]
     angles = (
         *_angle(given.query_proportion, None, dtype),
         *_angle(given.key_proportion, given.key_padding_mask, dtype),
     )
-    initial = None if given.initial_state is None else given.initial_state.kvz.to(dtype).contiguous()
+    initial = None if given.initial_state is None else in_memory(given.initial_state.kvz, dtype)
     padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
     visible = given.visible.to("cpu", torch.int64).contiguous()
     out = _PrefixAttention.apply(*tensors, *angles, visible, padding, initial, given.normalizer_floor, family)
@@ -70,7 +84,7 @@ class _PrefixAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, visible, padding, initial, floor, family):
-        inputs = [x if x is None or x.dim() < 4 or x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
+        inputs = [x.resolve_neg() if x.stride(-1) == 1 else in_memory(x, x.dtype) for x in (q, k, v)]
         inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin)]
         out = q.new_empty(*q.shape[:3], v.shape[-1])
         denominator = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
@@ -86,11 +100,10 @@ class _PrefixAttention(torch.autograd.Function):
     def backward(ctx, out_gradient):
         *inputs, visible, padding, initial, out, denominator, states = ctx.saved_tensors
         problem = _problem(inputs, visible, padding, initial, out, denominator, states, ctx.floor)
-        out_gradient = out_gradient.contiguous()
+        out_gradient = in_memory(out_gradient, out.dtype)
         problem.out_gradient = out_gradient.data_ptr()
-        # Without a query there is nothing to compute; else the library writes each element.
-        new = torch.empty if out.shape[1] else torch.zeros
-        gradients = [None if x is None else new(x.shape, dtype=x.dtype) for x in inputs]
+        # The library writes each element.
+        gradients = [None if x is None else torch.empty(x.shape, dtype=x.dtype) for x in inputs]
         for name, gradient in zip(GRADIENTS, gradients):
             setattr(problem, name, None if gradient is None else gradient.data_ptr())
         _run(problem, out.dtype, True, ctx.family)
@@ -117,4 +130,5 @@ def _problem(inputs, visible, padding, initial, out, denominator, states, floor)
 
 
 def _run(problem: Problem, dtype: torch.dtype, backward: bool, family: int) -> None:
-    native_library().leap_prefix_attention(ctypes.byref(problem), int(dtype == torch.float64), int(backward), family)
+    doubles = int(dtype == torch.float64)
+    check_status(native_library().leap_attend(ctypes.byref(problem), doubles, int(backward), family))

@@ -16,9 +16,13 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import SMALLEST, SUMMED_IN
+
 logger = logging.getLogger(__name__)
 
 LIBRARY = "_native*.so"
+LARGEST_HEAD = 8192
+"""K and V at most, as in ``native/problem.h``."""
 POINTERS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin")
 GRADIENTS = ("dq", "dk", "dv", "dq_cos", "dq_sin", "dk_cos", "dk_sin")
 
@@ -53,13 +57,31 @@ class Step(ctypes.Structure):
     ]
 
 
+def in_memory(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor whose numbers lie behind each other in memory, as they are."""
+    return x.to(dtype).contiguous().resolve_neg()
+
+
+def check_status(status: int) -> None:
+    """Says what the library answered, if it has not computed.
+
+    Raises:
+        ValueError: it was handed what cannot be: no numbers, or sizes beyond its own.
+        MemoryError: there is not enough memory.
+    """
+    if status == 1:
+        raise ValueError("the compiled code was handed what it does not know: choose another algorithm")
+    if status:
+        raise MemoryError("not enough memory for linear attention in compiled code: choose smaller batches")
+
+
 @functools.cache
 def native_library() -> Optional[ctypes.CDLL]:
     """The compiled library, or None where there is none; says once which it is."""
     for path in sorted(Path(__file__).parent.glob(LIBRARY)):
         try:
             found = ctypes.CDLL(str(path))
-            found.leap_family.restype = ctypes.c_char_p
+            found.leap_family.restype, found.leap_attend.restype = ctypes.c_char_p, ctypes.c_int
             found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
             for size, structure in ((found.leap_problem_size, Problem), (found.leap_step_size, Step)):
                 size.restype = ctypes.c_int64
@@ -82,23 +104,37 @@ def families() -> List[str]:
     return [name.decode() for name in itertools.takewhile(lambda name: name is not None, names)]
 
 
-def can_step(kvz: Tensor, *tensors: Optional[Tensor]) -> bool:
-    """Whether the library can compute a step of decoding with these: on the CPU, without gradients.
+def can_step(
+    kvz: Tensor, q: Tensor, k: Tensor, v: Tensor, p_q: Optional[Tensor], p_k: Optional[Tensor], floor: float
+) -> bool:
+    """Whether the library can compute a step of decoding: all is as :func:`step` must have it, without gradients.
 
     Args:
-        kvz: of the state.
-        tensors: of the token, None where there is none.
+        kvz, q, k, v, p_q, p_k, floor: as for :func:`step`.
     """
-    given = [kvz, *(x for x in tensors if x is not None)]
-    if any(x.device.type != "cpu" for x in given) or (torch.is_grad_enabled() and any(x.requires_grad for x in given)):
+    reweighted = p_q is not None and p_k is not None
+    batch, heads, features, width = kvz.shape
+    token, key_dim = (batch, 1, heads), features // 2 if reweighted else features
+    if not (
+        q.shape == k.shape == (*token, key_dim)
+        and v.shape == (*token, width - 1)
+        and (p_q.shape == p_k.shape == token and not features % 2 if reweighted else p_q is p_k)
+        and floor >= SMALLEST[kvz.dtype]
+    ):
         return False
+    dtype, gradients = kvz.dtype, torch.is_grad_enabled()
+    for x in (kvz, q, k, v, p_q, p_k) if reweighted else (kvz, q, k, v):
+        if not x.is_cpu or x.layout is not torch.strided or SUMMED_IN.get(x.dtype) is not dtype:
+            return False
+        if gradients and x.requires_grad:
+            return False
     return native_library() is not None
 
 
 def step(
     kvz: Tensor, q: Tensor, k: Tensor, v: Tensor, p_q: Optional[Tensor], p_k: Optional[Tensor], floor: float
 ) -> Tuple[Tensor, Tensor]:
-    """One more key, and one query that sees it and all before, by the library.
+    """One more key, and one query that sees it and all before, by the library, where :func:`can_step` says so.
 
     Args:
         kvz: [B, H, F, V + 1], the state before, float32 or float64.
@@ -110,10 +146,10 @@ def step(
         The output [B, 1, H, V] in the type of v, and the state behind it.
     """
     # They must outlive the call.
-    given = [None if x is None else x.to(kvz.dtype).contiguous() for x in (q, k, v, p_q, p_k, kvz)]
+    given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz)]
     results = (torch.empty_like(given[5]), torch.empty_like(given[2]))
     sizes = (q.shape[0], q.shape[2], q.shape[3], v.shape[3], p_q is not None)
     pointers = (None if x is None else x.data_ptr() for x in (*given, *results))
     arguments = Step(*sizes, floor, *pointers)
-    native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64))
+    check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64)))
     return results[1].to(v.dtype), results[0]

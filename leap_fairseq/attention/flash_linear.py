@@ -2,7 +2,9 @@
 
 The kernels sum products of features over the past. They are called with scale 1 and without their own normaliser: the
 denominator of this project, with its floor, comes from a column of ones beside the values. Half types go in as they
-are, so that the tensor cores take them; in float32, the kernels may round products to TF32.
+are, so that the tensor cores take them; in float32, the kernels may round products to TF32. They round sums to the type
+of the inputs, where a long sequence is beyond float16, and the first call tries variants for minutes: ``auto`` leaves
+them to those who ask for them.
 
 Source:
     https://github.com/fla-org/flash-linear-attention, ``fla.ops.linear_attn.chunk_linear_attn``.
@@ -14,6 +16,7 @@ import functools
 import logging
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
@@ -31,15 +34,6 @@ def installed() -> bool:
         logger.info("linear attention on the GPU: torch; pip install 'leap_fairseq[gpu]' makes it faster (%s)", error)
         return False
     return True
-
-
-def worth_flash_linear(given: Arguments) -> bool:
-    """Whether ``auto`` takes the kernels: they know the arguments, are there, and keep to the precision of the type.
-
-    They round products of float32 to TF32, and their sums to the type of the inputs, where a long sequence is beyond
-    float16; bfloat16 is left.
-    """
-    return given.q.device.type == "cuda" and given.q.dtype == torch.bfloat16 and _knows(given) and installed()
 
 
 def flash_linear(given: Arguments) -> Tensor:
@@ -60,11 +54,14 @@ def flash_linear(given: Arguments) -> Tensor:
         ) from error
     keys, values = key_side(given.k, given.v, given.key_proportion, given.key_padding_mask)
     queries = query_side(given.q, given.query_proportion)
+    # In half types, the kernels of the way back take an even number of columns alone.
+    width, odd = values.shape[-1], values.shape[-1] % 2
+    values = F.pad(values, (0, odd))
     # [B, T, H, F] again, in the type of the inputs.
     q, k, v = (x.transpose(1, 2).to(given.q.dtype).contiguous() for x in (queries, keys, values))
-    initial = None if given.initial_state is None else given.initial_state.kvz
+    initial = None if given.initial_state is None else F.pad(given.initial_state.kvz, (0, odd))
     sums, _ = chunk_linear_attn(q, k, v, scale=1.0, initial_state=initial, normalize=False)
-    return normalise(sums.to(keys.dtype).transpose(1, 2), given.normalizer_floor, given.v.dtype)
+    return normalise(sums[..., :width].to(keys.dtype).transpose(1, 2), given.normalizer_floor, given.v.dtype)
 
 
 def _knows(given: Arguments) -> bool:

@@ -17,6 +17,8 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import counted
+
 
 def remaining(half_life: Tensor, ages: Tensor, like: Tensor) -> Tensor:
     """What is left of a weight: 2 ** -(age / half_life).
@@ -59,13 +61,13 @@ def spread_half_lives(text: str, num_heads: int) -> Tensor:
         int64 [H], non-decreasing.
 
     Raises:
-        ValueError: it is neither, or a number is below 1, or the range decreases.
+        ValueError: it is neither, or a number is below 1 or beyond int64, or the range decreases.
     """
     first, dash, last = text.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
         raise ValueError(f"half-life {text!r} must be a number of tokens such as 64, or a range such as 8-2048")
-    shortest, longest = int(first), int(last or first)
+    shortest, longest = int(first), counted("half-life", int(last or first))
     if not 1 <= shortest <= longest:
         raise ValueError(f"half-life {text!r} must be at least 1 token, and its range must not decrease")
-    steps = torch.linspace(0, 1, num_heads, dtype=torch.float64)
+    steps = torch.linspace(0, 1, counted("num_heads", num_heads), dtype=torch.float64)
     return (shortest * (longest / shortest) ** steps).round().long()

@@ -21,8 +21,9 @@ def without_autocast(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def in_full_precision(*args, **kwargs):
-        device = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)).device
-        with torch.autocast(device.type, enabled=False):
+        tensors = (x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and not x.is_meta)
+        device = next((x.device.type for x in tensors), "cpu")
+        with torch.autocast(device, enabled=False):
             return function(*args, **kwargs)
 
     return in_full_precision

@@ -14,7 +14,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.arguments import Arguments
+from leap_fairseq.attention.arguments import Arguments, checked
 from leap_fairseq.attention.half_life import remaining
 from leap_fairseq.attention.inputs import sum_dtype, without_autocast, zero_padding
 
@@ -62,8 +62,13 @@ def attention_weights(
 
     Returns:
         [B, H, T, S]; a row sums to 1, or to less where the floor is active.
+
+    Raises:
+        ValueError: arguments that do not fit together.
     """
-    weights = raw_weights(q, k, visible, query_proportion, key_proportion, key_padding_mask, half_life)
+    sides = (query_proportion, key_proportion, key_padding_mask)
+    visible = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life)).visible
+    weights = raw_weights(q, k, visible, *sides, half_life)
     return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
 
 

@@ -12,6 +12,8 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from leap_fairseq.attention.checks import INTEGERS, check_tensor, counted
+
 
 class LeapProportion(nn.Sequential):
     """The LeaP network: ``P = sigmoid(W2 relu(W1 x + b1) + b2)``, shared by all heads of a layer.
@@ -24,14 +26,14 @@ class LeapProportion(nn.Sequential):
         leap_factor: W1 maps K to K / leap_factor.
 
     Raises:
-        ValueError: leap_factor is below 1 or does not divide head_dim.
+        ValueError: leap_factor is below 1 or does not divide head_dim, or either is no whole number.
 
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, section 3.2.
     """
 
     def __init__(self, head_dim: int, leap_factor: int = 4):
-        if leap_factor < 1 or head_dim % leap_factor:
+        if counted("head_dim", head_dim) % max(counted("leap_factor", leap_factor), 1) or not leap_factor:
             divisors = [d for d in range(1, head_dim + 1) if head_dim % d == 0]
             raise ValueError(
                 f"leap_factor {leap_factor} does not divide the head dimension {head_dim}: "
@@ -49,8 +51,14 @@ class LeapProportion(nn.Sequential):
         Returns:
             [B, T, H] in (0, 1), float32 at least: near 1 a half type has few numbers left, and the cosine of a
             difference that is close to 1 would be rounding alone.
+
+        Raises:
+            ValueError: x has another head dimension than the network, or another type without autocast.
         """
         first, relu, second, sigmoid = self
+        width, dtype = first.in_features, first.weight.dtype
+        if x.shape[-1:] != (width,) or x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            check_tensor("q and k of a LeaP network", x, (*x.shape[:-1], width), [dtype])
         logits = second(relu(first(x)))
         return sigmoid(logits.to(torch.promote_types(x.dtype, torch.float32))).squeeze(-1)
 
@@ -66,13 +74,14 @@ def static_proportion(positions: Tensor, max_length: int) -> Tensor:
         float32 of the shape of ``positions``, in [0, 1].
 
     Raises:
-        ValueError: max_length is below 1.
+        ValueError: max_length is below 1 or no whole number, or positions are not integers.
 
     Source:
         Qin et al., cosFormer, ICLR 2022, equation 10.
     """
-    if max_length < 1:
+    if counted("max_length", max_length) < 1:
         raise ValueError(f"max_length {max_length} must be at least 1: cosformer needs the maximum length beforehand")
+    check_tensor("positions", positions, positions.shape, INTEGERS)
     return (positions.clamp(min=0).float() / max_length).clamp(max=1.0)
 
 

@@ -21,7 +21,8 @@ def recurrent(given: Arguments) -> Tensor:
         batch, heads, features, v.shape[-1], dtype=q.dtype, device=q.device
     )
     counts, repeats = torch.unique_consecutive(visible.cpu(), return_counts=True)
-    outputs, first, absorbed = [v.new_empty(batch, 0, heads, v.shape[-1])], 0, 0
+    # Also without queries, the output is one of theirs.
+    outputs, first, absorbed = [current.read(q[:, :0], _cut(p_q, slice(0)), floor)], 0, 0
     for count, repeat in zip(counts.tolist(), repeats.tolist()):
         new, now = slice(absorbed, count), slice(first, first + repeat)
         cuts = (_cut(x, new) for x in (p_k, padding))

@@ -16,6 +16,19 @@ from typing import Optional, Tuple
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import (
+    FLOATING,
+    INTEGERS,
+    SMALLEST,
+    check_floor,
+    check_half_life,
+    check_keys,
+    check_queries,
+    check_tensor,
+    counted,
+    described,
+    one_of,
+)
 from leap_fairseq.attention.compiled_library import can_step, step
 from leap_fairseq.attention.half_life import aged_keys, remaining
 from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype, without_autocast
@@ -25,11 +38,35 @@ from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_d
 class LinearAttentionState:
     """What linear attention remembers of the keys read so far. Immutable: every operation returns a new state.
 
+    Whether a tensor from elsewhere, such as a file, can be a state is checked once, here; whether a state fits its
+    tokens, at each operation.
+
     Attributes:
-        kvz: [B, H, F, V + 1], kv_state and, as the last column, z_state.
+        kvz: [B, H, F, V + 1], kv_state and, as the last column, z_state; float32 or float64.
+
+    Raises:
+        ValueError: kvz has other dimensions or another type, or holds nan or inf.
     """
 
     kvz: Tensor
+
+    def __post_init__(self):
+        check_tensor("a state (kvz)", self.kvz, ("B", "H", "F", "V + 1"), SMALLEST)
+        if self.kvz.shape[-1] == 0:
+            raise ValueError(f"a state (kvz) needs a last column, the sum of the features: got {described(self.kvz)}")
+        if not bool(torch.isfinite(self.kvz).all()):
+            raise ValueError("a state (kvz) must be finite, got nan or inf: absorb the keys again")
+
+    @classmethod
+    def computed(cls, kvz: Tensor) -> "LinearAttentionState":
+        """The state of sums that this package has computed itself, which are not looked at.
+
+        Args:
+            kvz: [B, H, F, V + 1].
+        """
+        state = object.__new__(cls)
+        object.__setattr__(state, "kvz", kvz)
+        return state
 
     @classmethod
     def zeros(
@@ -48,9 +85,15 @@ class LinearAttentionState:
             batch_size, num_heads, features, value_dim: B, H, F, V; F is 2K where keys come with proportions, else K.
             dtype: of the queries and keys; the state is float32 at least.
             device: where the state lives.
+
+        Raises:
+            ValueError: a size is no whole number from 0, or the type is not floating.
         """
-        shape = (batch_size, num_heads, features, value_dim + 1)
-        return cls(torch.zeros(shape, dtype=sum_dtype(dtype), device=device))
+        sizes = {"batch_size": batch_size, "num_heads": num_heads, "features": features, "value_dim": value_dim}
+        *rows, values = (counted(name, size) for name, size in sizes.items())
+        if dtype not in FLOATING:
+            raise ValueError(f"a state is for queries and keys in {one_of(FLOATING)}, got {dtype}")
+        return cls.computed(torch.zeros(*rows, values + 1, dtype=sum_dtype(dtype), device=device))
 
     @property
     def kv_state(self) -> Tensor:
@@ -84,14 +127,16 @@ class LinearAttentionState:
             The new state.
 
         Raises:
-            ValueError: the features of the keys do not fit the state.
+            ValueError: the keys do not fit the state, or what comes with them does not fit the keys.
         """
+        check_keys(k, v, key_proportion, key_padding_mask)
+        self.check(k, key_proportion, v)
+        check_half_life(half_life, k.shape[2], self.kvz.dtype)
         features, values = key_side(k, v, key_proportion, key_padding_mask)
-        self._check(features)
         kvz = self.kvz
         if half_life is not None:
             kvz = kvz * remaining(half_life, torch.tensor(features.shape[-2]), kvz).view(-1, 1, 1)
-        return LinearAttentionState(kvz + aged_keys(features, half_life).transpose(-1, -2) @ values)
+        return LinearAttentionState.computed(kvz + aged_keys(features, half_life).transpose(-1, -2) @ values)
 
     @without_autocast
     def sums(
@@ -113,10 +158,14 @@ class LinearAttentionState:
             [B, H, T, V + 1], the numerator and, in the last column, the denominator.
 
         Raises:
-            ValueError: the features of the queries do not fit the state.
+            ValueError: the queries do not fit the state, or a half-life comes without ``newer``.
         """
+        check_queries(q, query_proportion)
+        self.check(q, query_proportion)
+        if half_life is not None:
+            check_half_life(half_life, q.shape[2], self.kvz.dtype)
+            check_tensor("newer", newer, q.shape[1:2], INTEGERS)
         features = query_side(q, query_proportion)
-        self._check(features)
         sums = features @ self.kvz
         # The newest key of the state is as old as there are newer ones.
         return sums if half_life is None else sums * remaining(half_life, newer, sums).unsqueeze(-1)
@@ -142,13 +191,11 @@ class LinearAttentionState:
             The output [B, 1, H, V], and the new state.
 
         Raises:
-            ValueError: the features do not fit the state.
+            ValueError: the token does not fit the state, or the floor is not above 0.
         """
-        reweighted = query_proportion is not None and key_proportion is not None
-        fits = self.kvz.shape[-2] == (2 if reweighted else 1) * q.shape[-1]
-        if fits and can_step(self.kvz, q, k, v, query_proportion, key_proportion):
+        if can_step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor):
             out, kvz = step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor)
-            return out, LinearAttentionState(kvz)
+            return out, LinearAttentionState.computed(kvz)
         after = self.absorb(k, v, key_proportion)
         return after.read(q, query_proportion, normalizer_floor), after
 
@@ -164,8 +211,9 @@ class LinearAttentionState:
             [B, T, H, V].
 
         Raises:
-            ValueError: the features of the queries do not fit the state.
+            ValueError: the queries do not fit the state, or the floor is not above 0.
         """
+        check_floor(normalizer_floor, self.kvz.dtype)
         return normalise(self.sums(q, query_proportion), normalizer_floor, q.dtype)
 
     def reorder(self, new_order: Tensor) -> "LinearAttentionState":
@@ -173,12 +221,33 @@ class LinearAttentionState:
 
         Args:
             new_order: int64 [B'], indices into the batch; repeats are allowed.
-        """
-        return LinearAttentionState(self.kvz.index_select(0, new_order))
 
-    def _check(self, features: Tensor) -> None:
-        if features.shape[-1] != self.kvz.shape[-2]:
+        Raises:
+            ValueError: it is no such vector, or an index lies outside of the batch.
+        """
+        check_tensor("new_order", new_order, ["B"], [torch.int32, torch.int64], self.kvz.device)
+        try:
+            return LinearAttentionState.computed(self.kvz.index_select(0, new_order))
+        except IndexError as error:
+            raise ValueError(f"new_order must lie in [0, {len(self.kvz)}), got {new_order.tolist()}") from error
+
+    def check(self, x: Tensor, proportion: Optional[Tensor], v: Optional[Tensor] = None) -> None:
+        """Refuses tokens that this state is not for.
+
+        Args:
+            x: [B, T, H, K], their queries or keys.
+            proportion: [B, T, H], or None.
+            v: [B, T, H, V], or None where any values will do.
+
+        Raises:
+            ValueError: with what the state holds, and what such tokens need.
+        """
+        features = (1 if proportion is None else 2) * x.shape[3]
+        batch, heads, have, width = self.kvz.shape
+        if features != have:
             raise ValueError(
-                f"this state holds {self.kvz.shape[-2]} features a head, the tokens have {features.shape[-1]}: "
+                f"this state holds {have} features a head, the tokens have {features}: "
                 "a re-weighted state needs proportions with every key and query, a plain one none"
             )
+        width = width if v is None else v.shape[3] + 1
+        check_tensor("this state", self.kvz, (x.shape[0], x.shape[2], features, width), [sum_dtype(x.dtype)], x.device)

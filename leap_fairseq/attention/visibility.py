@@ -1,7 +1,8 @@
 """Visibility schedules: how many keys each query may read. The only place where wait-k is defined.
 
 All schedules are pure and have one signature, ``schedule(num_queries, num_keys, first_query=0)``; training asks for
-all queries at once, decoding for the next ones (``first_query`` of them have been computed before).
+all queries at once, decoding for the next ones (``first_query`` of them have been computed before). A count that is no
+whole number from 0 is a ValueError.
 
 Shape legend: T queries, S keys; every schedule returns int64 [T] on the CPU, non-decreasing, in [0, S].
 """
@@ -10,6 +11,8 @@ from typing import Callable
 
 import torch
 from torch import Tensor
+
+from leap_fairseq.attention.checks import INTEGERS, check_tensor, counted
 
 Schedule = Callable[..., Tensor]
 
@@ -25,7 +28,7 @@ def full_visibility(num_queries: int, num_keys: int, first_query: int = 0) -> Te
     Returns:
         int64 [T], all S.
     """
-    return torch.full((num_queries,), num_keys, dtype=torch.int64)
+    return torch.full_like(_indices(num_queries, num_keys, first_query), num_keys)
 
 
 def causal_visibility(num_queries: int, num_keys: int, first_query: int = 0) -> Tensor:
@@ -39,7 +42,7 @@ def causal_visibility(num_queries: int, num_keys: int, first_query: int = 0) -> 
     Returns:
         int64 [T], ``min(S, i + 1)``.
     """
-    return _indices(num_queries, first_query).add(1).clamp(max=num_keys)
+    return _indices(num_queries, num_keys, first_query).add(1).clamp(max=num_keys)
 
 
 def segment_visibility(num_queries: int, num_keys: int, first_query: int = 0, *, segment: int) -> Tensor:
@@ -57,10 +60,10 @@ def segment_visibility(num_queries: int, num_keys: int, first_query: int = 0, *,
     Raises:
         ValueError: segment is below 1.
     """
-    if segment < 1:
+    if counted("segment", segment) < 1:
         raise ValueError(f"segment {segment} must be at least 1 frame")
-    ends = torch.div(_indices(num_queries, first_query), segment, rounding_mode="floor").add(1) * segment
-    return ends.clamp(max=num_keys)
+    number = torch.div(_indices(num_queries, num_keys, first_query), segment, rounding_mode="floor")
+    return number.add(1).mul(segment).clamp(max=num_keys)
 
 
 def waitk_requirement(target_index, lagging: int, ratio: int):
@@ -83,9 +86,9 @@ def waitk_requirement(target_index, lagging: int, ratio: int):
         Ma et al., STACL, ACL 2019, equation 4 (wait-k); Ma, Pino, Koehn, SimulMT to SimulST, AACL 2020, section 3
         (fixed pre-decision).
     """
-    if lagging < 1:
+    if counted("wait-k lagging", lagging) < 1:
         raise ValueError(f"wait-k lagging {lagging} must be at least 1: set --waitk-lagging")
-    if ratio < 1:
+    if counted("pre-decision ratio", ratio) < 1:
         raise ValueError(f"pre-decision ratio {ratio} must be at least 1: set --fixed-pre-decision-ratio")
     return (target_index + lagging) * ratio
 
@@ -106,28 +109,31 @@ def waitk_visibility(num_queries: int, num_keys: int, first_query: int = 0, *, l
     Raises:
         ValueError: lagging or ratio is below 1.
     """
-    return waitk_requirement(_indices(num_queries, first_query), lagging, ratio).clamp(max=num_keys)
+    indices = _indices(num_queries, num_keys, first_query)
+    # In Python's numbers, which do not overflow.
+    counted("what wait-k waits for", waitk_requirement(first_query + num_queries, lagging, ratio))
+    return waitk_requirement(indices, lagging, ratio).clamp(max=num_keys)
 
 
-def check_visible(visible: Tensor, num_queries: int, num_keys: int) -> None:
-    """Refuses a ``visible`` that is not a schedule.
+def checked_visible(visible: Tensor, num_queries: int, num_keys: int) -> Tensor:
+    """A schedule in int64.
 
     Raises:
         ValueError: not an integer vector of length T, decreasing, or outside of [0, S].
     """
-    if visible.dtype.is_floating_point or visible.dtype == torch.bool or visible.shape != (num_queries,):
-        raise ValueError(
-            f"visible must be an integer vector of length {num_queries} (one count per query, shared by the batch), "
-            f"got {visible.dtype} {tuple(visible.shape)}"
-        )
+    check_tensor("visible, one count for each query,", visible, (num_queries,), INTEGERS)
+    visible = visible.to(torch.int64)
     if num_queries == 0:
-        return
+        return visible
     if bool((visible[1:] < visible[:-1]).any()):
         raise ValueError("visible must not decrease: a key, once visible, stays visible")
     first, last = int(visible[0]), int(visible[-1])
     if first < 0 or last > num_keys:
         raise ValueError(f"visible runs from {first} to {last}, but must lie in [0, {num_keys}], the number of keys")
+    return visible
 
 
-def _indices(num_queries: int, first_query: int) -> Tensor:
-    return torch.arange(first_query, first_query + num_queries, dtype=torch.int64)
+def _indices(num_queries: int, num_keys: int, first_query: int) -> Tensor:
+    first, count = counted("first_query", first_query), counted("num_queries", num_queries)
+    counted("num_keys", num_keys)
+    return torch.arange(first, first + count, dtype=torch.int64)

@@ -157,8 +157,8 @@ class LinearAttention(nn.Module):
             The output [B, T, C], and the new state (None without one).
 
         Raises:
-            ValueError: cross-attention with neither keys nor a state, or rows of the state that see differently many
-                of the keys.
+            ValueError: cross-attention with neither keys nor a state, the state of another batch or layer, or rows of
+                the state that see differently many of the keys.
         """
         out, state = self._attend(query, key, value, key_padding_mask, state)
         return self.out_proj(out.flatten(2)), state
@@ -186,10 +186,11 @@ class LinearAttention(nn.Module):
             The new state.
 
         Raises:
-            ValueError: this is self-attention.
+            ValueError: this is self-attention, or the state is of another batch or layer.
         """
         if not self.cross_attention:
             raise ValueError("self-attention has no source to absorb: make the layer with cross_attention=True")
+        state.check_rows(frames)
         positions = state.positions.unsqueeze(1) + token_positions(frames, key_padding_mask)
         frames = zero_padding(frames, key_padding_mask)
         k, p_k = self._mapped(self.k_proj(frames), positions, 1)
@@ -222,6 +223,8 @@ class LinearAttention(nn.Module):
 
     def _attend(self, query, key, value, padding, state, visible=None) -> Tuple[Tensor, Optional[LayerState]]:
         """Output [B, T, H, K] of all heads, and the state; `visible` [T] of the keys given: None for the schedule's."""
+        if state is not None:
+            state.check_rows(query)
         if key is None and self.cross_attention:
             return self._read(query, state)
         first_of = () if state is None else (as_offset(state.queries, query.device), state.positions.unsqueeze(1))

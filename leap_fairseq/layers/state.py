@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention import LinearAttentionState, prefix_attention
+from leap_fairseq.attention.checks import check_tensor, counted
 from leap_fairseq.attention.visibility import Schedule
 
 Count = Union[int, Tuple[int, ...]]
@@ -106,7 +107,7 @@ class LayerState:
 
     def without_keys(self) -> "LayerState":
         """The state that has answered as many queries and absorbed nothing."""
-        empty = LinearAttentionState(torch.zeros_like(self.state.kvz))
+        empty = LinearAttentionState.computed(torch.zeros_like(self.state.kvz))
         return LayerState(empty, torch.zeros_like(self.positions), 0, self.queries)
 
     @classmethod
@@ -115,14 +116,20 @@ class LayerState:
 
         Args:
             states: of the same layer; their streams may have been going on differently long.
+
+        Raises:
+            ValueError: they are of different layers.
         """
+        kinds = {(each.state.kvz.shape[1:], each.state.kvz.dtype, each.state.kvz.device) for each in states}
+        if len(kinds) != 1:
+            raise ValueError(f"states of one layer can be merged, got {', '.join(map(str, kinds)) or 'none'}")
 
         def rows(name: str) -> Tuple[int, ...]:
             return sum((by_row(getattr(each, name), len(each.positions)) for each in states), ())
 
         kvz = torch.cat([each.state.kvz for each in states])
         positions = torch.cat([each.positions for each in states])
-        return cls(LinearAttentionState(kvz), positions, rows("keys"), rows("queries"))
+        return cls(LinearAttentionState.computed(kvz), positions, rows("keys"), rows("queries"))
 
     def row(self, number: int) -> "LayerState":
         """One row as a state of its own.
@@ -132,7 +139,7 @@ class LayerState:
         """
         one = slice(number, number + 1)
         counts = (by_row(count, len(self.positions))[number] for count in (self.keys, self.queries))
-        return LayerState(LinearAttentionState(self.state.kvz[one]), self.positions[one], *counts)
+        return LayerState(LinearAttentionState.computed(self.state.kvz[one]), self.positions[one], *counts)
 
     def reorder(self, new_order: Tensor) -> "LayerState":
         """The state of a re-ordered batch (beam search).
@@ -148,17 +155,49 @@ class LayerState:
 
     def detach(self) -> "LayerState":
         """The same numbers without the graph behind them."""
-        return replace(self, state=LinearAttentionState(self.state.kvz.detach()))
+        return replace(self, state=LinearAttentionState.computed(self.state.kvz.detach()))
 
     def to_plain(self) -> Dict[str, Any]:
         """The state as numbers and tensors, which ``torch.save`` writes and any process reads."""
         return {"kvz": self.state.kvz, "keys": self.keys, "queries": self.queries, "positions": self.positions}
 
     @classmethod
-    def from_plain(cls, plain: Dict[str, Any]) -> "LayerState":
-        """The reverse of :meth:`to_plain`.
+    def from_plain(cls, plain: Any, like: "LayerState") -> "LayerState":
+        """The reverse of :meth:`to_plain`; all of it is looked at, since it may come from a file.
 
         Args:
-            plain: what it returned.
+            plain: what :meth:`to_plain` returned.
+            like: a state of the layer that goes on with it, of any number of rows.
+
+        Raises:
+            ValueError: something else, or the state of another layer.
         """
-        return cls(LinearAttentionState(plain["kvz"]), plain["positions"], plain["keys"], plain["queries"])
+        names = ("kvz", "keys", "queries", "positions")
+        if not isinstance(plain, dict) or plain.keys() != set(names):
+            raise ValueError(f"the state of a layer must be {', '.join(names)}: use one that the model has saved")
+        kvz, keys, queries, positions = (plain[name] for name in names)
+        state = LinearAttentionState(kvz)
+        given, expected = ((tuple(x.shape[1:]), x.dtype, str(x.device)) for x in (kvz, like.state.kvz))
+        if given != expected:
+            raise ValueError(
+                f"the state has heads, features and values {given}, the layer {expected}: use the model that it was "
+                "saved with"
+            )
+        keys, queries = (_counted(name, count, len(kvz)) for name, count in (("keys", keys), ("queries", queries)))
+        check_tensor("positions", positions, kvz.shape[:1], [torch.int64], kvz.device)
+        if any(not 0 <= seen <= most for seen, most in zip(positions.tolist(), by_row(keys, len(kvz)))):
+            raise ValueError(f"positions {positions.tolist()} must lie in [0, {keys}], the number of keys")
+        return cls(state, positions, keys, queries)
+
+    def check_rows(self, x: Tensor) -> None:
+        """Refuses inputs [B, ...] of another number of rows."""
+        if self.positions.shape != x.shape[:1]:
+            raise ValueError(f"the state has {len(self.positions)} rows, the input {len(x)}: give each batch its own")
+
+
+def _counted(name: str, count: Any, rows: int) -> Count:
+    if not isinstance(count, tuple):
+        return counted(name, count)
+    if len(count) != rows:
+        raise ValueError(f"{name} must be a count, or one for each of {rows} rows: got {len(count)}")
+    return tuple(counted(name, each) for each in count)

@@ -6,14 +6,17 @@ loaded and continued, also on another machine.
 Shape legend: N tokens, V vocabulary.
 """
 
+import math
 from typing import Any, Dict, List, Optional
 
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import check_tensor, counted
 from leap_fairseq.files import whole_file
 
 FORMAT = "leap_fairseq text session 1"
+PARTS = ("format", "length", "next", "state")
 
 
 class TextSession:
@@ -33,6 +36,7 @@ class TextSession:
 
     def __init__(self, model, block: int = 512):
         model.check_carry(model.decoder.args)
+        counted("block", block, least=1)
         # Of a model that fairseq has prepared for inference, eval() returns None.
         model.eval()
         self.model, self.block, self.length = model, block, 0
@@ -48,7 +52,13 @@ class TextSession:
 
         Returns:
             float32 [N], the log-probability of each token given all the text before it.
+
+        Raises:
+            ValueError: something else, or a number that is none of the dictionary's.
         """
+        check_tensor("tokens", tokens, "N", [torch.int64])
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self.next_log_probs):
+            raise ValueError(f"tokens must lie in [0, {len(self.next_log_probs)}), the numbers of the dictionary")
         scores = [self.next_log_probs.new_zeros(0)]
         for first in range(0, tokens.numel(), self.block):
             part = tokens[first : first + self.block]
@@ -71,12 +81,12 @@ class TextSession:
             The tokens.
 
         Raises:
-            ValueError: a temperature below 0.
+            ValueError: a temperature below 0 or without end, or a count that is no whole number.
         """
-        if temperature < 0:
+        if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature {temperature} must be 0 (the best token) or above (draws)")
         written = []
-        for _ in range(count):
+        for _ in range(counted("count", count)):
             scores = self.next_log_probs.clone()
             scores[self.dictionary.pad()] = -torch.inf
             if temperature == 0:
@@ -89,12 +99,8 @@ class TextSession:
 
     def save(self, path: str) -> None:
         """Writes the session to a file, whole or not at all."""
-        content = {
-            "format": FORMAT,
-            "length": self.length,
-            "next": self.next_log_probs,
-            "state": self.model.decoder.export_state(self._state),
-        }
+        state = self.model.decoder.export_state(self._state)
+        content = dict(zip(PARTS, (FORMAT, self.length, self.next_log_probs, state)))
         with whole_file(path) as file:
             torch.save(content, file)
 
@@ -109,20 +115,42 @@ class TextSession:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: another kind of file, or the session of a model of other sizes.
+            ValueError: another kind of file, the session of a model of other sizes, or one that cannot be right.
         """
         session = cls(model, block)
-        content = torch.load(path, map_location=session.next_log_probs.device)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(f"{path} is not a text session: give a file that TextSession.save wrote")
-        if content["next"].shape != session.next_log_probs.shape:
+        with open(path, "rb") as file:
+            try:
+                content = torch.load(file, map_location=session.next_log_probs.device, weights_only=True)
+            except Exception as error:
+                # What is torn or foreign fails in any way.
+                raise ValueError(f"{path} is not a text session: give a file that TextSession.save wrote") from error
+        try:
+            session._continue(content)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be continued: {error}") from error
+        return session
+
+    def _continue(self, content: Any) -> None:
+        """Takes over what :meth:`save` wrote; all of it is looked at before any of it is used."""
+        if not isinstance(content, dict) or content.get("format") != FORMAT or content.keys() != set(PARTS):
+            raise ValueError("this is not a text session: give a file that TextSession.save wrote")
+        length, scores, state = counted("length", content["length"]), content["next"], content["state"]
+        check_tensor("next", scores, "V", [torch.float32], self.next_log_probs.device)
+        if scores.shape != self.next_log_probs.shape:
             raise ValueError(
-                f"{path} has a vocabulary of {content['next'].numel()}, the model of {len(session.next_log_probs)}: "
+                f"it has a vocabulary of {len(scores)}, the model of {len(self.next_log_probs)}: "
                 "load it with the model that it was saved with"
             )
-        session._state = model.decoder.import_state(content["state"])
-        session.next_log_probs, session.length = content["next"], content["length"]
-        return session
+        # Half types leave an error of some hundredths.
+        if not abs(float(scores.exp().sum()) - 1) < 0.1:
+            raise ValueError("next must be the logarithms of probabilities, which sum to 1")
+        imported = self.model.decoder.import_state(state)
+        # The end of a sentence, which a text begins with, is not counted in its length.
+        counts = {state["tokens"], *(layer[name] for layer in state["attention"] for name in ("keys", "queries"))}
+        seen = [state["seen"], *(layer["positions"] for layer in state["attention"])]
+        if counts != {length + 1} or len(seen[0]) != 1 or len({int(each) for each in seen}) != 1:
+            raise ValueError(f"its layers have read other numbers of tokens than its length {length} says")
+        self._state, self.next_log_probs, self.length = imported, scores, length
 
     @torch.no_grad()
     def _advance(self, tokens: Tensor) -> Tensor:

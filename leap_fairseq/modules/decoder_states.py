@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Sequence
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import check_tensor, counted
 from leap_fairseq.layers import LayerState
 from leap_fairseq.modules.batched_states import linear_attentions, merge_attention, split_attention
 
@@ -84,28 +85,29 @@ class DecoderStates:
         }
 
     def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
-        """The state that :meth:`export_state` of such a decoder was given, for this one.
+        """The state that :meth:`export_state` of such a decoder was given, for this one; all of it is looked at.
 
         Raises:
-            ValueError: the decoders have other sizes.
+            ValueError: it is none, or the decoders have other sizes.
         """
-        incremental_state: Dict[str, Any] = {}
         attentions = linear_attentions(self)
-        if len(attentions) != len(exported["attention"]):
+        if not isinstance(exported, dict) or exported.keys() != {"attention", "tokens", "seen"}:
+            raise ValueError("the state of a decoder must be attention, tokens and seen: use one that it has exported")
+        layers, tokens, seen = exported["attention"], exported["tokens"], exported["seen"]
+        if not isinstance(layers, list) or len(attentions) != len(layers):
+            number = len(layers) if isinstance(layers, list) else "no"
             raise ValueError(
-                f"the state has {len(exported['attention'])} layers, the model {len(attentions)}: use the model that "
-                "it was saved with"
+                f"the state has {number} layers, the model {len(attentions)}: use the model that it was saved with"
             )
-        for attention, state in zip(attentions, map(LayerState.from_plain, exported["attention"])):
-            given, expected = (tuple(each.state.kvz.shape[1:]) for each in (state, attention.zero_state(1)))
-            if given != expected:
-                raise ValueError(
-                    f"the state has heads, features and values {given}, the model {expected}: use the model that it "
-                    "was saved with"
-                )
+        check_tensor("seen", seen, ["B"], [torch.int64], self.dictionary_crc32.device)
+        if any(not 0 <= each <= counted("tokens", tokens) for each in seen.tolist()):
+            raise ValueError(f"seen {seen.tolist()} must lie in [0, {tokens}], the number of tokens")
+        incremental_state: Dict[str, Any] = {}
+        for attention, plain in zip(attentions, layers):
+            state = LayerState.from_plain(plain, attention.zero_state(1))
+            state.check_rows(seen)
             attention.set_state(incremental_state, state)
-        progress = {name: exported[name] for name in ("tokens", "seen")}
-        self.set_incremental_state(incremental_state, "progress", progress)
+        self.set_incremental_state(incremental_state, "progress", {"tokens": tokens, "seen": seen})
         return incremental_state
 
     def reorder_incremental_state(self, incremental_state: Dict[str, Any], new_order: Tensor) -> None:

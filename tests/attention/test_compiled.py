@@ -1,5 +1,6 @@
 """The compiled code beside its equality with ``naive`` (test_algorithms.py): gradients, layouts, threads, fallback."""
 
+import ctypes
 import functools
 import logging
 
@@ -189,6 +190,47 @@ def test_auto_takes_it_where_it_can(monkeypatch):
         ValueError, match='without half-life and without a gradient of the initial state.*choose "auto"'
     ):
         prefix_attention(q, k, v, visible, half_life=torch.ones(2), algorithm="compiled", **proportions)
+
+
+@built
+def test_the_library_refuses_what_cannot_be():
+    """Beside the checks in Python: no pointers, sizes that are none, a schedule that leaves the keys."""
+    library, visible, numbers = module.native_library(), torch.tensor([1, 2]), torch.zeros(64)
+
+    def status(sizes=(1, 1, 2, 2, 4, 4), given=visible, numbers=numbers, family=0, **changed):
+        problem = module.Problem(*sizes, False, given.data_ptr(), floor=0.1, threads=1)
+        for name in ("q", "k", "v", "out", "denominator"):
+            setattr(problem, name, numbers.data_ptr() or None)
+        for name, value in changed.items():
+            setattr(problem, name, value)
+        return library.leap_attend(ctypes.byref(problem), 0, changed.get("out_gradient") is not None, family)
+
+    assert status() == 0
+    for sizes in (
+        (0, 1, 2, 2, 4, 4),
+        (1, 1, -2, 2, 4, 4),
+        (1, 1, 2, 1, 4, 4),
+        (1, 1, 2, 2, 8193, 4),
+        (2**62, 1, 2, 2, 4, 4),
+    ):
+        assert status(sizes) == 1
+    assert status(given=visible.flip(0)) == status(given=visible - 2) == status(numbers=torch.zeros(0)) == 1
+    assert status(family=99) == status(family=-1) == status(threads=0) == status(reweighted=1) == 1
+    assert status(out_gradient=numbers.data_ptr()) == 1
+    assert library.leap_step(ctypes.byref(module.Step(1, 1, 4, 4, 0, 0.1)), 0) == 1
+    assert library.leap_step(ctypes.byref(module.Step(0, 1, 4, 4, 0, 0.1)), 0) == 0
+    for number, error in ((1, ValueError), (2, MemoryError)):
+        with pytest.raises(error, match="compiled code"):
+            module.check_status(number)
+
+
+@built
+def test_heads_beyond_the_library_are_left_to_torch():
+    q = torch.rand(1, 2, 1, module.LARGEST_HEAD + 1)
+    visible = causal_visibility(2, 2)
+    assert_same(prefix_attention(q, q, q, visible), prefix_attention(q, q, q, visible, algorithm="naive"))
+    with pytest.raises(ValueError, match=f"heads of at most {module.LARGEST_HEAD}"):
+        prefix_attention(q, q, q, visible, algorithm="compiled")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tolerances import assert_same
 
-from leap_fairseq.attention import LinearAttentionState
+from leap_fairseq.attention import LinearAttentionState, causal_visibility, prefix_attention
 
 
 def make_keys(n=12, seed=0):
@@ -94,3 +94,66 @@ def test_features_must_fit_the_state():
 def test_half_precision_state_is_float32():
     assert LinearAttentionState.zeros(1, 1, 2, 2, dtype=torch.bfloat16).kvz.dtype == torch.float32
     assert LinearAttentionState.zeros(1, 1, 2, 2, dtype=torch.float64).kvz.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda kvz: kvz.to(torch.int8), "must be float32 or float64 .* got int8"),
+        (lambda kvz: kvz.half(), "got float16"),
+        (lambda kvz: kvz[0], r"\[B, H, F, V \+ 1\], got float32 \[2, 8, 6\]"),
+        (lambda kvz: kvz[..., :0], "needs a last column"),
+        (lambda kvz: kvz.to_sparse(), "sparse"),
+        (lambda kvz: kvz * float("nan"), "must be finite"),
+        (lambda kvz: kvz - float("inf"), "must be finite"),
+        (lambda kvz: kvz.tolist(), "got list"),
+    ],
+)
+def test_a_tensor_that_is_no_state(change, message):
+    with pytest.raises(ValueError, match=message):
+        LinearAttentionState(change(torch.ones(3, 2, 8, 6)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kvz: kvz[:0],
+        lambda kvz: kvz[:1],
+        lambda kvz: torch.cat((kvz, kvz)),
+        lambda kvz: kvz[:, :1],
+        lambda kvz: kvz[..., 1:],
+        lambda kvz: kvz.double(),
+    ],
+)
+def test_a_state_of_other_tokens_is_refused_wherever_it_enters(change):
+    """Native code would read and write beyond it."""
+    k, v, p = make_keys()
+    state = LinearAttentionState(change(torch.ones(3, 2, 8, 6)))
+    one = [x[:, :1] for x in (k, k, v, p, p)]
+    visible = causal_visibility(12, 12)
+    options = {"query_proportion": p, "key_proportion": p, "initial_state": state}
+    for use in (
+        lambda: state.absorb(k, v, p),
+        lambda: state.step(*one),
+        lambda: prefix_attention(k, k, v, visible, **options),
+        lambda: prefix_attention(k, k, v, visible, algorithm="naive", **options),
+    ):
+        with pytest.raises(ValueError, match="this state must be float32 \\[3, 2, 8, 6\\] on cpu"):
+            use()
+
+
+def test_how_a_state_lies_in_memory_does_not_matter():
+    k, v, p = make_keys()
+    kvz = torch.rand(3, 2, 8, 6, generator=torch.Generator().manual_seed(1))
+    one = [x[:, :1] for x in (k, k, v, p, p)]
+    expected = LinearAttentionState(kvz).step(*one)
+    for other in (kvz.transpose(0, 3).contiguous().transpose(0, 3), torch.stack((kvz, kvz), -1)[..., 1]):
+        assert not other.is_contiguous()
+        actual = LinearAttentionState(other).step(*one)
+        assert torch.equal(actual[0], expected[0]) and torch.equal(actual[1].kvz, expected[1].kvz)
+
+
+@pytest.mark.parametrize("order", [[3], [-1], [0.5], [[0]]])
+def test_an_order_that_leaves_the_batch(order):
+    with pytest.raises(ValueError, match="new_order must"):
+        LinearAttentionState.zeros(3, 2, 8, 5).reorder(torch.tensor(order))

@@ -254,7 +254,7 @@ def test_a_state_as_plain_data_and_without_its_graph(tmp_path):
     _, state = layer(x[:, :7], state=layer.zero_state(BATCH))
     assert state.state.kvz.requires_grad and not state.detach().state.kvz.requires_grad
     torch.save(state.detach().to_plain(), tmp_path / "state.pt")
-    loaded = type(state).from_plain(torch.load(tmp_path / "state.pt", weights_only=True))
+    loaded = type(state).from_plain(torch.load(tmp_path / "state.pt", weights_only=True), layer.zero_state(1))
     assert_same(layer(x[:, 7:], state=loaded)[0], expected[:, 7:])
     empty = loaded.without_keys()
     assert empty.queries == 7 and empty.keys == 0 and not empty.state.kvz.any() and not empty.positions.any()

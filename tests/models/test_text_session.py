@@ -79,7 +79,7 @@ def test_wrong_use_is_named(tmp_path):
     with pytest.raises(ValueError, match="heads, features and values .*use the model that it was saved with"):
         TextSession.load(lm("relu"), path)
     torch.save({"model": {}}, path)
-    with pytest.raises(ValueError, match="is not a text session"):
+    with pytest.raises(ValueError, match="is.* not a text session"):
         TextSession.load(lm(), path)
     with pytest.raises(ValueError, match="needs linear attention"):
         TextSession(lm("softmax"))

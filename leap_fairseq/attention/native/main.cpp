@@ -1,6 +1,9 @@
 // What Python calls, by ctypes: runs a problem on threads of its own, with the code that this processor knows.
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <initializer_list>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -31,6 +34,39 @@ const std::vector<Family> FAMILIES = families();
 
 int64_t next_item(void* counter) { return (*static_cast<std::atomic<int64_t>*>(counter))++; }
 
+enum Status { DONE, REFUSED, NO_MEMORY };
+
+// Products of sizes are those of tensors in memory; alone, a size may be that of one number, expanded.
+constexpr int64_t MOST = int64_t(1) << 48;
+
+bool any_null(std::initializer_list<const void*> pointers) {
+    return std::find(pointers.begin(), pointers.end(), nullptr) != pointers.end();
+}
+
+// Whether no number outside of the tensors handed over would be read or written, as far as can be seen from here.
+bool can_be(const Problem& p, bool backward) {
+    for (int64_t size : {p.batch, p.heads, p.queries, p.key_dim, p.value_dim, p.threads, p.keys + 1})
+        if (size < 1 || size > MOST) return false;
+    if (p.key_dim > LARGEST_HEAD || p.value_dim > LARGEST_HEAD) return false;
+    if (any_null({p.visible, p.q, p.out, p.denominator}) || (p.keys && any_null({p.k, p.v}))) return false;
+    if (p.reweighted && (any_null({p.q_cos, p.q_sin}) || (p.keys && any_null({p.k_cos, p.k_sin})))) return false;
+    if (backward) {
+        if (any_null({p.out_gradient, p.dq}) || (p.keys && any_null({p.states, p.dk, p.dv}))) return false;
+        if (p.reweighted && (any_null({p.dq_cos, p.dq_sin}) || (p.keys && any_null({p.dk_cos, p.dk_sin})))) return false;
+    }
+    const int64_t* end = p.visible + p.queries;
+    return p.visible[0] >= 0 && end[-1] <= p.keys && std::is_sorted(p.visible, end);
+}
+
+bool can_be(const Step& p) {
+    for (int64_t size : {p.batch, p.heads, p.key_dim, p.value_dim})
+        if (size < 0 || size > MOST) return false;
+    if (!p.batch || !p.heads) return true;
+    if (p.key_dim && any_null({p.q, p.k, p.before, p.after})) return false;
+    if (p.reweighted && any_null({p.query_proportion, p.key_proportion})) return false;
+    return !p.value_dim || !any_null({p.v, p.out});
+}
+
 }  // namespace
 
 extern "C" {
@@ -44,14 +80,32 @@ int64_t leap_stretches(int64_t keys) { return stretches_of(keys); }
 // The families that this processor can run, the best first; null behind the last.
 const char* leap_family(int number) { return number < (int)FAMILIES.size() ? FAMILIES[number].name : nullptr; }
 
-void leap_prefix_attention(const Problem* problem, int doubles, int backward, int family) {
+// Each returns a Status; unless it is DONE, the results are not to be used.
+
+int leap_attend(const Problem* problem, int doubles, int backward, int family) {
+    if (family < 0 || family >= (int)FAMILIES.size() || !can_be(*problem, backward)) return REFUSED;
+    const int64_t items = problem->batch * groups_of(*problem);
     std::atomic<int64_t> counter{0};
     auto work = [&] { FAMILIES[family].work(*problem, doubles, backward, next_item, &counter); };
     std::vector<std::thread> threads;
-    for (int64_t n = 1; n < std::min(problem->threads, problem->batch * groups_of(*problem)); n++) threads.emplace_back(work);
+    try {
+        for (int64_t n = 1; n < std::min(problem->threads, items); n++) threads.emplace_back(work);
+    } catch (const std::exception&) {
+        // Those that could be started do all of it.
+    }
     work();
     for (auto& thread : threads) thread.join();
+    // A thread that finds no memory takes no item.
+    return counter < items ? NO_MEMORY : DONE;
 }
 
-void leap_step(const Step* step, int doubles) { doubles ? take_step<double>(*step) : take_step<float>(*step); }
+int leap_step(const Step* step, int doubles) {
+    if (!can_be(*step)) return REFUSED;
+    try {
+        doubles ? take_step<double>(*step) : take_step<float>(*step);
+    } catch (const std::bad_alloc&) {
+        return NO_MEMORY;
+    }
+    return DONE;
+}
 }

@@ -11,9 +11,23 @@
 #include <cstdlib>
 #include <cstring>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 // Everything has internal linkage, std's templates are avoided: the same code is compiled for several processors, and the
 // linker must not take a function of one for another.
 namespace {
+
+// Bytes between the parts of one piece of memory that must not be touched; none but under scripts/sanitize.sh, which sees
+// it if they are.
+#ifdef __SANITIZE_ADDRESS__
+constexpr int64_t GAP = 64;
+inline void forbid(const void* first, int64_t bytes) { ASAN_POISON_MEMORY_REGION(first, bytes); }
+#else
+constexpr int64_t GAP = 0;
+inline void forbid(const void*, int64_t) {}
+#endif
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 

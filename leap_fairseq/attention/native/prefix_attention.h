@@ -33,7 +33,7 @@ class Worker {
           VP(padded<T>(V)),
           FP(problem.reweighted ? 2 * KP : KP),
           states((Head*)std::malloc(heads_at_a_time(problem) * sizeof(Head))) {
-        const int many = (int)heads_at_a_time(problem);
+        const int64_t many = heads_at_a_time(problem);
         const int64_t sizes[] = {BLOCK * KP, BLOCK * KP, BLOCK * VP, BLOCK * VP, BLOCK * BLOCK, BLOCK * BLOCK,
                                  BLOCK * FP, BLOCK * FP, BLOCK * FP, FP * VP, FP, VP * BLOCK, KP * BLOCK, BLOCK * VP,
                                  BLOCK * KP, BLOCK * VP, BLOCK * KP, many * FP * VP, many * FP};
@@ -42,20 +42,26 @@ class Worker {
                          &feature_errors, &turned_state, &sums_before, &turned_values, &turned_keys, &out_errors,
                          &key_errors, &value_errors, &query_errors, &all_states, &all_sums};
         int64_t total = 0;
-        for (int64_t size : sizes) total += size;
+        for (int64_t size : sizes) total += size + GAP / (int64_t)sizeof(T);
         memory = std::calloc(total * sizeof(T) + 64, 1);
+        if (!ready()) return;
         T* at = (T*)(((uintptr_t)memory + 63) / 64 * 64);
         for (unsigned n = 0; n < sizeof(sizes) / sizeof(*sizes); n++) {
             *buffers[n] = at;
             at += sizes[n];
+            forbid(at, GAP);
+            at += GAP / sizeof(T);
         }
-        for (int n = 0; n < many; n++) states[n] = {all_states + n * FP * VP, all_sums + n * FP, true};
+        for (int64_t n = 0; n < many; n++) states[n] = {all_states + n * FP * VP, all_sums + n * FP, true};
     }
 
     ~Worker() {
         std::free(memory);
         std::free(states);
     }
+
+    // Whether there was memory for it.
+    bool ready() const { return memory && states; }
 
     void forward(int64_t batch, int64_t first, int64_t last) {
         turn_to(batch, first, last);
@@ -595,8 +601,8 @@ class Worker {
 // The part of one thread: batch rows and some of their heads, as `next` deals them out.
 template <class T>
 inline void work_through(const Problem& problem, bool backward, int64_t (*next)(void*), void* counter) {
-    if (!problem.queries) return;
     Worker<T> worker(problem);
+    if (!worker.ready()) return;
     const int64_t many = heads_at_a_time(problem), groups = groups_of(problem);
     for (int64_t item; (item = next(counter)) < problem.batch * groups;) {
         const int64_t b = item / groups, first = item % groups * many, last = least(first + many, problem.heads);

@@ -17,6 +17,9 @@ constexpr int STRETCH_KEYS = 512;
 
 static inline int64_t stretches_of(int64_t keys) { return (keys + STRETCH_KEYS - 1) / STRETCH_KEYS; }
 
+// K and V at most: a state of so many rows and columns is counted in 32 bits.
+constexpr int LARGEST_HEAD = 8192;
+
 struct Problem {
     int64_t batch, heads, queries, keys, key_dim, value_dim;
     int64_t reweighted;  // whether c and s are given
