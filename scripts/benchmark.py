@@ -22,6 +22,8 @@ COMMANDS = {
     "lm": ("benchmarks.language_model", "training of a language model: updates a second as the blocks grow"),
     "decode": ("benchmarks.decoding", "decoding with a language model: the time of a token at a far position"),
     "simulst": ("benchmarks.streaming", "streams: each frame encoded once, or the prefix anew; several together"),
+    "gpu-updates": ("benchmarks.gpu_updates", "training of the WikiText-103 model by fairseq's trainer, on a GPU"),
+    "gpu-report": ("benchmarks.gpu_report", "the page of scripts/gpu_check.sh"),
 }
 
 

@@ -3,7 +3,7 @@
 Multiplications and additions of matrix products, for each head of a row; what is elementwise is not counted, nor what
 an implementation computes twice. F = 2K features, V = K values and one column for the denominator.
 
-    linear (compiled, blockwise, flash-linear-attention)
+    linear (compiled, triton, blockwise, flash-linear-attention)
         each key is added to the state:        2 F (V + 1)
         each query reads the state:            2 F (V + 1)
     quadratic, sdpa
@@ -124,13 +124,15 @@ def attention_of(name: str, case: Case) -> Attend:
     return linear("naive" if name == "quadratic" else name)
 
 
-ALGORITHMS = ("compiled", "blockwise", "sdpa", "quadratic", "fla")
+ALGORITHMS = ("compiled", "triton", "blockwise", "sdpa", "quadratic", "fla")
 
 
 def why_not(name: str, case: Case, quadratic_mib: float) -> Optional[str]:
     """Why an attention is left out of a case, or None; the quadratic one where a matrix of its weights has more MiB."""
     if name == "compiled" and (native_library() is None or case.device != "cpu"):
         return "it is for the CPU" if case.device != "cpu" else "the package was installed without a C++ compiler"
+    if name == "triton" and case.device != "cuda":
+        return "our Triton kernels are for a GPU (--device cuda)"
     if name == "quadratic" and case.batch * case.heads * case.queries * case.keys * 4 > quadratic_mib * 2**20:
         return f"its weights take more than --quadratic-mib {quadratic_mib:g}"
     if name == "fla":

@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=int, default=10, help="of the long stream; 0 for none")
     parser.add_argument("--sessions", type=int, default=8, help="streams at once; 0 for none")
     parser.add_argument("--vocab-size", type=int, default=8000, help="symbols of the dictionary")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the models")
     measuring.add_output_options(parser)
 
 
@@ -61,6 +62,8 @@ def run(options: argparse.Namespace) -> None:
         ValueError: options that do not fit, or a red gate.
     """
     measuring.check_positive(options, "ratio", "waitk_lagging", "seconds")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("torch finds no CUDA device: measure on the CPU")
     measuring.set_threads(options)
     print(pass_gate(options), flush=True)
     rows, points = compare(options)
@@ -98,7 +101,7 @@ def make_model(options: argparse.Namespace, visibility: str) -> Tuple[Any, Dicti
         dictionary.add_symbol(f"word{number}")
     torch.manual_seed(1)
     task = argparse.Namespace(target_dictionary=dictionary, source_dictionary=None)
-    return ARCH_MODEL_REGISTRY[options.arch].build_model(args, task).eval(), dictionary
+    return ARCH_MODEL_REGISTRY[options.arch].build_model(args, task).eval().to(options.device), dictionary
 
 
 def make_translator(options: argparse.Namespace, visibility: str) -> StreamingTranslator:
@@ -118,8 +121,8 @@ def pass_gate(options: argparse.Namespace) -> str:
     """
     model, _ = make_model(options, "segment")
     each = 4 * options.ratio
-    features = torch.randn(1, 3 * each + 5, 80, generator=torch.Generator().manual_seed(0))
-    at_once = model.encoder(features, torch.tensor([features.shape[1]]))["encoder_out"][0]
+    features = torch.randn(1, 3 * each + 5, 80, generator=torch.Generator().manual_seed(0)).to(options.device)
+    at_once = model.encoder(features, torch.tensor([features.shape[1]]).to(options.device))["encoder_out"][0]
     state, frames, pieces = None, [], features.split(each, dim=1)
     for number, piece in enumerate(pieces):
         new, state = model.encode_segment(piece, state, last=number == len(pieces) - 1)

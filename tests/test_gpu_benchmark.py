@@ -1,0 +1,49 @@
+"""What scripts/gpu_check.sh measures and writes, on the CPU with a tiny model."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from leap_fairseq.attention import ALGORITHMS
+from leap_fairseq.report.tables import read_tsv
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import benchmark  # noqa: E402
+
+UPDATES = (
+    "gpu-updates --arch leap_transformer_lm_tiny --dictionary 30 --lengths 100 --tokens 100 --rounds 1 --threads 1"
+)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_updates_and_the_page(capsys, tmp_path):
+    assert benchmark.main([*UPDATES.split(), "--threads", "1", "--tsv", str(tmp_path / "updates.tsv")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("every layer equals the law, by so much of the tolerance") == 3
+    rows = read_tsv(tmp_path / "updates.tsv")
+    assert [row["attention"] for row in rows] == ["softmax", "leap", "leap, half-lives"]
+    assert all(row["words_per_s"] > 0 and row["length"] == 100 for row in rows)
+    (tmp_path / "steps.tsv").write_text("step\tseconds\tends with\ntests\t3\t1\nupdates\t5\t0\n")
+    (tmp_path / "tests.log").write_text("1 failed\n")
+    assert benchmark.main(["gpu-report", str(tmp_path)]) == 0
+    page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "| tests | 3 | 1 |" in page and "1 failed" in page and "| 100 | 1 | leap, half-lives |" in page
+    assert "- commit " in page and "driver" in page
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+def test_a_broken_algorithm_stops_the_updates(capsys, monkeypatch):
+    for name in ("compiled", "blockwise"):
+        monkeypatch.setitem(ALGORITHMS, name, lambda given: ALGORITHMS["naive"](given) * 1.1)
+    assert benchmark.main(UPDATES.split()) == 1
+    printed = capsys.readouterr()
+    assert "a layer with leap does not equal its law" in printed.err and "words_per_s" not in printed.out
+
+
+def test_without_a_gpu_it_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert benchmark.main([*UPDATES.split(), "--device", "cuda"]) == 1
+    assert "torch finds no CUDA device" in capsys.readouterr().err
