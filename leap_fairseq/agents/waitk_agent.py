@@ -57,8 +57,8 @@ class WaitkAgent(SpeechToTextAgent):
             words, characters or pieces are written; ``--device`` and ``--dtype`` say where and how it is computed.
 
     Raises:
-        FileNotFoundError, ValueError: a recording of the list is missing, or cannot be translated.
-        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.load_translator`.
+        FileNotFoundError, ValueError: a recording of the list is missing, or cannot be translated; others as for
+            :func:`leap_fairseq.models.load_translator`.
     """
 
     def __init__(self, args: Namespace):

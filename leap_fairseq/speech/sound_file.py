@@ -2,8 +2,8 @@
 
 A file whose header does not know its length is read to where its sound ends, and a warning says so; it behaves like
 any other. A file that breaks off is refused by name, since no text or time fits it, and so is what is no recording. An
-mp3 need not say how long it is: libsndfile then
-guesses from the first frames, and cuts off what lies behind its guess, so such a file is decoded to its end here.
+mp3 need not say how long it is: libsndfile then guesses from the first frames, and cuts off what lies behind its guess,
+so such a file is decoded to its end here.
 """
 
 import contextlib
