@@ -6,6 +6,7 @@ A run is a fork of this process, so that no option outlives it.
 import argparse
 import logging
 import os
+import sys
 import traceback
 
 import numpy as np
@@ -133,11 +134,13 @@ def outcome(words, log):
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        # That of pytest keeps what is written to it.
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)
         os._exit(_train(words))
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if ended == 0:
         return "trained"
-    return log.read_text(encoding="utf-8", errors="replace").strip()[-1500:] or f"ended by signal {-ended}"
+    return log.read_text(encoding="utf-8", errors="replace").strip()[-1500:] or f"ended with {ended}"
 
 
 def _train(words):

@@ -41,7 +41,11 @@ VALUES = {
     **{"--decoder-layers-to-keep": "0", "--attention-half-life": "4", "--encoder-segment": "7"},
     **{"--adaptive-softmax-cutoff": "20,30 --criterion adaptive_loss --ddp-backend legacy_ddp"},
     **{"--adaptive-input": "--adaptive-input-cutoff 20,30", "--adaptive-input-cutoff": "20,30"},
-    **{"--encoder-visibility": "segment --encoder-segment 7", "--character-filters": "[(1,8)]"},
+    **{
+        "--fixed-pre-decision-ratio": "14",
+        "--encoder-visibility": "segment --encoder-segment 7",
+        "--character-filters": "[(1,8)]",
+    },
     **{f"--{side}-attention-heads": "4" for side in ("encoder", "decoder")},
     **{f"--{side}-embed-dim": "48" for side in ("encoder", "decoder")},
     **{f"--pipeline-{side}": "1" for side in ("balance", "devices", "chunks")},
@@ -50,6 +54,7 @@ VALUES = {
     **{"--distributed-backend": "gloo", "--slowmo-base-algorithm": "sgp"},
     **{"--distributed-init-method": "file://{folder}/rendezvous --distributed-backend gloo"},
     **{"--leap-factor": "1", "--eos": "2", "--pad": "1", "--unk": "3"},
+    "--fixed-pre-decision-ratio": "14",
 }
 """Values that the type of an option does not give, and what must stand beside it."""
 
