@@ -5,7 +5,7 @@
 #   bash scripts/test.sh -m slow            the end-to-end runs
 #   bash scripts/test.sh tests/streaming -x part of the tests
 #
-# With CI=true and no arguments the slow tier runs too.
+# With CI=true and no arguments the slow tier runs too, but for the walks over all options (-m exhaustive).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME
@@ -18,6 +18,6 @@ if [ $# -eq 0 ]; then
     # A file of tests stays in one process: its fixtures are made once. In the order of the names, the files of end-to-end
     # runs come early; by their number of tests, the longest of them would be the last, alone.
     set -- -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-    [ "${CI:-}" != true ] || set -- "$@" -m "not gpu" --durations=15
+    [ "${CI:-}" != true ] || set -- "$@" -m "not gpu and not exhaustive" --durations=15
 fi
 exec .venv/bin/python -m pytest "$@"

@@ -159,6 +159,7 @@ def walk(request, folders, tmp_path_factory):
     return Walk(request.param, folders, tmp_path_factory.mktemp(request.param))
 
 
+@pytest.mark.exhaustive
 def test_every_option_trains(walk):
     flags = [flag for flag in walk.flags if flag not in CHOSEN and flag not in REFUSED]
     assert len(flags) > 150
@@ -168,6 +169,7 @@ def test_every_option_trains(walk):
     assert not wrong, "\n".join(f"{flag}: {ended[-300:]}" for flag, ended in wrong.items())
 
 
+@pytest.mark.exhaustive
 def test_what_does_not_train_is_refused_by_its_name(walk):
     wrong = {}
     for flag in walk.flags.keys() & REFUSED.keys():
