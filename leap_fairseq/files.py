@@ -74,6 +74,9 @@ def locked(path: Union[str, Path], what: Union[str, Path, None] = None) -> Itera
     finally:
         if descriptor in _held:
             _held.remove(descriptor)
+            # Not by closing alone: a command that another thread starts has a copy until its program is loaded.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 

@@ -170,3 +170,15 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, caplog)
             file.write(b"x")
     assert (tmp_path / "b").read_bytes() == b"x" and time.monotonic() - start < 5
     assert caplog.text.count(f"no locks in {tmp_path} (No locks available)") == 1
+
+
+def test_a_command_that_is_being_started_keeps_no_lock(tmp_path):
+    """Between its fork and its program it has a copy of what another thread has just locked."""
+    with locked(tmp_path):
+        (descriptor,) = files._held
+        copy = os.dup(descriptor)
+        with pytest.raises(DataError, match=REFUSED.format("")), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+    os.close(copy)
