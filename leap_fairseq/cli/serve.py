@@ -80,15 +80,17 @@ async def serve(server: "Server", host: str, port: int) -> None:
         OSError, OverflowError: the address cannot be bound.
     """
     async with server.listening(host, port) as free_port:
+        end = _end()
         name = f"[{host}]" if ":" in host else host
         sys.stdout.write(f"http://{name}:{free_port}/  (Ctrl-C ends)\n")
         sys.stdout.flush()
-        await _interrupt()
+        await end.wait()
 
 
-async def _interrupt() -> None:
-    stop = asyncio.Event()
+def _end() -> asyncio.Event:
+    """What Ctrl-C or the system sets."""
+    end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows raises KeyboardInterrupt instead
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+            asyncio.get_running_loop().add_signal_handler(number, end.set)
+    return end

@@ -75,7 +75,8 @@ def test_translate(imported, model, wav):
 def test_serve(model, tmp_path):
     pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
     words = json.dumps([["serve", "--model", str(model), "--port", "0"]])
-    command = [sys.executable, "-c", PROGRAM, words]
+    # It leaves at once, without the end of the program.
+    command = [sys.executable, "-c", f"import os, sys\nos._exit = sys.exit\n{PROGRAM}", words]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         process.send_signal(signal.SIGINT)

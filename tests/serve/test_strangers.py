@@ -217,13 +217,13 @@ def test_the_system_ends_it_at_once_whatever_is_computed(translator, monkeypatch
     with closing(socket.socket()) as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    interrupted = serve._interrupt
+    end = serve._end
 
-    async def interrupt():
+    def begin():
         listens.set()
-        await interrupted()
+        return end()
 
-    monkeypatch.setattr(serve, "_interrupt", interrupt)
+    monkeypatch.setattr(serve, "_end", begin)
     monkeypatch.setattr(serve, "load", lambda options: translator)
     monkeypatch.setattr(serve, "number_of_workers", lambda options: 1)
     monkeypatch.setattr(serve, "os", type("os", (), {"_exit": staticmethod(leave), "cpu_count": os.cpu_count}))
