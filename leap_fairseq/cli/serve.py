@@ -91,6 +91,5 @@ def _end() -> asyncio.Event:
     """What Ctrl-C or the system sets."""
     end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows raises KeyboardInterrupt instead
-            asyncio.get_running_loop().add_signal_handler(number, end.set)
+        asyncio.get_running_loop().add_signal_handler(number, end.set)
     return end

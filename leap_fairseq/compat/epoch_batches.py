@@ -4,17 +4,15 @@ What an uninterrupted training reads is right by definition; a resumed one is ma
 """
 
 import argparse
-import contextlib
 import inspect
-import logging
-from typing import Callable, Iterator
+from typing import Callable
 
 import numpy as np
 from fairseq.data import FairseqDataset
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import FairseqTask
 
-from leap_fairseq.compat.replacing import replace
+from leap_fairseq.compat.replacing import quiet, replace
 
 
 def repair_epoch_batches() -> None:
@@ -51,17 +49,6 @@ class _Shuffled(FairseqDataset):
 
     def batch_by_size(self, indices: np.ndarray, **limits: int) -> list:
         return indices.tolist()
-
-
-@contextlib.contextmanager
-def quiet(name: str) -> Iterator[None]:
-    """Within it, a logger says nothing: what a trial does is no news."""
-    logger = logging.getLogger(name)
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 def _as_in_the_first_epoch(build: Callable) -> Callable:

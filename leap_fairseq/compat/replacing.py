@@ -1,7 +1,9 @@
 """How a function of fairseq is replaced: once, everywhere it is known by name, and so that it can be undone."""
 
+import contextlib
 import functools
-from typing import Any, Callable, Optional, Sequence
+import logging
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 _MARK = "__leap_fairseq_original__"
 
@@ -40,3 +42,14 @@ def replace(
         return
     for owner, attribute in places:
         setattr(owner, attribute, replacement)
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Within it, a logger says nothing: what a trial of a symptom does is no news."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before

@@ -13,9 +13,8 @@ from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 
-from leap_fairseq.compat.epoch_batches import quiet
 from leap_fairseq.compat.finished_training import end_if_finished
-from leap_fairseq.compat.replacing import replace
+from leap_fairseq.compat.replacing import quiet, replace
 
 TASK_STATE, EARLY_STOP = "task_state", "early_stop"
 """Names of what is saved beside fairseq's own place in the epoch."""
