@@ -78,7 +78,8 @@ def kinds_table():
     ]
     for name, kind in KINDS.items():
         feature_map = f"`{kind.feature_map.__name__}`" if kind.linear else "none"
-        state = f"{'2K' if kind.state_features(1) == 2 else 'K'} (V + 1)" if kind.linear else "grows"
+        factor = kind.state_features(1)
+        state = f"{'' if factor == 1 else factor}K (V + 1)" if kind.linear else "grows"
         length = "yes" if kind.needs_length else "no"
         lines.append(f"| `{name}` | {feature_map} | {kind.proportions or 'none'} | {length} | {state} |")
     return "\n".join(lines)

@@ -5,7 +5,7 @@ weights, and several algorithms with one signature compute the same sums.
 """
 
 from leap_fairseq.attention.backend import ALGORITHMS, prefix_attention
-from leap_fairseq.attention.feature_maps import elu_plus_one, relu
+from leap_fairseq.attention.feature_maps import elu_plus_one, hedgehog, relu
 from leap_fairseq.attention.half_life import spread_half_lives
 from leap_fairseq.attention.kinds import KINDS, AttentionKind
 from leap_fairseq.attention.naive import attention_weights
@@ -29,6 +29,7 @@ __all__ = [
     "causal_visibility",
     "elu_plus_one",
     "full_visibility",
+    "hedgehog",
     "prefix_attention",
     "relu",
     "segment_visibility",

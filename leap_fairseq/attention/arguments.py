@@ -26,6 +26,7 @@ class Arguments(NamedTuple):
     normalizer_floor: float
     initial_state: Optional[LinearAttentionState]
     half_life: Optional[Tensor]
+    slots: bool = False
 
 
 def checked(given: Arguments) -> Arguments:
@@ -34,11 +35,13 @@ def checked(given: Arguments) -> Arguments:
     Raises:
         ValueError: they do not: with the argument, what was given and what is expected.
     """
-    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life = given
+    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life, slots = given
     check_queries(q, p_q)
     check_keys(k, v, p_k, padding, q)
     if (p_q is None) != (p_k is None):
         raise ValueError("query_proportion and key_proportion come together: give both, or None for both")
+    if slots and p_q is not None:
+        raise ValueError("slots have no proportions: give slots, or query_proportion and key_proportion")
     dtype = sum_dtype(q.dtype)
     check_floor(normalizer_floor, dtype)
     check_half_life(half_life, q.shape[2], dtype)

@@ -3,6 +3,7 @@
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 """
 
+import functools
 from typing import Optional
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from leap_fairseq.attention.flash_linear import flash_linear
 from leap_fairseq.attention.inputs import without_autocast
 from leap_fairseq.attention.naive import naive
 from leap_fairseq.attention.recurrent import recurrent
+from leap_fairseq.attention.slots import without_slots
 from leap_fairseq.attention.state import LinearAttentionState
 from leap_fairseq.attention.triton_attention import by_triton, worth_launching
 
@@ -40,6 +42,7 @@ def prefix_attention(
     normalizer_floor: float = 0.1,
     initial_state: Optional[LinearAttentionState] = None,
     half_life: Optional[Tensor] = None,
+    slots: bool = False,
     algorithm: str = "auto",
 ) -> Tensor:
     """Linear attention over a visible prefix: query i reads the first ``visible[i]`` keys.
@@ -56,6 +59,7 @@ def prefix_attention(
         initial_state: keys absorbed before, which every query sees in addition to the visible ones.
         half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
+        slots: average the keys for each feature, and mix the averages; see :mod:`leap_fairseq.attention.slots`.
         algorithm: "naive", "blockwise", "state", "compiled", "triton" (our kernels for a GPU), "fla"
             (flash-linear-attention, on a GPU), or "auto"; see :func:`choose_algorithm`.
 
@@ -80,13 +84,18 @@ def prefix_attention(
             normalizer_floor,
             initial_state,
             half_life,
+            slots,
         )
     )
-    if algorithm == "auto":
-        algorithm = choose_algorithm(given)
-    if algorithm not in ALGORITHMS:
+    if algorithm not in ("auto", *ALGORITHMS):
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
-    return ALGORITHMS[algorithm](given)
+    if slots and algorithm != "naive":
+        given = without_slots(given, functools.partial(_attend, algorithm))
+    return _attend(algorithm, given)
+
+
+def _attend(algorithm: str, given: Arguments) -> Tensor:
+    return ALGORITHMS[choose_algorithm(given) if algorithm == "auto" else algorithm](given)
 
 
 def choose_algorithm(given: Arguments) -> str:

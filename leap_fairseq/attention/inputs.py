@@ -9,6 +9,7 @@ from typing import Callable, Optional
 import torch
 from torch import Tensor
 
+from leap_fairseq.attention.checks import SMALLEST
 from leap_fairseq.attention.proportions import reweighted_features
 
 
@@ -59,6 +60,24 @@ def key_side(k: Tensor, v: Tensor, key_proportion: Optional[Tensor], key_padding
 def query_side(q: Tensor, query_proportion: Optional[Tensor]) -> Tensor:
     """Features [B, H, T, F] of the queries, heads first."""
     return reweighted_features(q.to(sum_dtype(q.dtype)), query_proportion).transpose(1, 2)
+
+
+SMALLEST_SHARE = 1e-6
+"""Of a slot, below which it counts less and less: one without a key has no average."""
+
+
+def slot_queries(q: Tensor, sums: Tensor) -> Tensor:
+    """Queries divided by the shares of their slots; see :mod:`leap_fairseq.attention.slots`.
+
+    Args:
+        q: [B, T, H, F].
+        sums: of the keys' features, [B, T, H, F] or [B, 1, H, F], in the type of sums; their total may be any.
+
+    Returns:
+        [B, T, H, F] in the type of sums.
+    """
+    shares = sums / sums.sum(-1, keepdim=True).clamp(min=SMALLEST[sums.dtype])
+    return q.to(sums.dtype) / shares.clamp(min=SMALLEST_SHARE)
 
 
 def normalise(sums: Tensor, normalizer_floor: float, dtype: torch.dtype) -> Tensor:

@@ -3,7 +3,8 @@
     w_ij  = f(q_i) . f(k_j) * cos(pi/2 * (P_q,i - P_k,j))     for j < visible[i] and j not padding, else 0
     out_i = sum_j w_ij v_j / max(sum_j w_ij, floor)
 
-With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j.
+With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j. With slots,
+f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 """
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments, checked
 from leap_fairseq.attention.half_life import remaining
-from leap_fairseq.attention.inputs import sum_dtype, without_autocast, zero_padding
+from leap_fairseq.attention.inputs import slot_queries, sum_dtype, without_autocast, zero_padding
 
 
 def raw_weights(
@@ -53,11 +54,12 @@ def attention_weights(
     key_padding_mask: Optional[Tensor] = None,
     normalizer_floor: float = 0.1,
     half_life: Optional[Tensor] = None,
+    slots: bool = False,
 ) -> Tensor:
     """The normalised weights, for inspection: quadratic in memory, so only when asked for.
 
     Args:
-        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life: as for
+        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life, slots: as for
             :func:`leap_fairseq.attention.prefix_attention`.
 
     Returns:
@@ -67,14 +69,16 @@ def attention_weights(
         ValueError: arguments that do not fit together.
     """
     sides = (query_proportion, key_proportion, key_padding_mask)
-    visible = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life)).visible
-    weights = raw_weights(q, k, visible, *sides, half_life)
+    given = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life, slots))
+    weights = raw_weights(_divided(given) if slots else q, k, given.visible, *sides, half_life)
     return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
 
 
 def naive(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` from all T x S weights."""
-    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life = given
+    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, slots = given
+    if slots:
+        q = _divided(given)
     weights = raw_weights(q, k, visible, p_q, p_k, padding, half_life)
     numerator = torch.einsum("bhts,bshv->bthv", weights, zero_padding(v, padding).to(weights.dtype))
     denominator = weights.sum(-1).transpose(1, 2).unsqueeze(-1)
@@ -82,3 +86,23 @@ def naive(given: Arguments) -> Tensor:
         earlier = initial_state.sums(q, p_q, newer=visible, half_life=half_life).transpose(1, 2)
         numerator, denominator = numerator + earlier[..., :-1], denominator + earlier[..., -1:]
     return (numerator / denominator.clamp(min=floor)).to(v.dtype)
+
+
+def _divided(given: Arguments) -> Tensor:
+    """Queries [B, T, H, K] divided by the shares of their features among the visible keys."""
+    dtype = sum_dtype(given.q.dtype)
+    k = zero_padding(given.k, given.key_padding_mask).to(dtype)
+    seen = raw_weights(
+        torch.ones_like(given.q[..., :1], dtype=dtype),
+        torch.ones_like(k[..., :1]),
+        given.visible,
+        key_padding_mask=given.key_padding_mask,
+        half_life=given.half_life,
+    )
+    sums = torch.einsum("bhts,bshk->bthk", seen, k)
+    if given.initial_state is not None:
+        z = given.initial_state.z_state.unsqueeze(1)
+        if given.half_life is not None:
+            z = z * remaining(given.half_life, given.visible, z).t().unsqueeze(-1)
+        sums = sums + z
+    return slot_queries(given.q, sums)

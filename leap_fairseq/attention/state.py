@@ -31,7 +31,7 @@ from leap_fairseq.attention.checks import (
 )
 from leap_fairseq.attention.compiled_library import can_step, step
 from leap_fairseq.attention.half_life import aged_keys, remaining
-from leap_fairseq.attention.inputs import key_side, normalise, query_side, sum_dtype, without_autocast
+from leap_fairseq.attention.inputs import key_side, normalise, query_side, slot_queries, sum_dtype, without_autocast
 
 
 @dataclass(frozen=True)
@@ -199,13 +199,20 @@ class LinearAttentionState:
         after = self.absorb(k, v, key_proportion)
         return after.read(q, query_proportion, normalizer_floor), after
 
-    def read(self, q: Tensor, query_proportion: Optional[Tensor] = None, normalizer_floor: float = 0.1) -> Tensor:
+    def read(
+        self,
+        q: Tensor,
+        query_proportion: Optional[Tensor] = None,
+        normalizer_floor: float = 0.1,
+        slots: bool = False,
+    ) -> Tensor:
         """Answers any number of queries, each of which sees all keys absorbed.
 
         Args:
             q: [B, T, H, K] behind the feature map.
             query_proportion: [B, T, H], given exactly if the state is re-weighted.
             normalizer_floor: the denominator is at least this.
+            slots: read the average of each feature; see :mod:`leap_fairseq.attention.slots`.
 
         Returns:
             [B, T, H, V].
@@ -214,7 +221,12 @@ class LinearAttentionState:
             ValueError: the queries do not fit the state, or the floor is not above 0.
         """
         check_floor(normalizer_floor, self.kvz.dtype)
-        return normalise(self.sums(q, query_proportion), normalizer_floor, q.dtype)
+        queries = q
+        if slots:
+            check_queries(q, query_proportion)
+            self.check(q, query_proportion)
+            queries = slot_queries(q, self.z_state.unsqueeze(1))
+        return normalise(self.sums(queries, query_proportion), normalizer_floor, q.dtype)
 
     def reorder(self, new_order: Tensor) -> "LinearAttentionState":
         """The state of a re-ordered batch (beam search).

@@ -115,14 +115,16 @@ class LinearAttention(nn.Module):
         self.cross_attention = cross_attention
         # No buffer: the core reads it on the CPU, as it does the schedule.
         self.half_life = spread_half_lives(str(half_life), num_heads) if half_life else None
-        self.scaling = self.head_dim**-0.5
+        self.scaling = 1.0 if self.kind.scale else self.head_dim**-0.5
         self.dropout_module = nn.Dropout(dropout)
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
             nn.Linear(width, embed_dim, bias=bias) for width in (self.kdim, self.vdim, embed_dim, embed_dim)
         )
+        for name in ("q_scale", "k_scale"):
+            self.register_parameter(name, nn.Parameter(torch.empty(num_heads)) if self.kind.scale else None)
         if self.kind.proportions == "learned":
-            self.q_LeaP = LeapProportion(self.head_dim, leap_factor)
-            self.k_LeaP = LeapProportion(self.head_dim, leap_factor)
+            width = self.kind.width * self.head_dim
+            self.q_LeaP, self.k_LeaP = (LeapProportion(width, leap_factor) for _ in range(2))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -133,6 +135,9 @@ class LinearAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         if self.out_proj.bias is not None:
             nn.init.constant_(self.out_proj.bias, 0.0)
+        for scale in (self.q_scale, self.k_scale):
+            if scale is not None:
+                nn.init.constant_(scale, self.kind.scale)
 
     def forward(
         self,
@@ -242,7 +247,8 @@ class LinearAttention(nn.Module):
             raise ValueError("cross-attention needs a key, or a state that has absorbed a source")
         positions = as_offset(state.queries, query.device) + token_positions(query, None)
         q, p_q = self._mapped(self.q_proj(query) * self.scaling, positions, 0)
-        return state.state.read(q, p_q, self.normalizer_floor), state.advanced(state.state, query.shape[1], 0)
+        out = state.state.read(q, p_q, self.normalizer_floor, self.kind.slots)
+        return out, state.advanced(state.state, query.shape[1], 0)
 
     def _sides(self, query, key, padding, first_query=0, first_key=0) -> Tuple[Tensor, Tensor, dict, Tensor]:
         """Queries and keys behind the feature map, further options of the core, and the silenced keys."""
@@ -256,11 +262,12 @@ class LinearAttention(nn.Module):
         q, p_q = self._mapped(self.q_proj(query) * self.scaling, query_positions, 0)
         k, p_k = self._mapped(self.k_proj(key), key_positions, 1)
         options = {"query_proportion": p_q, "key_proportion": p_k, "key_padding_mask": padding}
-        return q, k, {**options, "normalizer_floor": self.normalizer_floor, "half_life": self.half_life}, key
+        options.update(normalizer_floor=self.normalizer_floor, half_life=self.half_life, slots=self.kind.slots)
+        return q, k, options, key
 
     def _mapped(self, x: Tensor, positions: Tensor, side: int) -> Tuple[Tensor, Optional[Tensor]]:
-        """Queries (side 0) or keys (1) behind the feature map [B, T, H, K], and their proportions [B, T, H] or None."""
-        x = self.kind.feature_map(x.unflatten(-1, (self.num_heads, self.head_dim)))
+        """Features [B, T, H, ...] of queries (side 0) or keys (1), and their proportions [B, T, H] or None."""
+        x = self.kind.mapped(x.unflatten(-1, (self.num_heads, self.head_dim)), (self.q_scale, self.k_scale)[side])
         if self.kind.proportions == "learned":
             return x, (self.q_LeaP, self.k_LeaP)[side](x)
         if self.kind.proportions == "static":

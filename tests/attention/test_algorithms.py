@@ -36,7 +36,8 @@ SCHEDULES = {
     "waitk_slow": lambda t, s: waitk_visibility(t, s, lagging=1, ratio=1),
     "nothing_first": lambda t, s: (torch.arange(t) - t // 2).clamp(0, s),
 }
-FEATURE_MAPS = {kind.feature_map.__name__: kind.feature_map for kind in KINDS.values() if kind.linear}
+FEATURE_MAPS = {kind.feature_map.__name__: kind.mapped for kind in KINDS.values() if kind.linear}
+SCALE = torch.tensor([0.5, 2.0])
 HALF_LIFE = torch.tensor([2, 50])
 PROPORTIONS = ["leap", "cosformer", "none"]
 
@@ -50,8 +51,8 @@ def make_inputs(t, s, *, proportion="leap", feature_map="relu", padding=None, dt
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
     tensors = {
-        "q": FEATURE_MAPS[feature_map](rand(batch, t, heads, key_dim)),
-        "k": FEATURE_MAPS[feature_map](rand(batch, s, heads, key_dim)),
+        "q": FEATURE_MAPS[feature_map](rand(batch, t, heads, key_dim), SCALE),
+        "k": FEATURE_MAPS[feature_map](rand(batch, s, heads, key_dim), SCALE),
         "v": rand(batch, s, heads, value_dim),
     }
     if proportion == "leap":

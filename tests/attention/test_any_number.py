@@ -1,6 +1,7 @@
 """Whatever the schedules, feature maps and proportions of the core are given: their definition, or a ValueError."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from leap_fairseq.attention import (
     causal_visibility,
     elu_plus_one,
     full_visibility,
+    hedgehog,
     relu,
     segment_visibility,
     spread_half_lives,
@@ -65,11 +67,21 @@ def test_the_control_that_a_schedule_that_overflows_is_seen():
         assert_defined(wrapped, lambda i: (i + 2**40) * 2**30, 3, 10, 0, lagging=2**40, ratio=2**30)
 
 
+def hedgehog_defined(x, scale):
+    """Per head, without the shift that keeps an exponential from overflowing: float64 holds e^200."""
+    up, down = ((sign * scale.double().unsqueeze(-1) * x).exp() for sign in (1, -1))
+    total = up.sum(-1, keepdim=True) + down.sum(-1, keepdim=True)
+    return torch.cat((up, down), -1) / total * 2 * x.shape[-1]
+
+
 @drawn(80)
 @given(SHAPES, st.sampled_from([*TYPES, *OTHER_TYPES]), st.floats(-100, 100))
 def test_feature_maps(shape, dtype, scale):
     x = (torch.linspace(-1, 1, math.prod(shape), dtype=torch.float64).view(shape) * scale).to(dtype)
     definitions = {relu: lambda y: y.clamp(min=0), elu_plus_one: lambda y: torch.where(y > 0, y + 1, y.exp())}
+    if len(shape) > 1 and math.prod(shape):
+        sharpness = torch.linspace(0.5, 2, shape[-2], dtype=torch.float64)
+        definitions[partial(hedgehog, scale=sharpness.float())] = lambda y: hedgehog_defined(y, sharpness.float())
     for feature_map, definition in definitions.items():
         if dtype in OTHER_TYPES:
             with pytest.raises(ValueError, match="queries and keys must be floating"):
@@ -132,4 +144,6 @@ def test_new_states(sizes, dtype):
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_features_of_any_head(kind):
-    assert [kind.state_features(size) for size in (0, 3)] == [0, 6 if kind.proportions else 3]
+    expected = {"leap": 6, "cosformer": 6, "relu": 3, "elu": 3, "hedgehog": 6, "leap_hedgehog": 12}
+    expected.update(slots=6, softmax=3)
+    assert [kind.state_features(size) for size in (0, 3)] == [0, expected[kind.name]]

@@ -34,6 +34,8 @@ def make(kind, schedule=full_visibility, *, cross=False, dtype=torch.float64, **
     for name, parameter in layer.named_parameters():
         if "LeaP" in name:  # spread the proportions, which start out near one half
             parameter.data.mul_(3)
+        elif "scale" in name:  # each head its own
+            parameter.data.mul_(torch.linspace(0.5, 2, HEADS))
         elif "bias" in name:  # so that padding that is not silenced after the projection shows
             torch.nn.init.normal_(parameter)
     return layer.to(dtype)
@@ -51,8 +53,10 @@ def written_out(layer, query, key, visible, padding=None, half_life=None):
 
     own = key is query
     kind = layer.kind
-    q = kind.feature_map(heads(layer.q_proj(query)) / (DIM // HEADS) ** 0.5)
-    k, v = kind.feature_map(heads(layer.k_proj(key))), heads(layer.v_proj(key))
+    inputs = ((layer.q_proj, query), (layer.k_proj, key), (layer.v_proj, key))
+    q, k, v = (heads(projection(x)) for projection, x in inputs)
+    q = q / (DIM // HEADS) ** 0.5 if kind.scale is None else q
+    q, k = kind.mapped(q, layer.q_scale), kind.mapped(k, layer.k_scale)
     proportions = {}
     if kind.proportions == "learned":
         proportions = {"query_proportion": layer.q_LeaP(q), "key_proportion": layer.k_LeaP(k)}
@@ -62,7 +66,7 @@ def written_out(layer, query, key, visible, padding=None, half_life=None):
         of_queries = places if own else torch.arange(query.shape[1]).expand(len(query), -1)
         for name, at, longest in (("query", of_queries, 50), ("key", places, 60)):
             proportions[f"{name}_proportion"] = static_proportion(at, longest).unsqueeze(-1).expand(-1, -1, HEADS)
-    options = {"key_padding_mask": padding, "half_life": half_life, "algorithm": "naive"}
+    options = {"key_padding_mask": padding, "half_life": half_life, "slots": kind.slots, "algorithm": "naive"}
     return layer.out_proj(prefix_attention(q, k, v, visible, **proportions, **options).flatten(2))
 
 
