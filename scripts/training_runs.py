@@ -67,18 +67,18 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
                 raise done.exception()
 
 
-def read_log(log: Path) -> Tuple[str, int, List[Tuple[str, Dict[str, Any]]]]:
-    """A log of fairseq-train with --log-format json.
+def read_log(log: Path, valid: str = "valid") -> Tuple[str, int, List[Tuple[str, Dict[str, Any]]]]:
+    """A log of fairseq-train with --log-format json, and the name of its --valid-subset.
 
     Returns:
-        Its text; the number of parameters; and what it says in order: "train_inner" or "valid", and figures.
+        Its text; the number of parameters; and what it says in order: "train_inner" or `valid`, and figures.
 
     Raises:
         ValueError: it holds no update or no validation.
     """
     text = log.read_text(encoding="utf-8")
     counts = re.findall(r"num\. shared model params: ([\d,]+)", text)
-    figures = re.findall(r"\| (train_inner|valid) \| (\{.*\})$", text, re.MULTILINE)
+    figures = re.findall(rf"\| (train_inner|{valid}) \| (\{{.*\}})$", text, re.MULTILINE)
     if len({kind for kind, _ in figures}) < 2:
         raise ValueError(f"{log} holds no update or no validation: remove its folder and run the comparison again")
     return text, int(counts[-1].replace(",", "")), [(kind, json.loads(values)) for kind, values in figures]

@@ -50,7 +50,8 @@ def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Names
     train = ["bash", ROOT / "scripts/simulst/train.sh", options.data, folder, "--recipe", "small", "--seed", seed]
     train += ["--lr", rate, "--max-update", options.updates, "--waitk-lagging", options.train_lagging]
     train += ["--fixed-pre-decision-ratio", options.ratio, "--encoder-visibility", "segment", "--log-format", "json"]
-    train += ["--save-interval-updates", max(1, options.updates // 4), "--keep-interval-updates", 1]
+    quarter = max(1, options.updates // 4)
+    train += ["--save-interval-updates", quarter, "--keep-interval-updates", 1, "--log-interval", min(50, quarter)]
     for block, kind in attentions(model).items():
         train += [f"--{block.replace('cross', 'cross-attention').replace('self', 'self-attention')}", kind]
     stages = begin(folder, [str(part) for part in train], "command.json", "compare")
@@ -76,13 +77,9 @@ def read_run(folder: Path, laggings: List[int]) -> Dict[str, Any]:
     Raises:
         ValueError: a log holds no result.
     """
-    _, parameters, lines = read_log(folder / "train.log")
+    _, parameters, lines = read_log(folder / "train.log", valid="dev_st")
     used = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-    losses = [
-        float(next(value for name, value in figures.items() if name.endswith("_loss") and "nll" not in name))
-        for kind, figures in lines
-        if kind == "valid"
-    ]
+    losses = [float(figures["dev_st_loss"]) for kind, figures in lines if kind == "dev_st"]
     run = {"parameters": parameters, "loss": losses[-1], "cpu_minutes": used["cpu_seconds"] / 60}
     for k in laggings:
         log = folder / f"k{k}.log"
@@ -135,6 +132,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs all that is not complete, and reports."""
+    for model in options.models:
+        attentions(model)
     options.out.mkdir(parents=True, exist_ok=True)
     first, *others = options.seeds
     run_all(
