@@ -79,7 +79,7 @@ def kinds_table():
     for name, kind in KINDS.items():
         feature_map = f"`{kind.feature_map.__name__}`" if kind.linear else "none"
         factor = kind.state_features(1)
-        state = f"{'' if factor == 1 else factor}K (V + 1)" if kind.linear else "grows"
+        state = f"{'' if factor == 1 else factor}K (V + 1)" if kind.linear else "(K + V) for each key"
         length = "yes" if kind.needs_length else "no"
         lines.append(f"| `{name}` | {feature_map} | {kind.proportions or 'none'} | {length} | {state} |")
     return "\n".join(lines)

@@ -13,6 +13,11 @@ TEXTS = [
     "Wir müssen heute ein Zimmer buchen.",
     "Können Sie mir bitte sagen, wann der Bus kommt?",
 ] * 5
+HYBRID = {
+    "encoder_self_attention": "hedgehog",
+    "decoder_self_attention": "hedgehog",
+    "decoder_cross_attention": "softmax",
+}
 
 
 def translator(

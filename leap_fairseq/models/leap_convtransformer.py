@@ -96,7 +96,7 @@ class LeapConvTransformerModel(CheckedModel, ConvTransformerModel):
     def streams_merge(self) -> bool:
         """Whether several streams can be computed together, whenever each began.
 
-        Their frames must be final, and every attention linear.
+        Their frames must be final, and every self-attention linear.
         """
         return self.frames_are_final and mergeable(self)
 

@@ -1,6 +1,7 @@
 """Streams that are computed together: the states of all attentions of a model, a row for each stream.
 
-Only linear attention allows it at no cost: its state has the same size however long a stream has been going on.
+Linear attention allows it at no cost: its state has the same size however long a stream has been going on. Softmax
+cross-attention keeps the frames of each stream as they are. Softmax self-attention does not join in.
 """
 
 from typing import Any, Dict, List, MutableMapping, Sequence
@@ -8,7 +9,6 @@ from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 
-from leap_fairseq.layers import LayerState
 from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAttention
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
 from leap_fairseq.modules.source_memory import check_absorbing
@@ -25,8 +25,8 @@ def _attentions(module: nn.Module) -> List[nn.Module]:
 
 
 def mergeable(module: nn.Module) -> bool:
-    """Whether every attention of a model or a part of it is linear; its parts are looked up once."""
-    return all(attention.kind.linear for attention in _attentions(module))
+    """Whether every self-attention of a model or a part of it is linear; its parts are looked up once."""
+    return all(attention.kind.linear or attention.encoder_decoder_attention for attention in _attentions(module))
 
 
 def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
@@ -37,22 +37,22 @@ def merge_attention(module: nn.Module, states: Sequence[Dict[str, Any]]) -> Dict
         states: fairseq's dictionaries, one for each stream, which may have been going on differently long.
 
     Raises:
-        ValueError: an attention is not linear, or a stream was given a whole source instead of its pieces.
+        ValueError: a self-attention is not linear, or a stream was given a whole source instead of its pieces.
     """
     if not mergeable(module):
-        raise ValueError("softmax attention keeps all keys of a stream: compute its streams one by one")
+        raise ValueError("softmax self-attention keeps all keys of a stream: compute its streams one by one")
     merged: Dict[str, Any] = {}
-    for attention in linear_attentions(module):
+    for attention in _attentions(module):
         for state in states:
             check_absorbing(attention.get_source(state))
         rows = [attention.get_state(state) or attention.zero_state(1) for state in states]
-        attention.set_state(merged, LayerState.merge(rows))
+        attention.set_state(merged, type(rows[0]).merge(rows))
     return merged
 
 
 def split_attention(module: nn.Module, merged: Dict[str, Any], states: Sequence[Dict[str, Any]]) -> None:
     """The reverse of :func:`merge_attention`, after any number of steps: brings the streams' states up to date."""
-    for attention in linear_attentions(module):
+    for attention in _attentions(module):
         together = attention.get_state(merged)
         for number, state in enumerate(states):
             attention.set_state(state, together.row(number))

@@ -51,7 +51,7 @@ class DecoderStates:
             A dictionary with a row for each; of a single stream its own.
 
         Raises:
-            ValueError: an attention is not linear, or a stream was given a whole source.
+            ValueError: a self-attention is not linear, or a stream was given a whole source.
         """
         if len(incremental_states) == 1:
             return incremental_states[0]

@@ -1,23 +1,27 @@
 """fairseq's softmax attention under a visibility schedule: the baseline of every comparison.
 
-Shape legend: B batch, T queries, S keys, C model dimension.
+Shape legend: B batch, T queries, S keys, H heads, K head dimension, C model dimension.
 """
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor
+from torch.nn.functional import pad
 
 from leap_fairseq.attention import KINDS, full_visibility
 from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.layers.state import Count
+from leap_fairseq.modules.absorbed_frames import AbsorbedFrames
 from leap_fairseq.modules.source_memory import SourceMemory, check_absorbing
 
 
 class MultiheadSoftmaxAttention(MultiheadAttention):
     """``MultiheadAttention`` whose mask comes from a schedule, and whose source may grow or change.
 
-    fairseq keeps the projected source of the first step for good; here it is kept as long as the source stays.
+    fairseq keeps the projected source of the first step for good; here it is kept as long as the source stays. Of a
+    source that is absorbed piece by piece, each row keeps its own frames (:class:`AbsorbedFrames`).
 
     Args:
         schedule: how many keys each query sees (default: all).
@@ -36,64 +40,95 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         """Attends; arguments and results are those of fairseq's ``MultiheadAttention``.
 
         Raises:
-            ValueError: frames of a source whose earlier ones were absorbed.
+            ValueError: frames of a source whose earlier ones were absorbed, or a whole source for streams of several
+                ages.
         """
-        if attn_mask is None:
-            attn_mask = self._mask(query, key, value, key_padding_mask, incremental_state)
-            if not len(key):
-                key = value = None  # fairseq's form of "all keys are in the state"
         if self.encoder_decoder_attention:
             options["static_kv"] = True
+        if attn_mask is None and self.encoder_decoder_attention and incremental_state is not None:
+            state = self.get_state(incremental_state) or self.zero_state(query.shape[1])
+            if self.get_source(incremental_state) is None and not (state.empty and len(key)):
+                if len(key):
+                    raise ValueError("this source was absorbed: its frames are not there any more, give none")
+                self.set_state(incremental_state, state.answered(len(query)))
+                return self._read(query, state, **options)
+            attn_mask = self._mask(query, len(key), state.queries)
+            self._take_source(key, value, key_padding_mask, incremental_state)
+            self.set_state(incremental_state, state.answered(len(query)))
+        elif attn_mask is None:
+            earlier = self._get_input_buffer(incremental_state).get("prev_key")
+            answered = 0 if earlier is None else earlier.shape[2]
+            attn_mask = self._mask(query, answered + len(key), answered)
         return super().forward(query, key, value, key_padding_mask, incremental_state, attn_mask=attn_mask, **options)
 
     def absorb(self, frames: Tensor, incremental_state: dict) -> None:
         """As :meth:`MultiheadLinearAttention.absorb`; unlike a linear state, what is kept grows."""
-        progress = self._progress(incremental_state)
-        check_absorbing(progress["source"])
-        buffer = dict(self._get_input_buffer(incremental_state))
-        for name, projection in (("prev_key", self.k_proj), ("prev_value", self.v_proj)):
-            new = projection(frames).unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
-            buffer[name] = torch.cat((buffer[name], new), dim=2) if name in buffer else new
-        self._set_input_buffer(incremental_state, {**buffer, "prev_key_padding_mask": None})
-        progress = {**progress, "absorbed": progress["absorbed"] + len(frames)}
-        self.set_incremental_state(incremental_state, "progress", progress)
+        check_absorbing(self.get_source(incremental_state))
+        state = self.get_state(incremental_state) or self.zero_state(frames.shape[1])
+        key, value = (self._by_head(projection(frames)) for projection in (self.k_proj, self.v_proj))
+        self.set_state(incremental_state, state.absorb(key, value))
 
     def forget_source(self, incremental_state: dict) -> None:
         """As :meth:`MultiheadLinearAttention.forget_source`."""
-        progress = {**self._progress(incremental_state), "source": None, "absorbed": 0}
-        self._set_input_buffer(incremental_state, {})
-        self.set_incremental_state(incremental_state, "progress", progress)
+        state = self.get_state(incremental_state)
+        if state is not None:
+            self._set_input_buffer(incremental_state, {})
+            self.set_state(incremental_state, state.without_frames())
+            self.set_incremental_state(incremental_state, "source", None)
 
-    def _progress(self, incremental_state: dict) -> Dict[str, Any]:
-        """Queries answered to the source, frames of it that were absorbed, or the source that was given whole."""
-        progress = self.get_incremental_state(incremental_state, "progress")
-        return progress or {"queries": 0, "absorbed": 0, "source": None}
+    def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
+        """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one."""
+        state = self.get_state(incremental_state)
+        if state is not None:
+            self.set_state(incremental_state, state.reorder(new_order))
+        return super().reorder_incremental_state(incremental_state, new_order)
 
-    def _mask(self, query, key, value, padding, incremental_state) -> Optional[Tensor]:
-        """The mask [T, S] of the next queries by the schedule, None to see all keys; notes what they are given."""
-        queries, keys, answered = query.shape[0], key.shape[0], 0
-        if incremental_state is not None and self.encoder_decoder_attention:
-            progress = self._progress(incremental_state)
-            answered, source = progress["queries"], progress["source"]
-            absorbing = source is None and (progress["absorbed"] or not keys)
-            if absorbing:
-                if keys:
-                    raise ValueError("this source was absorbed: its frames are not there any more, give none")
-                if not progress["absorbed"]:
-                    self.absorb(key, incremental_state)  # an empty state, of which fairseq reads nothing
-            else:
-                if source is None or len(source.key) != keys or not source.begins(key, value, padding, keys):
-                    self._set_input_buffer(incremental_state, {})
-                source = SourceMemory.of(key, value, padding)
-            progress = {**progress, "queries": answered + queries, "source": source}
-            self.set_incremental_state(incremental_state, "progress", progress)
-            if absorbing:
-                return None
-        elif incremental_state is not None:
-            earlier = self._get_input_buffer(incremental_state).get("prev_key")
-            answered = 0 if earlier is None else earlier.shape[2]
-            keys += answered
-        visible = self.schedule(queries, keys, answered)
+    def zero_state(self, batch_size: int) -> AbsorbedFrames:
+        """The state of cross-attention before the first token.
+
+        Args:
+            batch_size: B.
+        """
+        return AbsorbedFrames((None,) * batch_size)
+
+    def get_state(self, incremental_state: dict) -> Optional[AbsorbedFrames]:
+        """What cross-attention has absorbed and answered, None before its first token."""
+        return self.get_incremental_state(incremental_state, "memory")
+
+    def set_state(self, incremental_state: dict, state: AbsorbedFrames) -> None:
+        """Takes the place of the state of this attention."""
+        self.set_incremental_state(incremental_state, "memory", state)
+
+    def get_source(self, incremental_state: dict) -> Optional[SourceMemory]:
+        """As :meth:`MultiheadLinearAttention.get_source`."""
+        return self.get_incremental_state(incremental_state, "source")
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """[T, B, C] as [B, H, T, K]."""
+        return x.unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
+
+    def _read(self, query, state, need_weights=True, need_head_weights=False, static_kv=True):
+        """Output [T, B, C] and weights of queries that see all that was absorbed; ``static_kv`` is fairseq's."""
+        out, weights = state.read(self._by_head(self.q_proj(query) * self.scaling), self.dropout_module)
+        out = self.out_proj(out.permute(2, 0, 1, 3).flatten(2))
+        if not (need_weights or need_head_weights):
+            return out, None
+        longest = max(each.shape[-1] for each in weights)
+        padded = torch.stack([pad(each, (0, longest - each.shape[-1])) for each in weights], dim=1)
+        return out, padded if need_head_weights else padded.mean(0)
+
+    def _take_source(self, key, value, padding, incremental_state) -> None:
+        """Remembers a source that is given whole; what fairseq has kept of another one is dropped."""
+        source = self.get_source(incremental_state)
+        if source is None or len(source.key) != len(key) or not source.begins(key, value, padding, len(key)):
+            self._set_input_buffer(incremental_state, {})
+        self.set_incremental_state(incremental_state, "source", SourceMemory.of(key, value, padding))
+
+    def _mask(self, query: Tensor, keys: int, answered: Count) -> Optional[Tensor]:
+        """The mask [T, S] of the next queries by the schedule, None to see all keys."""
+        if not isinstance(answered, int):
+            raise ValueError("streams of several ages read what they absorb: give no whole source")
+        visible = self.schedule(len(query), keys, answered)
         if bool((visible == keys).all()):
             return None
         hidden = torch.arange(keys) >= visible.unsqueeze(-1)

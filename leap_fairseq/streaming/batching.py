@@ -3,8 +3,9 @@
     words = push_batch(streams, pieces)      # a list of words for each stream
 
 Each stream writes what it would write alone. Streams may have begun at different times: the states of linear attention
-have the same size however much they have read, so that they are put on top of each other as they are. With softmax
-attention, or an encoder that reads whole prefixes, the streams are computed one after the other.
+have the same size however much they have read, so that they are put on top of each other as they are; softmax
+cross-attention reads the frames of each stream by themselves. With softmax self-attention, or an encoder that reads
+whole prefixes, the streams are computed one after the other.
 
 Shape legend: B streams, T feature frames, M mel bins.
 """

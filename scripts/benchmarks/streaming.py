@@ -21,6 +21,7 @@ import torch
 # isort: split
 # Before fairseq, which else lets every library log its details.
 import leap_fairseq.models  # noqa: F401
+from leap_fairseq.modules import ATTENTION_KINDS
 from leap_fairseq.speech import SAMPLE_RATE
 from leap_fairseq.streaming import StreamingTranslator, push_batch
 from leap_fairseq.streaming.frames import FRAME_MS, SAMPLES_PER_FRAME
@@ -45,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this sub-command."""
     architectures = [ARCH, f"{ARCH}_espnet", f"{ARCH}_tiny"]
     parser.add_argument("--arch", default=architectures[1], choices=architectures, help="with random weights")
+    for block in ("encoder_self", "decoder_self", "decoder_cross"):
+        name = f"--{block}_attention".replace("_", "-")
+        parser.add_argument(name, default="leap", choices=ATTENTION_KINDS, help="kind of attention")
     parser.add_argument("--ratio", type=int, default=9, help="encoder frames of a pre-decision")
     parser.add_argument("--waitk-lagging", type=int, default=3, metavar="K", help="k")
     parser.add_argument("--seconds", type=int, default=60, help="of the comparison")
@@ -73,7 +77,8 @@ def run(options: argparse.Namespace) -> None:
         show(endure(options))
     if options.sessions > 0:
         show(advance_together(options))
-    what = f"{measuring.machine(options)}; {options.arch}"
+    kinds = (options.encoder_self_attention, options.decoder_self_attention, options.decoder_cross_attention)
+    what = f"{measuring.machine(options)}; {options.arch}; {', '.join(kinds)}"
     print(what)
     write_rows(rows, what, options.tsv)
     if options.png:
@@ -94,6 +99,7 @@ def make_model(options: argparse.Namespace, visibility: str) -> Tuple[Any, Dicti
         max_source_positions=6000,
         max_target_positions=1 + max(1, options.minutes) * 60_000 // (options.ratio * FRAME_MS),
         input_feat_per_channel=80,
+        **{name: kind for name, kind in vars(options).items() if name.endswith("_attention")},
     )
     ARCH_CONFIG_REGISTRY[options.arch](args)
     dictionary = Dictionary()

@@ -1,11 +1,14 @@
 """The command that translates a file or a pipe: the words of the translator, in lines."""
 
 import io
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from exported_model import RATIO, write_model
+from random_translator import HYBRID
 
 from leap_fairseq.cli import main
 from leap_fairseq.cli.translate import Lines, load
@@ -33,6 +36,18 @@ def test_the_words_are_those_of_the_translator(lines, model, wav):
         words += translator.finish()
         found = lines(wav, "--model", model, "--waitk-lagging", k, "--unit", "char")
         assert found == [f"{word.delay / 1000:8.2f}  {word.text}" for word in words] and found
+
+
+def test_softmax_cross_attention_goes_through_export(lines, wav, tmp_path):
+    changes = {**HYBRID, "encoder_visibility": "segment", "encoder_segment": RATIO}
+    trained, options = write_model(tmp_path / "trained", **changes), ("--waitk-lagging", 1, "--unit", "char")
+    words = lines(wav, "--model", trained, *options)
+    out = tmp_path / "exported"
+    assert main(["export", str(trained / "checkpoint.pt"), str(out), "--data", str(trained)]) == 0
+    shutil.rmtree(trained)
+    model = load_translator(out).model
+    assert model.streams_merge and not model.decoder.layers[0].encoder_attn.kind.linear
+    assert lines(wav, "--model", out, *options)[-len(words) :] == words and len(words) > 3
 
 
 def test_raw_sound_of_a_pipe(lines, model, wav, monkeypatch):

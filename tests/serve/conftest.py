@@ -16,12 +16,23 @@ def vocabulary(tmp_path_factory):
     return Dictionary.load(f"{prefix}.txt"), f"{prefix}.model"
 
 
-@pytest.fixture(scope="session")
-def translator(vocabulary):
-    """With random weights; it writes characters, to the end of the speech."""
-    stream = random_translator.translator(vocabulary, lagging=2, max_len_b=16, endless=True)
+def without_words(vocabulary, **options):
+    """A translator with random weights, which writes characters, to the end of the speech."""
+    stream = random_translator.translator(vocabulary, lagging=2, max_len_b=16, endless=True, **options)
     stream.detokenizer = StreamingDetokenizer(vocabulary[1], "char")
     return stream
+
+
+@pytest.fixture(scope="session")
+def translator(vocabulary):
+    """With linear attention, and an encoder that sees all speech."""
+    return without_words(vocabulary)
+
+
+@pytest.fixture(scope="session")
+def hybrid(vocabulary):
+    """With softmax cross-attention, and an encoder that sees segments."""
+    return without_words(vocabulary, visibility="segment", seed=5, changes=random_translator.HYBRID)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def all_at_once(translator, recordings, workers=4):
     return served(translator, scenario, workers=workers)
 
 
-@pytest.mark.parametrize("kind, ms", [("translator", 1500), ("long_form", 2500)])
+@pytest.mark.parametrize("kind, ms", [("translator", 1500), ("long_form", 2500), ("hybrid", 1500)])
 def test_four_at_once_are_each_as_alone(request, kind, ms):
     translator = request.getfixturevalue(kind)
     recordings = [noise(ms + 300 * seed, seed) for seed in range(4)]

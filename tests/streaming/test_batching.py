@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fairseq.data import Dictionary
-from random_translator import TEXTS, noise, translator
+from random_translator import HYBRID, TEXTS, noise, translator
 
 from leap_fairseq.attention import spread_half_lives
 from leap_fairseq.layers import linear_attention, state
@@ -78,6 +78,7 @@ KINDS = {
         ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention"), "cosformer"
     ),
     "half-life": {},
+    "hybrid": HYBRID,
     "softmax decoder": {"decoder_self_attention": "softmax"},
 }
 
@@ -119,13 +120,14 @@ def test_the_control_that_one_age_for_all_is_wrong(vocabulary, scores, monkeypat
     assert not torch.allclose(scores(streams[1])[:count], scores(second)[:count], atol=1e-3)
 
 
-def test_the_long_form(vocabulary):
-    stream = translator(vocabulary, 2, 4, visibility="segment", long_form=True)
+@pytest.mark.parametrize("kind", ["leap", "hybrid"])
+def test_the_long_form(vocabulary, kind):
+    stream = translator(vocabulary, 2, 4, visibility="segment", long_form=True, changes=KINDS[kind])
     dictionary = vocabulary[0]
     with torch.no_grad():
         weight = stream.model.decoder.output_projection.weight
         weight[dictionary.index(NEXT_SENTENCE)] = weight[dictionary.eos()] = weight[4:].mean(0) * 3
-    sounds = recordings((12000, 9000, 10000))
+    sounds = recordings((11000, 5000, 6000))
     streams, words = run_together(stream, sounds, (0, 2, 3))
     for sound, together, of_it in zip(sounds, streams, words):
         alone, expected = run_alone(stream, sound)
@@ -133,8 +135,9 @@ def test_the_long_form(vocabulary):
     assert max(together.sentences for together in streams) >= 3
 
 
-def test_the_model_is_called_once_for_all(vocabulary, monkeypatch):
-    stream = translator(vocabulary, 2, 4, visibility="segment", endless=True)
+@pytest.mark.parametrize("kind", ["leap", "hybrid"])
+def test_the_model_is_called_once_for_all(vocabulary, monkeypatch, kind):
+    stream = translator(vocabulary, 2, 4, visibility="segment", endless=True, changes=KINDS[kind])
     sounds, rows = recordings((1600,) * 5), {"encode": [], "decode": []}
     encode, decode = stream.model.encode_segment, stream.model.decoder.forward_block
     monkeypatch.setattr(
@@ -157,6 +160,6 @@ def test_wrong_use_is_named(vocabulary):
     with pytest.raises(ValueError, match="several models: only streams of one model"):
         push_batch([stream, other], [noise(100), noise(100)])
     softmax = translator(vocabulary, 2, 4, visibility="segment", changes=KINDS["softmax decoder"])
-    with pytest.raises(ValueError, match="softmax attention keeps all keys of a stream: compute its streams one by"):
+    with pytest.raises(ValueError, match="softmax self-attention keeps all keys of a stream: compute its streams"):
         softmax.model.decoder.merge_states([{}, {}])
     assert push_batch([], []) == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq.data import Dictionary
-from random_translator import TEXTS, noise, translate, translator
+from random_translator import HYBRID, TEXTS, noise, translate, translator
 
 from leap_fairseq.speech import NEXT_SENTENCE, fbank, train_vocabulary
 from leap_fairseq.speech.pauses import find_pauses
@@ -117,8 +117,9 @@ def test_silence_before_a_sentence_takes_no_memory(vocabulary):
     assert stream.finish() == [] and stream.finished
 
 
-def test_memory_does_not_grow(vocabulary):
-    stream, sizes = long_form(vocabulary, eager=3.0, max_len_b=20), []
+@pytest.mark.parametrize("changes", [{}, pytest.param(HYBRID, marks=pytest.mark.slow)], ids=["linear", "hybrid"])
+def test_memory_does_not_grow(vocabulary, changes):
+    stream, sizes = long_form(vocabulary, eager=3.0, max_len_b=20, changes=changes), []
     generator = np.random.default_rng(0)
     for second in range(80):
         stream.push((generator.standard_normal(16000) * 0.1).astype(np.float32))
@@ -128,6 +129,19 @@ def test_memory_does_not_grow(vocabulary):
         assert stream._sentence.source.heard < 100 * (20 * 0.16 + 2 * 0.16 + 3 + 2)
     assert stream.sentences > 8 and len(stream.steps) <= 21
     assert max(sizes) - min(sizes) < 100_000
+
+
+def test_softmax_cross_attention_keeps_the_frames_of_one_sentence(vocabulary):
+    stream, kept, heard = long_form(vocabulary, eager=3.0, max_len_b=20, changes=HYBRID), [], noise(12000)
+    for samples in np.split(heard, 48):
+        stream.push(samples)
+        sentence = stream._sentence
+        states = [layer.encoder_attn.get_state(sentence.memory) for layer in stream.model.decoder.layers]
+        frames = {0 if state is None else state.rows[0][0].shape[1] for state in states}
+        assert frames == {sentence.source.frames}
+        kept += frames
+    assert stream.sentences >= 3 and sum(later < former for former, later in zip(kept, kept[1:])) >= 3
+    assert max(kept) < 12000 / 40 / 2
 
 
 @pytest.mark.parametrize("ms", [0, 24, 30, 200, 1000])
