@@ -1,6 +1,6 @@
 """Models registered with fairseq, one family a file; importing this package registers them.
 
-Also what loads, exports and averages the checkpoints of these models.
+Also what loads, converts, exports and averages the checkpoints of these models.
 """
 
 from leap_fairseq import compat

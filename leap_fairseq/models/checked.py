@@ -130,21 +130,35 @@ def load_models(
     """
     models, cfg, task = [], None, None
     for path in paths:
-        state = read_plain(path)
-        asked = asked_for(state["cfg"], path)
-        cfg = OmegaConf.structured(FairseqConfig(), flags={"allow_objects": True})
-        cfg.update(asked)
-        batch = state["cfg"].get("dataset")
-        if type(batch) is dict:
-            cfg.dataset.update({name: batch[name] for name in BATCH if type(batch.get(name)) is int})
-        overwrite_args_by_name(cfg, overrides)
-        if closed and getattr(cfg.task, "config_yaml", None):
-            require_closed(closed, cfg.task.config_yaml)
-        # Given a state, fairseq reads no file.
-        kept = {"model": state["model"], "cfg": cfg}
-        loaded, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=kept)
-        models += loaded
+        model, cfg, task = load_model(read_plain(path), path, overrides, closed, task)
+        models.append(model)
     return models, cfg, task
+
+
+def load_model(
+    state: Mapping[str, Any],
+    path: Union[str, Path],
+    overrides: Mapping[str, Any],
+    closed: Optional[Path] = None,
+    task: Optional[FairseqTask] = None,
+) -> Tuple[nn.Module, DictConfig, FairseqTask]:
+    """Builds the model of what :func:`read_plain` has read from a path, and its task unless there is one.
+
+    The other arguments, and what it returns and raises, are as for :func:`load_models`.
+    """
+    asked = asked_for(state["cfg"], path)
+    cfg = OmegaConf.structured(FairseqConfig(), flags={"allow_objects": True})
+    cfg.update(asked)
+    batch = state["cfg"].get("dataset")
+    if type(batch) is dict:
+        cfg.dataset.update({name: batch[name] for name in BATCH if type(batch.get(name)) is int})
+    overwrite_args_by_name(cfg, overrides)
+    if closed and getattr(cfg.task, "config_yaml", None):
+        require_closed(closed, cfg.task.config_yaml)
+    # Given a state, fairseq reads no file.
+    kept = {"model": dict(state["model"]), "cfg": cfg}
+    (model,), cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=kept)
+    return model, cfg, task
 
 
 class CheckedModel:

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any, Dict
 
 import torch
-from omegaconf import OmegaConf
 
 from leap_fairseq.cli import command
 from leap_fairseq.files import whole_file
-from leap_fairseq.models.checked import asked_for, read_plain
-from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModelConfig
-from leap_fairseq.models.option_rules import model_rules, task_rules
+from leap_fairseq.models.checked import read_plain
+from leap_fairseq.models.of_fairseq import adopted, architecture
 
-OFFICIAL, OURS = "transformer_lm", "leap_transformer_lm"
+OFFICIAL = "transformer_lm"
 LEAP_WEIGHT = "decoder.layers.0.self_attn.q_LeaP.0.weight"
 QUERY_WEIGHT = "decoder.layers.0.self_attn.q_proj.weight"
 
@@ -38,25 +36,17 @@ def convert(state: Dict[str, Any], path: Path) -> Dict[str, Any]:
     Raises:
         ValueError: it is something else, or an option has a value of another type.
     """
-    cfg, weights = state["cfg"], state["model"]
-    given, task = (cfg.get(part) if isinstance(cfg.get(part), dict) else {} for part in ("model", "task"))
-    if not str(given.get("_name", "")).startswith(OFFICIAL) or QUERY_WEIGHT not in weights:
+    if not architecture(state).startswith(OFFICIAL) or QUERY_WEIGHT not in state["model"]:
         raise ValueError(
-            f"the model is {given.get('_name') or 'not named'}, but must be {OFFICIAL} of the fork: give a checkpoint "
-            "that its fairseq-train saved for --task language_modeling"
+            f"the model is {architecture(state)}, but must be {OFFICIAL} of the fork: give a checkpoint that its "
+            "fairseq-train saved for --task language_modeling"
         )
-    defaults = OmegaConf.to_container(OmegaConf.structured(LeapTransformerLanguageModelConfig), enum_to_str=True)
-    # Some stand for options of other sections, which the checkpoint has by value.
-    defaults = {name: value for name, value in defaults.items() if "${" not in str(value)}
-    options = {name: value for name, value in {**defaults, **given}.items() if name in model_rules(OURS)}
-    options.update(_name=OURS, decoder_self_attention="softmax")
-    task = {name: value for name, value in task.items() if name in ("_name", *task_rules("language_modeling"))}
-    asked_for({"model": options, "task": task}, path)
+    converted = adopted(state, path)
+    options, weights = converted["cfg"]["model"], converted["model"]
     if LEAP_WEIGHT in weights:
         head_dim = weights[QUERY_WEIGHT].shape[0] // options["decoder_attention_heads"]
         options.update(decoder_self_attention="leap", leap_factor=head_dim // weights[LEAP_WEIGHT].shape[0])
-    kept = {name: state[name] for name in ("model", "extra_state", "args", "optimizer_history") if name in state}
-    return {**kept, "cfg": {**cfg, "model": options, "task": task}}
+    return converted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

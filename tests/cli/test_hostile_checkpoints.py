@@ -6,11 +6,13 @@ import shutil
 import pytest
 from hostile_checkpoints import KINDS, WRITERS, change
 
-from leap_fairseq.cli import average, command, evaluate, export, plot, serve, translate
+from leap_fairseq.cli import average, command, convert, evaluate, export, plot, serve, translate
 
-MODULES = {module.__name__.rpartition(".")[2]: module for module in (average, evaluate, export, plot, serve, translate)}
+LOADING = (average, convert, evaluate, export, plot, serve, translate)
+MODULES = {module.__name__.rpartition(".")[2]: module for module in LOADING}
 COMMANDS = {
     "average": "MODEL MODEL/made.pt 1",
+    "convert": "MODEL/checkpoint.pt MODEL/made.pt --attention hedgehog",
     "evaluate": "MODEL LISTS MODEL/made",
     "export": "MODEL/checkpoint.pt MODEL/made",
     "plot": "proportions MODEL speech.wav --out MODEL/made.png",

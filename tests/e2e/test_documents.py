@@ -29,6 +29,7 @@ TINY_LISTS = "--sizes 20 10 10 --lengths 20 40"
 SHORTER = {
     LANGUAGE_MODELS: (
         (r"--max-update 400", "--max-update 2"),
+        (r"-update(s?) [48]0\b", r"-update\1 2"),
         (r"common.cpu=true", "common.cpu=true optimization.max_update=2 dataset.max_tokens=512"),
         (r"data/wikitext-103-v1.zip", "data/wikitext-103-v1.zip --any-text"),
         (r"--bf16", "--arch leap_transformer_lm_tiny --criterion cross_entropy --max-update 1 --update-freq 1"),
@@ -39,6 +40,7 @@ SHORTER = {
         (r"runs/st/digits", "runs/st/digits --sentences-train 40 --sentences-dev 4 --sentences-test 4"),
         (r"--vocab-size 300", "--vocab-size 100"),
         (r"--max-update \d+", "--max-update 2 --save-interval-updates 1"),
+        (r"--distill-updates 600", "--distill-updates 2"),
         (r"--waitk-lagging 1 3 5 7 9", "--waitk-lagging 1 9"),
         (r"-j 16|-j 2", "-j 1"),
         (r"--jobs 2", "--jobs 1"),
@@ -139,7 +141,8 @@ def test_what_is_not_run_is_little(page):
 
 def test_language_models(worked_in):
     runs = worked_in(LANGUAGE_MODELS) / "runs/lm"
-    for name in ("tiny/checkpoint_best.pt", "hydra/checkpoint_last.pt", "wiki103/checkpoint_best.pt", "session.pt"):
+    trained = ("tiny", "linear", "wiki103")
+    for name in (*(f"{name}/checkpoint_best.pt" for name in trained), "hydra/checkpoint_last.pt", "session.pt"):
         assert (runs / name).is_file(), name
     assert (runs / "compare/comparison.png").stat().st_size > 10_000
     weights, converted = (torch.load(runs / name)["model"] for name in ("tiny/checkpoint_best.pt", "official.pt"))
@@ -156,7 +159,7 @@ def test_translation(worked_in):
         assert (runs / name).stat().st_size > 0, name
     (row,) = json.loads((runs / "talks/table.json").read_text(encoding="utf-8"))
     assert row["recordings"] == 1 and row["sentences"] == 3 and "StreamLAAL" in row
-    for name in ("asr", "translator", "once", "short", "endless"):
+    for name in ("asr", "translator", "linear", "once", "hybrid", "short", "endless"):
         assert (runs / name / "checkpoint_best.pt").is_file()
     assert (runs / "my_translator/checkpoint.pt").is_file()
     for name in ("mustc/config_st.yaml", "mustc-eval/tst-COMMON.wav_list", "covost/config_st.yaml", "digits/en-de"):

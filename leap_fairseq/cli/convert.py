@@ -1,0 +1,57 @@
+"""Gives a model that was trained with softmax attention another one, and keeps its weights, to be trained on.
+
+    leap-fairseq convert softmax/checkpoint_best.pt converted.pt --attention hedgehog --distill-updates 100
+    fairseq-train ... --decoder-self-attention hedgehog --finetune-from-model converted.pt
+
+The model is transformer_lm, convtransformer or convtransformer_simul_trans of fairseq, or one of ours.
+"""
+
+import argparse
+import sys
+
+BLOCKS = ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention")
+OPTIONS = ("leap_factor", "normalizer_floor", "attention_half_life")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options, which are the arguments of :func:`leap_fairseq.models.conversion.convert_checkpoint`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="that fairseq-train saved of a model with softmax")
+    parser.add_argument("out", metavar="OUT.pt", help="the checkpoint to write")
+    parser.add_argument("--attention", metavar="KIND", help="of every block that has softmax, such as hedgehog")
+    for name in BLOCKS:
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, metavar="KIND", help="of this block (default: --attention, or as it is)")
+    parser.add_argument("--leap-factor", metavar="N", type=int, help="as in training (default: the model's)")
+    parser.add_argument("--normalizer-floor", metavar="X", type=float, help="likewise")
+    parser.add_argument("--attention-half-life", metavar="TOKENS", help="likewise, of a language model")
+    group = parser.add_argument_group("distillation", "The new attentions learn to give what the old ones give.")
+    group.add_argument("--distill-updates", metavar="N", type=int, help="from as many batches (default: none)")
+    group.add_argument("--distill-lr", metavar="RATE", type=float, default=0.01, help="learning rate")
+    group.add_argument("--data", metavar="DIR", help="folder of the data (default: as in training)")
+    group.add_argument("--train-subset", metavar="NAME", help="of the data (default: as in training)")
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Converts, and says what."""
+    kinds, others = (
+        {n: x for n, x in vars(options).items() if n in names and x is not None} for names in (BLOCKS, OPTIONS)
+    )
+    if not kinds and options.attention is None:
+        raise argparse.ArgumentTypeError("give --attention KIND, or the attention of a block")
+    if options.distill_updates is None and (options.data or options.train_subset):
+        raise argparse.ArgumentTypeError(
+            "--data and --train-subset are those of a distillation: give --distill-updates N"
+        )
+    from leap_fairseq.models.conversion import convert_checkpoint
+    from leap_fairseq.models.distillation import Distillation
+
+    how = None
+    if options.distill_updates is not None:
+        how = Distillation(
+            *(options.distill_updates, options.distill_lr, options.data, options.train_subset, options.device)
+        )
+    changed = convert_checkpoint(options.checkpoint, options.out, kinds, options.attention, others, how)
+    for name, (before, after) in changed.items():
+        was = "" if before == after else f" (was {before})"
+        sys.stdout.write(f"{options.out}: --{name.replace('_', '-')} {after}{was}\n")
