@@ -23,16 +23,17 @@ class LeapProportion(nn.Sequential):
 
     Args:
         head_dim: K, the dimension of a head.
-        leap_factor: W1 maps K to K / leap_factor.
+        leap_factor: W1 maps to K / leap_factor.
+        width: how many features it reads for each dimension of the head, as an ``AttentionKind`` has them.
 
     Raises:
-        ValueError: leap_factor is below 1 or does not divide head_dim, or either is no whole number.
+        ValueError: leap_factor is below 1 or does not divide head_dim, or one of the numbers is not whole.
 
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024, section 3.2.
     """
 
-    def __init__(self, head_dim: int, leap_factor: int = 4):
+    def __init__(self, head_dim: int, leap_factor: int = 4, width: int = 1):
         if counted("head_dim", head_dim) % max(counted("leap_factor", leap_factor), 1) or not leap_factor:
             divisors = [d for d in range(1, head_dim + 1) if head_dim % d == 0]
             raise ValueError(
@@ -40,20 +41,20 @@ class LeapProportion(nn.Sequential):
                 f"choose --leap-factor from {divisors}"
             )
         hidden = head_dim // leap_factor
-        super().__init__(nn.Linear(head_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid())
+        super().__init__(nn.Linear(width * head_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         """Gives the proportion of each token.
 
         Args:
-            x: [B, T, H, K], queries or keys behind the feature map.
+            x: [B, T, H, width * K], queries or keys behind the feature map.
 
         Returns:
             [B, T, H] in (0, 1), float32 at least: near 1 a half type has few numbers left, and the cosine of a
             difference that is close to 1 would be rounding alone.
 
         Raises:
-            ValueError: x has another head dimension than the network, or another type without autocast.
+            ValueError: x has another number of features than the network, or another type without autocast.
         """
         first, relu, second, sigmoid = self
         width, dtype = first.in_features, first.weight.dtype

@@ -123,8 +123,8 @@ class LinearAttention(nn.Module):
         for name in ("q_scale", "k_scale"):
             self.register_parameter(name, nn.Parameter(torch.empty(num_heads)) if self.kind.scale else None)
         if self.kind.proportions == "learned":
-            width = self.kind.width * self.head_dim
-            self.q_LeaP, self.k_LeaP = (LeapProportion(width, leap_factor) for _ in range(2))
+            sizes = (self.head_dim, leap_factor, self.kind.width)
+            self.q_LeaP, self.k_LeaP = (LeapProportion(*sizes) for _ in range(2))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
