@@ -30,7 +30,9 @@ def memories(state):
 @EACH_KIND
 @pytest.mark.parametrize("flags", [(), ("--decoder-learned-pos",), ("--no-token-positional-embeddings",)])
 def test_any_split_gives_the_same_logits_and_state(kind, flags):
-    model = lm(kind, *flags).double()
+    model = lm(kind, *flags)
+    if kind != "softmax":
+        model.double()  # the exponentials of sharp features enlarge rounding; fairseq's softmax is float32 at all times
     tokens = random_tokens(2, 12)
     expected = model(tokens)[0]
     reference = None
