@@ -26,11 +26,11 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from training_runs import begin, mean_and_deviation, once, read_log, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
-BLOCKS = ("encoder-self", "decoder-self", "decoder-cross")
+BLOCKS = ("--encoder-self-attention", "--decoder-self-attention", "--decoder-cross-attention")
 
 
 def attentions(model: str) -> Dict[str, str]:
-    """The attention of each block.
+    """The attention of each block, by its option.
 
     Args:
         model: one kind for all blocks, or three joined by "+": of the encoder, of the decoder, and between them.
@@ -52,8 +52,8 @@ def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Names
     train += ["--fixed-pre-decision-ratio", options.ratio, "--encoder-visibility", "segment", "--log-format", "json"]
     quarter = max(1, options.updates // 4)
     train += ["--save-interval-updates", quarter, "--keep-interval-updates", 1, "--log-interval", min(50, quarter)]
-    for block, kind in attentions(model).items():
-        train += [f"--{block.replace('cross', 'cross-attention').replace('self', 'self-attention')}", kind]
+    for option, kind in attentions(model).items():
+        train += [option, kind]
     stages = begin(folder, [str(part) for part in train], "command.json", "compare")
     environment = ["env", "PROCESSES=1", "CUDA_VISIBLE_DEVICES="]
     once(stages, "train", [*environment, *train], "a")

@@ -93,6 +93,26 @@ def run_forked(environment, elsewhere, tmp_path_factory):
     server.close()
 
 
+@pytest.fixture(scope="session")
+def bash(elsewhere, environment):
+    """A function: runs a script from another directory, with the tools of this environment; returns its output."""
+
+    def run(script, *args, code=0, **variables):
+        path = f"{SCRIPTS}:{environment['PATH']}"
+        finished = subprocess.run(
+            ["bash", str(script), *map(str, args)],
+            cwd=elsewhere,
+            env={**environment, "PATH": path, "PYTHONPATH": "/nowhere", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert finished.returncode == code or (code is None and finished.returncode), finished.stdout[-3000:]
+        return finished.stdout
+
+    return run
+
+
 def expect(command, args, outcome, code):
     """Returns the outcome, if the exit code is the expected one; None stands for all codes but 0."""
     wrong = outcome.code == 0 if code is None else outcome.code != code

@@ -1,9 +1,6 @@
 """scripts/lm: train, resume, evaluate, compare, convert, as a user runs them."""
 
-import os
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,26 +15,6 @@ SMALL = (
     "--max-tokens 512 --update-freq 2 --warmup-updates 2 --warmup-init-lr 0.01 --optimizer adam --lr 0.01 "
     "--log-interval 1 --num-workers 0"
 ).split()
-
-
-@pytest.fixture(scope="module")
-def bash(elsewhere, environment):
-    """A function: runs a script from another directory, with the tools of this environment; returns its output."""
-
-    def run(script, *args, code=0, **variables):
-        path = f"{Path(os.sys.executable).parent}:{environment['PATH']}"
-        finished = subprocess.run(
-            ["bash", str(script), *map(str, args)],
-            cwd=elsewhere,
-            env={**environment, "PATH": path, "PYTHONPATH": "/nowhere", **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert finished.returncode == code or (code is None and finished.returncode), finished.stdout[-3000:]
-        return finished.stdout
-
-    return run
 
 
 def losses(output):

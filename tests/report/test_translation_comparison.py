@@ -58,9 +58,9 @@ def test_a_log_without_a_result_is_named(compare, tmp_path):
 @pytest.mark.parametrize("model", ["relu+softmax", "relu+relu+relu+relu"])
 def test_a_model_is_one_kind_or_three(compare, model):
     assert compare.attentions("relu+leap+softmax") == {
-        "encoder-self": "relu",
-        "decoder-self": "leap",
-        "decoder-cross": "softmax",
+        "--encoder-self-attention": "relu",
+        "--decoder-self-attention": "leap",
+        "--decoder-cross-attention": "softmax",
     }
     with pytest.raises(ValueError, match="one kind, or three joined"):
         compare.attentions(model)
