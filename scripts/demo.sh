@@ -132,7 +132,7 @@ once data python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st -
     --out "$RUN/data" -j 2
 once eval python data_prep/make_eval_list.py "$RUN/corpus" --split tst-COMMON --out "$RUN/eval" --limit "$TEST_SENTENCES"
 
-say "3/6 three wait-k translators, with $ATTENTIONS attention: $UPDATES updates each, ten minutes"
+say "3/6 three wait-k translators, with $ATTENTIONS attention: $UPDATES updates each, the longest step"
 each train_translator
 
 say "4/6 streaming through SimulEval"
