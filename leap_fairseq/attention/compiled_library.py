@@ -57,6 +57,16 @@ class Step(ctypes.Structure):
     ]
 
 
+class Features(ctypes.Structure):
+    """The structure of the same name in ``native/problem.h``, field by field."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("tokens", "heads", "key_dim", "chunks", "threads")),
+        *((name, ctypes.c_void_p) for name in ("x", "scale", "features")),
+        *((name, ctypes.c_void_p) for name in ("features_gradient", "x_gradient", "scale_gradients")),
+    ]
+
+
 def in_memory(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor whose numbers lie behind each other in memory, as they are."""
     return x.to(dtype).contiguous().resolve_neg()
@@ -83,7 +93,8 @@ def native_library() -> Optional[ctypes.CDLL]:
             found = ctypes.CDLL(str(path))
             found.leap_family.restype, found.leap_attend.restype = ctypes.c_char_p, ctypes.c_int
             found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
-            for size, structure in ((found.leap_problem_size, Problem), (found.leap_step_size, Step)):
+            sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size)
+            for size, structure in zip(sizes, (Problem, Step, Features)):
                 size.restype = ctypes.c_int64
                 if size() != ctypes.sizeof(structure):
                     raise OSError(f"{path} was built from other sources")

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from leap_fairseq.attention.checks import check_floating, check_tensor
+from leap_fairseq.attention.compiled_features import can_map, compiled_hedgehog
 
 
 def relu(x: Tensor) -> Tensor:
@@ -71,5 +72,9 @@ def hedgehog(x: Tensor, scale: Tensor) -> Tensor:
     """
     check_floating(x)
     check_tensor("the scale of a feature map", scale, x.shape[-2:-1])
-    wide = x.to(torch.promote_types(x.dtype, torch.float32)) * scale.unsqueeze(-1)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    scale = scale.to(wide.dtype)
+    if can_map(wide, scale):
+        return compiled_hedgehog(wide, scale).to(x.dtype)
+    wide = wide * scale.unsqueeze(-1)
     return (torch.cat((wide, -wide), dim=-1).softmax(-1) * (2 * x.shape[-1])).to(x.dtype)

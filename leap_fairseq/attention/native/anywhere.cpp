@@ -5,9 +5,15 @@
 #else
 #define VECTOR_REGISTERS 16
 #endif
+#include "feature_map.h"
 #include "prefix_attention.h"
 
-void work_anywhere(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter) {
+void attend_anywhere(const Problem& problem, bool doubles, bool backward, Next* next, void* counter) {
     doubles ? work_through<double>(problem, backward, next, counter)
             : work_through<float>(problem, backward, next, counter);
+}
+
+void map_anywhere(const Features& problem, bool doubles, bool backward, Next* next, void* counter) {
+    doubles ? map_through<double>(problem, backward, next, counter)
+            : map_through<float>(problem, backward, next, counter);
 }

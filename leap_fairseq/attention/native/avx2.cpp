@@ -3,10 +3,16 @@
 #pragma GCC target("avx2,fma")
 #define VECTOR_BYTES 32
 #define VECTOR_REGISTERS 16
+#include "feature_map.h"
 #include "prefix_attention.h"
 
-void work_avx2(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter) {
-    doubles ? work_anywhere(problem, doubles, backward, next, counter)
+void attend_avx2(const Problem& problem, bool doubles, bool backward, Next* next, void* counter) {
+    doubles ? attend_anywhere(problem, doubles, backward, next, counter)
             : work_through<float>(problem, backward, next, counter);
+}
+
+void map_avx2(const Features& problem, bool doubles, bool backward, Next* next, void* counter) {
+    doubles ? map_anywhere(problem, doubles, backward, next, counter)
+            : map_through<float>(problem, backward, next, counter);
 }
 #endif

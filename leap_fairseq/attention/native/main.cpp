@@ -14,7 +14,8 @@ namespace {
 
 struct Family {
     const char* name;
-    Work* work;
+    Attend* attend;
+    Map* map;
 };
 
 // Those that this processor can run, the best first.
@@ -23,10 +24,10 @@ std::vector<Family> families() {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
-        found.push_back({"AVX-512", work_avx512});
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back({"AVX2", work_avx2});
+        found.push_back({"AVX-512", attend_avx512, map_avx512});
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back({"AVX2", attend_avx2, map_avx2});
 #endif
-    found.push_back({"any processor", work_anywhere});
+    found.push_back({"any processor", attend_anywhere, map_anywhere});
     return found;
 }
 
@@ -67,6 +68,31 @@ bool can_be(const Step& p) {
     return !p.value_dim || !any_null({p.v, p.out});
 }
 
+bool can_be(const Features& p, bool backward) {
+    for (int64_t size : {p.tokens, p.heads, p.key_dim, p.chunks, p.threads})
+        if (size < 1 || size > MOST) return false;
+    if (p.key_dim > LARGEST_HEAD || any_null({p.x, p.scale, p.features})) return false;
+    return !backward || !any_null({p.features_gradient, p.x_gradient, p.scale_gradients});
+}
+
+// All items, by threads that each call `work(counter)`.
+template <class Work>
+int deal_out(int64_t items, int64_t most_threads, Work work) {
+    std::atomic<int64_t> counter{0};
+    std::vector<std::thread> threads;
+    try {
+        for (int64_t n = 1; n < std::min(most_threads, items); n++) threads.emplace_back(work, &counter);
+    } catch (const std::exception&) {
+        // Those that could be started do all of it.
+    }
+    work(&counter);
+    for (auto& thread : threads) thread.join();
+    // A thread that finds no memory takes no item.
+    return counter < items ? NO_MEMORY : DONE;
+}
+
+bool known(int family) { return family >= 0 && family < (int)FAMILIES.size(); }
+
 }  // namespace
 
 extern "C" {
@@ -74,6 +100,7 @@ extern "C" {
 // To compare with what Python believes them to be.
 int64_t leap_problem_size() { return sizeof(Problem); }
 int64_t leap_step_size() { return sizeof(Step); }
+int64_t leap_map_size() { return sizeof(Features); }
 
 int64_t leap_stretches(int64_t keys) { return stretches_of(keys); }
 
@@ -83,20 +110,17 @@ const char* leap_family(int number) { return number < (int)FAMILIES.size() ? FAM
 // Each returns a Status; unless it is DONE, the results are not to be used.
 
 int leap_attend(const Problem* problem, int doubles, int backward, int family) {
-    if (family < 0 || family >= (int)FAMILIES.size() || !can_be(*problem, backward)) return REFUSED;
-    const int64_t items = problem->batch * groups_of(*problem);
-    std::atomic<int64_t> counter{0};
-    auto work = [&] { FAMILIES[family].work(*problem, doubles, backward, next_item, &counter); };
-    std::vector<std::thread> threads;
-    try {
-        for (int64_t n = 1; n < std::min(problem->threads, items); n++) threads.emplace_back(work);
-    } catch (const std::exception&) {
-        // Those that could be started do all of it.
-    }
-    work();
-    for (auto& thread : threads) thread.join();
-    // A thread that finds no memory takes no item.
-    return counter < items ? NO_MEMORY : DONE;
+    if (!known(family) || !can_be(*problem, backward)) return REFUSED;
+    return deal_out(problem->batch * groups_of(*problem), problem->threads, [&](void* counter) {
+        FAMILIES[family].attend(*problem, doubles, backward, next_item, counter);
+    });
+}
+
+int leap_map(const Features* problem, int doubles, int backward, int family) {
+    if (!known(family) || !can_be(*problem, backward)) return REFUSED;
+    return deal_out(problem->chunks, problem->threads, [&](void* counter) {
+        FAMILIES[family].map(*problem, doubles, backward, next_item, counter);
+    });
 }
 
 int leap_step(const Step* step, int doubles) {

@@ -600,7 +600,7 @@ class Worker {
 
 // The part of one thread: batch rows and some of their heads, as `next` deals them out.
 template <class T>
-inline void work_through(const Problem& problem, bool backward, int64_t (*next)(void*), void* counter) {
+inline void work_through(const Problem& problem, bool backward, Next* next, void* counter) {
     Worker<T> worker(problem);
     if (!worker.ready()) return;
     const int64_t many = heads_at_a_time(problem), groups = groups_of(problem);

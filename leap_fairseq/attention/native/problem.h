@@ -56,6 +56,18 @@ struct Step {
     void *after, *out;
 };
 
-// One for each processor family, each in a file of its own.
-typedef void Work(const Problem& problem, bool doubles, bool backward, int64_t (*next)(void*), void* counter);
-Work work_anywhere, work_avx2, work_avx512;
+// Features 2K softmax([s x, -s x]) of N tokens, and their gradients. Everything is contiguous.
+struct Features {
+    int64_t tokens, heads, key_dim, chunks, threads;
+    const void *x, *scale;  // [N, H, K], s [H]
+    void* features;         // [N, H, 2K]
+    const void* features_gradient;
+    void *x_gradient, *scale_gradients;  // the latter [chunks, H]
+};
+
+// Who computes them: for each processor family one of both, in a file of its own.
+typedef int64_t Next(void* counter);  // deals out the work: item after item, to whoever asks
+typedef void Attend(const Problem& problem, bool doubles, bool backward, Next* next, void* counter);
+typedef void Map(const Features& problem, bool doubles, bool backward, Next* next, void* counter);
+Attend attend_anywhere, attend_avx2, attend_avx512;
+Map map_anywhere, map_avx2, map_avx512;
