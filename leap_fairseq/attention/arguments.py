@@ -7,7 +7,14 @@ from typing import NamedTuple, Optional
 
 from torch import Tensor
 
-from leap_fairseq.attention.checks import check_floor, check_half_life, check_keys, check_queries
+from leap_fairseq.attention.checks import (
+    FLOATING,
+    check_floor,
+    check_half_life,
+    check_keys,
+    check_queries,
+    check_tensor,
+)
 from leap_fairseq.attention.inputs import sum_dtype
 from leap_fairseq.attention.state import LinearAttentionState
 from leap_fairseq.attention.visibility import checked_visible
@@ -27,6 +34,7 @@ class Arguments(NamedTuple):
     initial_state: Optional[LinearAttentionState]
     half_life: Optional[Tensor]
     slots: bool = False
+    contrast: Optional[Tensor] = None
 
 
 def checked(given: Arguments) -> Arguments:
@@ -35,13 +43,17 @@ def checked(given: Arguments) -> Arguments:
     Raises:
         ValueError: they do not: with the argument, what was given and what is expected.
     """
-    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life, slots = given
+    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life, slots, contrast = given
     check_queries(q, p_q)
     check_keys(k, v, p_k, padding, q)
     if (p_q is None) != (p_k is None):
         raise ValueError("query_proportion and key_proportion come together: give both, or None for both")
     if slots and p_q is not None:
         raise ValueError("slots have no proportions: give slots, or query_proportion and key_proportion")
+    if contrast is not None:
+        check_tensor("contrast", contrast, q.shape[2:3], FLOATING, q.device)
+        if slots:
+            raise ValueError("slots have no contrast: give one or the other")
     dtype = sum_dtype(q.dtype)
     check_floor(normalizer_floor, dtype)
     check_half_life(half_life, q.shape[2], dtype)

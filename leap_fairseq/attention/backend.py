@@ -11,6 +11,7 @@ from torch import Tensor
 from leap_fairseq.attention.arguments import Arguments, checked
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
 from leap_fairseq.attention.compiled import can_compile, compiled
+from leap_fairseq.attention.contrast import with_contrast
 from leap_fairseq.attention.flash_linear import flash_linear
 from leap_fairseq.attention.inputs import without_autocast
 from leap_fairseq.attention.naive import naive
@@ -43,6 +44,7 @@ def prefix_attention(
     initial_state: Optional[LinearAttentionState] = None,
     half_life: Optional[Tensor] = None,
     slots: bool = False,
+    contrast: Optional[Tensor] = None,
     algorithm: str = "auto",
 ) -> Tensor:
     """Linear attention over a visible prefix: query i reads the first ``visible[i]`` keys.
@@ -60,6 +62,7 @@ def prefix_attention(
         half_life: [H] in keys: the weight of a key halves each time that so many newer ones have become visible to a
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
         slots: average the keys for each feature, and mix the averages; see :mod:`leap_fairseq.attention.slots`.
+        contrast: [H], how much of what every query reads is taken away; see :mod:`leap_fairseq.attention.contrast`.
         algorithm: "naive", "blockwise", "state", "compiled", "triton" (our kernels for a GPU), "fla"
             (flash-linear-attention, on a GPU), or "auto"; see :func:`choose_algorithm`.
 
@@ -85,12 +88,15 @@ def prefix_attention(
             initial_state,
             half_life,
             slots,
+            contrast,
         )
     )
     if algorithm not in ("auto", *ALGORITHMS):
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
     if slots and algorithm != "naive":
         given = without_slots(given, functools.partial(_attend, algorithm))
+    if contrast is not None and algorithm != "naive":
+        return with_contrast(given, functools.partial(_attend, algorithm))
     return _attend(algorithm, given)
 
 

@@ -25,6 +25,8 @@ class AttentionKind:
         proportions: where P in cos(pi/2 (P_q - P_k)) comes from: "learned" (a LeaP network), "static" (the position
             over the maximum length), or None for no re-weighting.
         width: how many features the map makes of each dimension of a head.
+        contrast: how much of what every query reads is taken away, where that is learned by head: where it begins; see
+            :mod:`leap_fairseq.attention.contrast`.
         slots: keys are averaged for each feature; see :mod:`leap_fairseq.attention.slots`.
         scale: of a map with a learned scale for each head, f(x, scale): where the scales begin; None: f(x) of queries
             that are scaled by K**-0.5.
@@ -39,6 +41,7 @@ class AttentionKind:
     proportions: Optional[str] = None
     width: int = 1
     scale: Optional[float] = None
+    contrast: Optional[float] = None
     slots: bool = False
 
     @property
@@ -50,6 +53,12 @@ class AttentionKind:
     def needs_length(self) -> bool:
         """Whether the maximum lengths of queries and keys must be known beforehand."""
         return self.proportions == "static"
+
+    @property
+    def learned(self) -> Dict[str, float]:
+        """What each head learns of it: parameters [H] by name, and where they begin."""
+        starts = {"q_scale": self.scale, "k_scale": self.scale, "contrast": self.contrast}
+        return {name: start for name, start in starts.items() if start is not None}
 
     def mapped(self, x: Tensor, scale: Optional[Tensor]) -> Tensor:
         """Queries or keys behind the feature map.
@@ -81,6 +90,7 @@ KINDS: Dict[str, AttentionKind] = {
         AttentionKind("elu", elu_plus_one),
         AttentionKind("hedgehog", hedgehog, width=2, scale=1.0),
         AttentionKind("leap_hedgehog", hedgehog, "learned", width=2, scale=1.0),
+        AttentionKind("contrast", hedgehog, width=2, scale=1.0, contrast=0.5),
         AttentionKind("slots", hedgehog, width=2, scale=1.0, slots=True),
         AttentionKind("softmax", None),
     )

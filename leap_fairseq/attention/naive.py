@@ -4,7 +4,8 @@
     out_i = sum_j w_ij v_j / max(sum_j w_ij, floor)
 
 With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j. With slots,
-f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`.
+f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`. With contrast, the output
+for queries that are all ones, times the contrast of the head, is taken away; see :mod:`leap_fairseq.attention.contrast`.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 """
@@ -55,28 +56,40 @@ def attention_weights(
     normalizer_floor: float = 0.1,
     half_life: Optional[Tensor] = None,
     slots: bool = False,
+    contrast: Optional[Tensor] = None,
 ) -> Tensor:
     """The normalised weights, for inspection: quadratic in memory, so only when asked for.
 
     Args:
-        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life, slots: as for
-            :func:`leap_fairseq.attention.prefix_attention`.
+        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life, slots, contrast:
+            as for :func:`leap_fairseq.attention.prefix_attention`.
 
     Returns:
-        [B, H, T, S]; a row sums to 1, or to less where the floor is active.
+        [B, H, T, S]; a row sums to 1, or to 1 - contrast, or to less where the floor is active.
 
     Raises:
         ValueError: arguments that do not fit together.
     """
     sides = (query_proportion, key_proportion, key_padding_mask)
-    given = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life, slots))
-    weights = raw_weights(_divided(given) if slots else q, k, given.visible, *sides, half_life)
-    return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
+    given = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life, slots, contrast))
+
+    def normalised(q: Tensor) -> Tensor:
+        weights = raw_weights(q, k, given.visible, *sides, half_life)
+        return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
+
+    weights = normalised(_divided(given) if slots else q)
+    if contrast is None:
+        return weights
+    return weights - contrast.to(weights.dtype).view(-1, 1, 1) * normalised(torch.ones_like(q))
 
 
 def naive(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` from all T x S weights."""
-    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, slots = given
+    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, slots, contrast = given
+    if contrast is not None:
+        everything = given._replace(contrast=None)
+        of_all = naive(everything._replace(q=torch.ones_like(q)))
+        return naive(everything) - contrast.to(v.dtype).unsqueeze(-1) * of_all
     if slots:
         q = _divided(given)
     weights = raw_weights(q, k, visible, p_q, p_k, padding, half_life)

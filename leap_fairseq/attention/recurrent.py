@@ -14,7 +14,7 @@ from leap_fairseq.attention.state import LinearAttentionState
 
 def recurrent(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` key by key as they become visible."""
-    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, _ = given
+    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, *_ = given
     batch, _, heads, key_dim = q.shape
     features = key_dim if p_q is None else 2 * key_dim
     current = initial_state or LinearAttentionState.zeros(

@@ -205,6 +205,7 @@ class LinearAttentionState:
         query_proportion: Optional[Tensor] = None,
         normalizer_floor: float = 0.1,
         slots: bool = False,
+        contrast: Optional[Tensor] = None,
     ) -> Tensor:
         """Answers any number of queries, each of which sees all keys absorbed.
 
@@ -213,6 +214,7 @@ class LinearAttentionState:
             query_proportion: [B, T, H], given exactly if the state is re-weighted.
             normalizer_floor: the denominator is at least this.
             slots: read the average of each feature; see :mod:`leap_fairseq.attention.slots`.
+            contrast: [H], or None; see :mod:`leap_fairseq.attention.contrast`.
 
         Returns:
             [B, T, H, V].
@@ -226,7 +228,34 @@ class LinearAttentionState:
             check_queries(q, query_proportion)
             self.check(q, query_proportion)
             queries = slot_queries(q, self.z_state.unsqueeze(1))
-        return normalise(self.sums(queries, query_proportion), normalizer_floor, q.dtype)
+        out = normalise(self.sums(queries, query_proportion), normalizer_floor, q.dtype)
+        return out if contrast is None else out - self.flat_answer(q, query_proportion, normalizer_floor, contrast)
+
+    def flat_answer(
+        self, q: Tensor, query_proportion: Optional[Tensor], normalizer_floor: float, contrast: Tensor
+    ) -> Tensor:
+        """What contrast takes away from the answer to a query that sees all keys absorbed.
+
+        Args:
+            q, query_proportion, normalizer_floor, contrast: as for :meth:`read`.
+
+        Returns:
+            [B, T, H, V].
+
+        Raises:
+            ValueError: there is not one contrast for each head.
+        """
+        check_tensor("contrast", contrast, q.shape[2:3], FLOATING, q.device)
+        sums = self.flat(q.shape[3]).sums(torch.ones_like(q[..., :1]), query_proportion)
+        return contrast.unsqueeze(-1).to(q.dtype) * normalise(sums, normalizer_floor, q.dtype)
+
+    def flat(self, key_dim: int) -> "LinearAttentionState":
+        """The state of keys that have one feature each, the sum of theirs; re-weighted if these are.
+
+        Args:
+            key_dim: K.
+        """
+        return LinearAttentionState.computed(self.kvz.unflatten(2, (-1, key_dim)).sum(3))
 
     def reorder(self, new_order: Tensor) -> "LinearAttentionState":
         """The state of a re-ordered batch (beam search).

@@ -120,8 +120,9 @@ class LinearAttention(nn.Module):
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
             nn.Linear(width, embed_dim, bias=bias) for width in (self.kdim, self.vdim, embed_dim, embed_dim)
         )
-        for name in ("q_scale", "k_scale"):
-            self.register_parameter(name, nn.Parameter(torch.empty(num_heads)) if self.kind.scale else None)
+        for name in ("q_scale", "k_scale", "contrast"):
+            learned = nn.Parameter(torch.empty(num_heads)) if name in self.kind.learned else None
+            self.register_parameter(name, learned)
         if self.kind.proportions == "learned":
             sizes = (self.head_dim, leap_factor, self.kind.width)
             self.q_LeaP, self.k_LeaP = (LeapProportion(*sizes) for _ in range(2))
@@ -135,9 +136,8 @@ class LinearAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         if self.out_proj.bias is not None:
             nn.init.constant_(self.out_proj.bias, 0.0)
-        for scale in (self.q_scale, self.k_scale):
-            if scale is not None:
-                nn.init.constant_(scale, self.kind.scale)
+        for name, start in self.kind.learned.items():
+            nn.init.constant_(getattr(self, name), start)
 
     def forward(
         self,
@@ -247,7 +247,7 @@ class LinearAttention(nn.Module):
             raise ValueError("cross-attention needs a key, or a state that has absorbed a source")
         positions = as_offset(state.queries, query.device) + token_positions(query, None)
         q, p_q = self._mapped(self.q_proj(query) * self.scaling, positions, 0)
-        out = state.state.read(q, p_q, self.normalizer_floor, self.kind.slots)
+        out = state.state.read(q, p_q, self.normalizer_floor, self.kind.slots, self.contrast)
         return out, state.advanced(state.state, query.shape[1], 0)
 
     def _sides(self, query, key, padding, first_query=0, first_key=0) -> Tuple[Tensor, Tensor, dict, Tensor]:
@@ -262,7 +262,8 @@ class LinearAttention(nn.Module):
         q, p_q = self._mapped(self.q_proj(query) * self.scaling, query_positions, 0)
         k, p_k = self._mapped(self.k_proj(key), key_positions, 1)
         options = {"query_proportion": p_q, "key_proportion": p_k, "key_padding_mask": padding}
-        options.update(normalizer_floor=self.normalizer_floor, half_life=self.half_life, slots=self.kind.slots)
+        options.update(normalizer_floor=self.normalizer_floor, half_life=self.half_life)
+        options.update(slots=self.kind.slots, contrast=self.contrast)
         return q, k, options, key
 
     def _mapped(self, x: Tensor, positions: Tensor, side: int) -> Tuple[Tensor, Optional[Tensor]]:

@@ -80,13 +80,15 @@ class LayerState:
         """
         queries, keys, padding = q.shape[1], k.shape[1], options["key_padding_mask"]
         p_q, p_k, floor = (options[name] for name in ("query_proportion", "key_proportion", "normalizer_floor"))
+        contrast = options["contrast"]
         plain = padding is None and options["half_life"] is None and not options["slots"]
         if plain and queries == keys == 1 == int(visible[0]):
             out, after = self.state.step(q, k, v, p_q, p_k, floor)
+            out = out if contrast is None else out - after.flat_answer(q, p_q, floor, contrast)
         else:
             after = self.state.absorb(k, v, p_k, padding, options["half_life"])
             if bool((visible == keys).all()):
-                out = after.read(q, p_q, floor, options["slots"])
+                out = after.read(q, p_q, floor, options["slots"], contrast)
             else:
                 out = prefix_attention(q, k, v, visible, initial_state=self.state, **options)
         return out, self.advanced(after, queries, keys, padding)

@@ -1,7 +1,7 @@
 """New attentions that learn from the old ones, before the model is trained on: each block alone, all at the same time.
 
 The old model reads a few batches. What enters one of its attentions also enters the new one of its place, whose output
-is drawn to that of the old. Nothing but maps of queries and keys is trained, and no error passes from layer to layer,
+is drawn to that of the old. The values and what is made of them stay as they are, and no error passes from layer to layer,
 so that few updates do what a training of the whole model needs many for.
 
 Source: Zhang et al., The Hedgehog & the Porcupine, ICLR 2024, section 4.2, where the weights are compared; outputs are
@@ -127,7 +127,8 @@ def train_attentions(
         before.register_forward_hook(lambda _, *call, name=name: held.update({name: call}), with_kwargs=True)
         for name, (before, _) in pairs.items()
     ]
-    parameters = [p for _, new in pairs.values() for name, p in new.named_parameters() if name[:2] in ("q_", "k_")]
+    kept = ("v_proj", "out_proj")
+    parameters = [p for _, new in pairs.values() for name, p in new.named_parameters() if not name.startswith(kept)]
     optimizer = torch.optim.Adam(parameters, lr=how.lr, betas=(0.9, 0.98))
     # In a mode of training, the decoder draws a k; what drops numbers is below it, and has its own.
     model.decoder.training = True

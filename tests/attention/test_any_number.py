@@ -145,5 +145,5 @@ def test_new_states(sizes, dtype):
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_features_of_any_head(kind):
     expected = {"leap": 6, "cosformer": 6, "relu": 3, "elu": 3, "hedgehog": 6, "leap_hedgehog": 12}
-    expected.update(slots=6, softmax=3)
+    expected.update(contrast=6, slots=6, softmax=3)
     assert [kind.state_features(size) for size in (0, 3)] == [0, expected[kind.name]]

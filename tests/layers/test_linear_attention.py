@@ -66,8 +66,9 @@ def written_out(layer, query, key, visible, padding=None, half_life=None):
         of_queries = places if own else torch.arange(query.shape[1]).expand(len(query), -1)
         for name, at, longest in (("query", of_queries, 50), ("key", places, 60)):
             proportions[f"{name}_proportion"] = static_proportion(at, longest).unsqueeze(-1).expand(-1, -1, HEADS)
-    options = {"key_padding_mask": padding, "half_life": half_life, "slots": kind.slots, "algorithm": "naive"}
-    return layer.out_proj(prefix_attention(q, k, v, visible, **proportions, **options).flatten(2))
+    options = {"key_padding_mask": padding, "half_life": half_life, "slots": kind.slots, "contrast": layer.contrast}
+    out = prefix_attention(q, k, v, visible, algorithm="naive", **proportions, **options)
+    return layer.out_proj(out.flatten(2))
 
 
 def assert_same_with_gradients(layer, actual, expected, *inputs):

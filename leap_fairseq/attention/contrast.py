@@ -1,0 +1,82 @@
+"""Contrast: of what a query reads, a share of what every query reads is taken away.
+
+    attn(q)_i = sum_j f(q_i) . f(k_j) v_j  /  sum_j f(q_i) . f(k_j)
+    out_i     = attn(q)_i - contrast attn(1)_i
+
+over the visible keys, re-weighted and faded as ever; 1 is a query that has all features alike. Non-negative features give
+every key some weight, so that an average of all values lies over each answer; without it, the keys that a query singles
+out stand out. Both are read from the same sums, so that states are those without contrast. A row of weights sums to
+1 - contrast.
+
+Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
+
+Source:
+    The difference of two attentions: Ye et al., Differential Transformer, ICLR 2025, section 2.1; here the second is the
+    flat one. That attention is softened by its flat part: Wang et al., Anti-Oversmoothing in Deep Vision Transformers,
+    ICLR 2022, section 3.
+"""
+
+from typing import Callable
+
+import torch
+from torch import Tensor
+
+from leap_fairseq.attention.arguments import Arguments
+from leap_fairseq.attention.inputs import sum_dtype, zero_padding
+
+
+def with_contrast(given: Arguments, algorithm: Callable[[Arguments], Tensor]) -> Tensor:
+    """The attention, by an algorithm that knows no contrast.
+
+    Args:
+        given: the arguments, with contrast.
+        algorithm: that computes them without.
+
+    Returns:
+        [B, T, H, V] in the type of the values.
+    """
+    dtype = sum_dtype(given.q.dtype)
+    plain = given._replace(contrast=None, v=given.v.to(dtype))
+    flat = flat_queries(plain)
+    flat = running_mean(flat) if flat.query_proportion is flat.half_life is flat.initial_state is None else algorithm(flat)
+    out = algorithm(plain._replace(q=given.q.to(dtype), k=given.k.to(dtype)))
+    return contrasted(out, flat, given.contrast).to(given.v.dtype)
+
+
+def contrasted(out: Tensor, flat: Tensor, contrast: Tensor) -> Tensor:
+    """``out - contrast flat``.
+
+    Args:
+        out, flat: [B, T, H, V], what the queries read, and what a flat one reads in their place.
+        contrast: [H].
+    """
+    return out - contrast.to(out.dtype).unsqueeze(-1) * flat
+
+
+def flat_queries(given: Arguments) -> Arguments:
+    """The same attention with queries that have all features alike: one feature is left, the sum of the others.
+
+    Args:
+        given: the arguments, without contrast.
+    """
+    dtype = sum_dtype(given.q.dtype)
+    k = zero_padding(given.k, given.key_padding_mask).to(dtype).sum(-1, keepdim=True)
+    initial = given.initial_state
+    initial = None if initial is None else initial.flat(given.q.shape[3])
+    return given._replace(q=k.new_ones(*given.q.shape[:3], 1), k=k, v=given.v.to(dtype), initial_state=initial)
+
+
+def running_mean(given: Arguments) -> Tensor:
+    """The attention of :func:`flat_queries` without proportions, half-life and earlier keys: averages of the values.
+
+    Args:
+        given: of one feature.
+
+    Returns:
+        [B, T, H, V].
+    """
+    v = zero_padding(given.v, given.key_padding_mask)
+    sums = torch.cat((given.k * v, given.k), dim=-1).cumsum(1)
+    visible = given.visible.to(v.device)
+    read = sums.index_select(1, (visible - 1).clamp(min=0)).masked_fill((visible == 0).view(-1, 1, 1), 0)
+    return read[..., :-1] / read[..., -1:].clamp(min=given.normalizer_floor)
