@@ -3,17 +3,17 @@
     attn(q)_i = sum_j f(q_i) . f(k_j) v_j  /  sum_j f(q_i) . f(k_j)
     out_i     = attn(q)_i - contrast attn(1)_i
 
-over the visible keys, re-weighted and faded as ever; 1 is a query that has all features alike. Non-negative features give
-every key some weight, so that an average of all values lies over each answer; without it, the keys that a query singles
-out stand out. Both are read from the same sums, so that states are those without contrast. A row of weights sums to
-1 - contrast.
+over the visible keys, re-weighted and faded as ever; 1 is a query that has all features alike. Non-negative features
+leave every key some weight, so that an average of all values lies over each answer; without it, the keys that a query
+singles out stand out. Both are read from the same sums, so that states are those without contrast. A row of weights
+sums to 1 - contrast.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 
 Source:
-    The difference of two attentions: Ye et al., Differential Transformer, ICLR 2025, section 2.1; here the second is the
-    flat one. That attention is softened by its flat part: Wang et al., Anti-Oversmoothing in Deep Vision Transformers,
-    ICLR 2022, section 3.
+    The difference of two attentions: Ye et al., Differential Transformer, ICLR 2025, section 2.1; here the second is
+    flat. That attention is softened by its flat part: Wang et al., Anti-Oversmoothing in Deep Vision Transformers, ICLR
+    2022, section 3.
 """
 
 from typing import Callable
@@ -37,8 +37,9 @@ def with_contrast(given: Arguments, algorithm: Callable[[Arguments], Tensor]) ->
     """
     dtype = sum_dtype(given.q.dtype)
     plain = given._replace(contrast=None, v=given.v.to(dtype))
-    flat = flat_queries(plain)
-    flat = running_mean(flat) if flat.query_proportion is flat.half_life is flat.initial_state is None else algorithm(flat)
+    of_all = flat_queries(plain)
+    averages = of_all.query_proportion is of_all.half_life is of_all.initial_state is None
+    flat = running_mean(of_all) if averages else algorithm(of_all)
     out = algorithm(plain._replace(q=given.q.to(dtype), k=given.k.to(dtype)))
     return contrasted(out, flat, given.contrast).to(given.v.dtype)
 

@@ -4,8 +4,9 @@
     out_i = sum_j w_ij v_j / max(sum_j w_ij, floor)
 
 With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j. With slots,
-f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`. With contrast, the output
-for queries that are all ones, times the contrast of the head, is taken away; see :mod:`leap_fairseq.attention.contrast`.
+f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`. With contrast, the
+output for queries that are all ones, times the contrast of the head, is taken away; see
+:mod:`leap_fairseq.attention.contrast`.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 """

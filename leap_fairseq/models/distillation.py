@@ -1,8 +1,8 @@
 """New attentions that learn from the old ones, before the model is trained on: each block alone, all at the same time.
 
 The old model reads a few batches. What enters one of its attentions also enters the new one of its place, whose output
-is drawn to that of the old. The values and what is made of them stay as they are, and no error passes from layer to layer,
-so that few updates do what a training of the whole model needs many for.
+is drawn to that of the old. The values and what is made of them stay as they are, and no error passes from layer to
+layer, so that few updates do what a training of the whole model needs many for.
 
 Source: Zhang et al., The Hedgehog & the Porcupine, ICLR 2024, section 4.2, where the weights are compared; outputs are
 there without the quadratic form, and count a key by what its value changes.
