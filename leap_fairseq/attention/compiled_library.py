@@ -67,6 +67,20 @@ class Features(ctypes.Structure):
     ]
 
 
+class Contrast(ctypes.Structure):
+    """The structure of the same name in ``native/problem.h``, field by field."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "value_dim", "threads")),
+        *((name, ctypes.c_void_p) for name in ("visible", "padding")),
+        ("floor", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("answers", "mass", "v", "contrast")),
+        ("v_strides", Strides),
+        *((name, ctypes.c_void_p) for name in ("out", "out_gradient")),
+        *((name, ctypes.c_void_p) for name in ("mass_gradient", "v_gradient", "contrast_gradients")),
+    ]
+
+
 def in_memory(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor whose numbers lie behind each other in memory, as they are."""
     return x.to(dtype).contiguous().resolve_neg()
@@ -93,8 +107,8 @@ def native_library() -> Optional[ctypes.CDLL]:
             found = ctypes.CDLL(str(path))
             found.leap_family.restype, found.leap_attend.restype = ctypes.c_char_p, ctypes.c_int
             found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
-            sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size)
-            for size, structure in zip(sizes, (Problem, Step, Features)):
+            sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size, found.leap_contrast_size)
+            for size, structure in zip(sizes, (Problem, Step, Features, Contrast)):
                 size.restype = ctypes.c_int64
                 if size() != ctypes.sizeof(structure):
                     raise OSError(f"{path} was built from other sources")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
+from leap_fairseq.attention.compiled_contrast import can_contrast, compiled_contrast
 from leap_fairseq.attention.inputs import sum_dtype, zero_padding
 
 
@@ -36,22 +37,17 @@ def with_contrast(given: Arguments, algorithm: Callable[[Arguments], Tensor]) ->
         [B, T, H, V] in the type of the values.
     """
     dtype = sum_dtype(given.q.dtype)
-    plain = given._replace(contrast=None, v=given.v.to(dtype))
-    of_all = flat_queries(plain)
-    averages = of_all.query_proportion is of_all.half_life is of_all.initial_state is None
-    flat = running_mean(of_all) if averages else algorithm(of_all)
-    out = algorithm(plain._replace(q=given.q.to(dtype), k=given.k.to(dtype)))
-    return contrasted(out, flat, given.contrast).to(given.v.dtype)
-
-
-def contrasted(out: Tensor, flat: Tensor, contrast: Tensor) -> Tensor:
-    """``out - contrast flat``.
-
-    Args:
-        out, flat: [B, T, H, V], what the queries read, and what a flat one reads in their place.
-        contrast: [H].
-    """
-    return out - contrast.to(out.dtype).unsqueeze(-1) * flat
+    q, k, v = (each.to(dtype) for each in (given.q, given.k, given.v))
+    plain = given._replace(q=q, k=k, v=v, contrast=None)
+    answers, flat = algorithm(plain), flat_queries(plain)
+    averages = flat.query_proportion is flat.half_life is flat.initial_state is None
+    if averages and can_contrast(answers, v):
+        options = (given.visible, given.key_padding_mask, given.normalizer_floor)
+        out = compiled_contrast(answers, flat.k.squeeze(-1), v, given.contrast, *options)
+    else:
+        mean = running_mean(flat) if averages else algorithm(flat)
+        out = answers - given.contrast.to(dtype).unsqueeze(-1) * mean
+    return out.to(given.v.dtype)
 
 
 def flat_queries(given: Arguments) -> Arguments:
@@ -64,7 +60,7 @@ def flat_queries(given: Arguments) -> Arguments:
     k = zero_padding(given.k, given.key_padding_mask).to(dtype).sum(-1, keepdim=True)
     initial = given.initial_state
     initial = None if initial is None else initial.flat(given.q.shape[3])
-    return given._replace(q=k.new_ones(*given.q.shape[:3], 1), k=k, v=given.v.to(dtype), initial_state=initial)
+    return given._replace(q=k.new_ones(*given.q.shape[:3], 1), k=k, initial_state=initial)
 
 
 def running_mean(given: Arguments) -> Tensor:

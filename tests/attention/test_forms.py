@@ -8,6 +8,7 @@ from leap_fairseq.attention import (
     LinearAttentionState,
     attention_weights,
     causal_visibility,
+    contrast,
     full_visibility,
     hedgehog,
     prefix_attention,
@@ -123,6 +124,15 @@ def test_equals_naive_with_half_lives(form, algorithm, schedule):
     assert_equal_runs(run(form, x, visible, algorithm, half_life=HALF_LIFE), expected)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_contrast_without_the_library(schedule, monkeypatch):
+    monkeypatch.setattr(contrast, "can_contrast", lambda *_: False)
+    x, padding = inputs(63, 100, padded=True)
+    visible = SCHEDULES[schedule](63, 100)
+    expected = run("contrast", x, visible, "naive", key_padding_mask=padding)
+    assert_equal_runs(run("contrast", x, visible, "blockwise", key_padding_mask=padding), expected)
+
+
 @EACH
 @pytest.mark.parametrize("schedule", ["causal", "waitk"])
 def test_contrast_of_what_is_re_weighted(algorithm, schedule):
@@ -173,6 +183,18 @@ def test_half_types(form, dtype):
     assert all(each.dtype == dtype for each in actual.values())
     for name in ("out", "v"):
         assert_same(actual[name], expected[name], dtype=dtype, what=name)
+
+
+def test_contrast_is_the_same_with_any_number_of_threads():
+    x, padding = inputs(130, 130, padded=True)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(run("contrast", x, causal_visibility(130, 130), "auto", key_padding_mask=padding))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(each, results[1][name]) for name, each in results[0].items())
 
 
 @EACH

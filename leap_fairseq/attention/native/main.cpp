@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "contrast.h"
 #include "problem.h"
 #include "step.h"
 
@@ -44,6 +45,10 @@ bool any_null(std::initializer_list<const void*> pointers) {
     return std::find(pointers.begin(), pointers.end(), nullptr) != pointers.end();
 }
 
+bool goes_on(const int64_t* visible, int64_t queries, int64_t keys) {
+    return visible[0] >= 0 && visible[queries - 1] <= keys && std::is_sorted(visible, visible + queries);
+}
+
 // Whether no number outside of the tensors handed over would be read or written, as far as can be seen from here.
 bool can_be(const Problem& p, bool backward) {
     for (int64_t size : {p.batch, p.heads, p.queries, p.key_dim, p.value_dim, p.threads, p.keys + 1})
@@ -55,8 +60,7 @@ bool can_be(const Problem& p, bool backward) {
         if (any_null({p.out_gradient, p.dq}) || (p.keys && any_null({p.states, p.dk, p.dv}))) return false;
         if (p.reweighted && (any_null({p.dq_cos, p.dq_sin}) || (p.keys && any_null({p.dk_cos, p.dk_sin})))) return false;
     }
-    const int64_t* end = p.visible + p.queries;
-    return p.visible[0] >= 0 && end[-1] <= p.keys && std::is_sorted(p.visible, end);
+    return goes_on(p.visible, p.queries, p.keys);
 }
 
 bool can_be(const Step& p) {
@@ -73,6 +77,15 @@ bool can_be(const Features& p, bool backward) {
         if (size < 1 || size > MOST) return false;
     if (p.key_dim > LARGEST_HEAD || any_null({p.x, p.scale, p.features})) return false;
     return !backward || !any_null({p.features_gradient, p.x_gradient, p.scale_gradients});
+}
+
+bool can_be(const Contrast& p, bool backward) {
+    for (int64_t size : {p.batch, p.heads, p.queries, p.value_dim, p.threads, p.keys + 1})
+        if (size < 1 || size > MOST) return false;
+    if (any_null({p.visible, p.answers, p.contrast, p.out}) || (p.keys && any_null({p.mass, p.v}))) return false;
+    if (backward && any_null({p.out_gradient, p.contrast_gradients})) return false;
+    if (backward && p.keys && any_null({p.mass_gradient, p.v_gradient})) return false;
+    return goes_on(p.visible, p.queries, p.keys);
 }
 
 // All items, by threads that each call `work(counter)`.
@@ -101,6 +114,7 @@ extern "C" {
 int64_t leap_problem_size() { return sizeof(Problem); }
 int64_t leap_step_size() { return sizeof(Step); }
 int64_t leap_map_size() { return sizeof(Features); }
+int64_t leap_contrast_size() { return sizeof(Contrast); }
 
 int64_t leap_stretches(int64_t keys) { return stretches_of(keys); }
 
@@ -121,6 +135,20 @@ int leap_map(const Features* problem, int doubles, int backward, int family) {
     return deal_out(problem->chunks, problem->threads, [&](void* counter) {
         FAMILIES[family].map(*problem, doubles, backward, next_item, counter);
     });
+}
+
+int leap_contrast(const Contrast* problem, int doubles, int backward) {
+    if (!can_be(*problem, backward)) return REFUSED;
+    std::atomic<bool> complete{true};
+    const int status = deal_out(problem->batch * groups_of(*problem), problem->threads, [&](void* counter) {
+        try {
+            doubles ? contrast_through<double>(*problem, backward, next_item, counter)
+                    : contrast_through<float>(*problem, backward, next_item, counter);
+        } catch (const std::bad_alloc&) {
+            complete = false;
+        }
+    });
+    return complete ? status : NO_MEMORY;
 }
 
 int leap_step(const Step* step, int doubles) {

@@ -37,7 +37,8 @@ struct Problem {
 };
 
 // A thread works on some heads of a batch row at a time: on as many as leave all threads about as much to do.
-static inline int64_t heads_at_a_time(const Problem& p) {
+template <class AnyProblem>
+static inline int64_t heads_at_a_time(const AnyProblem& p) {
     for (int64_t many = p.heads; many > 1; many--) {
         const int64_t items = p.batch * ((p.heads + many - 1) / many), rounds = (items + p.threads - 1) / p.threads;
         if (8 * rounds * many * p.threads <= 9 * p.batch * p.heads) return many;
@@ -45,7 +46,8 @@ static inline int64_t heads_at_a_time(const Problem& p) {
     return 1;
 }
 
-static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
+template <class AnyProblem>
+static inline int64_t groups_of(const AnyProblem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
 
 // A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
 // re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column.
@@ -65,7 +67,20 @@ struct Features {
     void *x_gradient, *scale_gradients;  // the latter [chunks, H]
 };
 
-// Who computes them: for each processor family one of both, in a file of its own.
+// Answers, less a share of what all queries read of keys with one feature, their mass. All but v is contiguous.
+struct Contrast {
+    int64_t batch, heads, queries, keys, value_dim, threads;
+    const int64_t* visible;  // [T]
+    const uint8_t* padding;  // [B, S], or null
+    double floor;
+    const void *answers, *mass, *v, *contrast;  // [B, T, H, V], [B, S, H], [B, S, H, V], [H]
+    Strides v_strides;
+    void* out;  // [B, T, H, V]
+    const void* out_gradient;
+    void *mass_gradient, *v_gradient, *contrast_gradients;  // the last [B, H]
+};
+
+// Who computes the others: for each processor family one of both, in a file of its own.
 typedef int64_t Next(void* counter);  // deals out the work: item after item, to whoever asks
 typedef void Attend(const Problem& problem, bool doubles, bool backward, Next* next, void* counter);
 typedef void Map(const Features& problem, bool doubles, bool backward, Next* next, void* counter);
