@@ -37,9 +37,7 @@ NATIVE = "leap_fairseq/attention/native"
 COMPILED = Extension(
     "leap_fairseq.attention._native",
     sources=[f"{NATIVE}/{name}.cpp" for name in ("main", "anywhere", "avx2", "avx512")],
-    depends=[
-        f"{NATIVE}/{name}.h" for name in ("contrast", "feature_map", "matrix", "prefix_attention", "problem", "step")
-    ],
+    depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
     # Sums may be taken in any order, as in every product of matrices; inf and nan stay what they are. Python's flags
     # ask for indices that wrap (-fwrapv), which costs the products a quarter of their speed.
     extra_compile_args=[
