@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME
 
 RUN=runs/demo
-ATTENTIONS="leap hedgehog softmax"
+ATTENTIONS="leap contrast softmax"
 WAITK_RANGE=1-12          # k of training, drawn anew for each batch
 WAITK_TEST="1 4 12"       # k of evaluation
 RATIO=4                   # encoder frames of 40 ms in one pre-decision
