@@ -117,8 +117,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("data", type=Path, help="folder of data_prep/prep_mustc.py")
     parser.add_argument("out", type=Path, help="folder of the runs")
-    text = "kinds of attention, each for all blocks, or ENCODER+DECODER+CROSS (default: leap hedgehog softmax)"
-    parser.add_argument("--models", nargs="+", default=["leap", "hedgehog", "softmax"], metavar="KIND", help=text)
+    text = "kinds of attention, each for all blocks, or ENCODER+DECODER+CROSS (default: leap contrast softmax)"
+    parser.add_argument("--models", nargs="+", default=["leap", "contrast", "softmax"], metavar="KIND", help=text)
     parser.add_argument("--updates", type=int, default=2000, help="of each training (default: 2000)")
     parser.add_argument("--lr", nargs="+", default=["1e-3", "2e-3", "4e-3"], help="tried (default: 1e-3 2e-3 4e-3)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares attentions in a small simultaneous translator, at the same sizes, data and updates: BLEU over k.
 #
-#   bash scripts/simulst/compare.sh DATA OUT [--models leap hedgehog softmax ...] [--updates 2000] [--lr 1e-3 2e-3 4e-3]
+#   bash scripts/simulst/compare.sh DATA OUT [--models leap contrast softmax ...] [--updates 2000] [--lr 1e-3 2e-3 4e-3]
 #                                            [--seeds 1 2 3] [--waitk-lagging 1 3 5 7 9 12] [--jobs 2]
 #
 # DATA is the folder that data_prep/prep_mustc.py wrote. A model is a kind of attention for every block, or three joined

@@ -9,7 +9,7 @@
 #   --waitk-lagging 3, or 1-9             one k, or one model for all of them (default: 5)
 #   --fixed-pre-decision-ratio 7          encoder frames of 40 ms between two decisions (default: 9; small: 4)
 #   --encoder-self-attention softmax      and --decoder-self-attention, --decoder-cross-attention: leap (default),
-#                                         cosformer, relu, elu or softmax
+#                                         contrast, hedgehog, relu, ... or softmax: docs/options.md
 #   --fp16                                half precision, on GPUs
 # The same command again goes on where it stopped. Processes and recipes: see scripts/lm/train.sh and recipes.sh.
 set -euo pipefail

@@ -1,7 +1,8 @@
 """Real command lines on tiny data: every model is trained once a session.
 
-`run` starts a process, as a user does; `run_forked` saves its slow imports (see command_server). Both run without
-PYTHONPATH, from a folder that is not the repository's, and show the output of a command that does not end as it should.
+`run` starts a process, as a user does; `run_forked` saves its slow imports (see command_server), as does `bash` for the
+commands of a script. All run without PYTHONPATH, from a folder that is not the repository's, and show the output of a
+command that does not end as it should.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from command_server import PLUGIN, ROOT, CommandServer
+from forked_commands import ForkedCommands
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -94,11 +96,22 @@ def run_forked(environment, elsewhere, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def bash(elsewhere, environment):
-    """A function: runs a script from another directory, with the tools of this environment; returns its output."""
+def commands(environment):
+    """A folder of commands that start at once (see forked_commands)."""
+    with ForkedCommands(environment) as forked:
+        yield forked.folder
 
-    def run(script, *args, code=0, **variables):
-        path = f"{SCRIPTS}:{environment['PATH']}"
+
+@pytest.fixture(scope="session")
+def bash(elsewhere, environment, commands):
+    """A function: runs a script from another directory, with the tools of this environment; returns its output.
+
+    Where the script measures its commands, they are started anew.
+    """
+
+    def run(script, *args, code=0, anew=False, **variables):
+        folders = [SCRIPTS, environment["PATH"]] if anew else [commands, SCRIPTS, environment["PATH"]]
+        path = os.pathsep.join(map(str, folders))
         finished = subprocess.run(
             ["bash", str(script), *map(str, args)],
             cwd=elsewhere,

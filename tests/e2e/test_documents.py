@@ -13,7 +13,6 @@ import torch
 from brought_data import as_official, write_lra_sources, write_speech, write_texts
 from command_server import ROOT
 from document_blocks import Block, Clone, blocks_of, quickened
-from forked_commands import ForkedCommands
 
 LANGUAGE_MODELS = ("README.md", "docs/language_models.md", "docs/from_the_fork.md")
 TRANSLATION = ("docs/simultaneous_translation.md", "docs/streaming.md")
@@ -100,13 +99,6 @@ def run_pages(clone, pages, shorter=()):
                 needed |= used
                 clone.run(block._replace(text=text))
     return needed
-
-
-@pytest.fixture(scope="module")
-def commands(environment):
-    """A folder of commands that start at once."""
-    with ForkedCommands(environment) as forked:
-        yield forked.folder
 
 
 @pytest.fixture(scope="module")

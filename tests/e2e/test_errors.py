@@ -7,7 +7,7 @@ import soxr
 import yaml
 
 WAITK = "leap_convtransformer_simul_trans_tiny"
-KINDS = ("leap", "cosformer", "relu", "elu", "hedgehog", "leap_hedgehog", "slots", "softmax")
+KINDS = ("leap", "cosformer", "relu", "elu", "hedgehog", "leap_hedgehog", "contrast", "slots", "softmax")
 
 
 def check(outcome, *parts):

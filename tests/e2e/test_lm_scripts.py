@@ -24,9 +24,9 @@ def losses(output):
 
 @pytest.fixture(scope="module")
 def straight(bash, lm_data, tmp_path_factory):
-    """Six updates without a break: the folder and the log."""
+    """Six updates without a break, as every user starts them: the folder and the log."""
     folder = tmp_path_factory.mktemp("straight")
-    return folder, bash(TRAIN, lm_data, folder, *SMALL, "--max-update", 6)
+    return folder, bash(TRAIN, lm_data, folder, *SMALL, "--max-update", 6, anew=True)
 
 
 def test_six_updates_are_three_and_three(bash, lm_data, straight, tmp_path):
@@ -111,7 +111,7 @@ def test_comparison(bash, lm_text, tmp_path):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text((lm_text / f"{split}.txt").read_text(encoding="utf-8"), encoding="utf-8")
     options = "--updates 4 --seeds 1 2 --models leap softmax --jobs 2 --nwords 200".split()
-    output = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options)
+    output = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options, anew=True)
     lines = (tmp_path / "out/comparison.tsv").read_text(encoding="utf-8").splitlines()
     rows = [dict(zip(lines[0].split("\t"), line.split("\t"))) for line in lines[1:]]
     assert {row["model"] for row in rows} == {"leap", "softmax"} and f"{rows[0]['model']} " in output

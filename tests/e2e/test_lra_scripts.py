@@ -1,10 +1,7 @@
 """scripts/lra: train, evaluate, sweep, resume, measure, as a user runs them."""
 
 import json
-import os
 import re
-import subprocess
-from pathlib import Path
 
 import pytest
 from command_server import PLUGIN, ROOT
@@ -12,26 +9,6 @@ from lra_data import SIZES, write_lra
 
 SCRIPTS = ROOT / "scripts/lra"
 TINY = "--arch leap_lra_tiny --log-interval 1 --log-format json --lr 3e-3".split()
-
-
-@pytest.fixture(scope="module")
-def call(elsewhere, environment):
-    """A function: runs a script from another directory; returns its output."""
-
-    def run(script, *args, code=0, **variables):
-        path = f"{Path(os.sys.executable).parent}:{environment['PATH']}"
-        finished = subprocess.run(
-            ["bash" if script.suffix == ".sh" else os.sys.executable, str(script), *map(str, args)],
-            cwd=elsewhere,
-            env={**environment, "PATH": path, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert finished.returncode == code, finished.stdout[-3000:]
-        return finished.stdout
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +23,16 @@ def logged(output, kind):
     return [json.loads(found) for found in re.findall(rf"\| {kind} \| (\{{.*\}})", output)]
 
 
-def test_the_evaluation_gives_the_accuracy_of_the_training(call, run, folders, tmp_path):
-    output = call(SCRIPTS / "train.sh", folders["retrieval"], tmp_path, *TINY, "--max-update", 5, "--batch-size", 4)
+def test_the_evaluation_gives_the_accuracy_of_the_training(bash, run_forked, folders, tmp_path):
+    output = bash(SCRIPTS / "train.sh", folders["retrieval"], tmp_path, *TINY, "--max-update", 5, "--batch-size", 4)
     best = max(float(line["valid_accuracy"]) for line in logged(output, "valid"))
     checkpoint = tmp_path / "checkpoint_best.pt"
     arguments = ("--split", "valid", "test", "--batch-size", 3, "--json", tmp_path / "found.json")
-    call(SCRIPTS / "evaluate.py", folders["retrieval"], checkpoint, *arguments)
+    run_forked(SCRIPTS / "evaluate.py", folders["retrieval"], checkpoint, *arguments)
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert found["valid"]["accuracy"] == pytest.approx(best, abs=1e-3)
     assert [found[split]["samples"] for split in ("valid", "test")] == [SIZES["valid"], SIZES["test"]]
-    fairseqs = run(
+    fairseqs = run_forked(
         "fairseq-validate",
         *(folders["retrieval"], "--user-dir", PLUGIN, "--task", "long_range_arena", "--path", checkpoint, "--cpu"),
         *("--criterion", "sequence_classification", "--batch-size", 5, "--num-workers", 0),
@@ -63,35 +40,35 @@ def test_the_evaluation_gives_the_accuracy_of_the_training(call, run, folders, t
     assert float(re.search(r"accuracy ([\d.]+)", fairseqs)[1]) == pytest.approx(best, abs=1e-3)
 
 
-def test_wrong_use_is_named(call, folders, tmp_path):
-    assert "bash scripts/lra/train.sh DATA SAVE_DIR" in call(SCRIPTS / "train.sh", code=2)
-    assert f"{tmp_path} has no lra.json" in call(SCRIPTS / "train.sh", tmp_path, tmp_path / "save", code=1)
+def test_wrong_use_is_named(bash, run_forked, folders, tmp_path):
+    assert "bash scripts/lra/train.sh DATA SAVE_DIR" in bash(SCRIPTS / "train.sh", code=2)
+    assert f"{tmp_path} has no lra.json" in bash(SCRIPTS / "train.sh", tmp_path, tmp_path / "save", code=1)
     text = folders["text"]
-    assert "--max-update is 'x'" in call(SCRIPTS / "train.sh", text, tmp_path, "--max-update", "x", code=1)
-    assert "holds text, but --lra-task says image" in call(
+    assert "--max-update is 'x'" in bash(SCRIPTS / "train.sh", text, tmp_path, "--max-update", "x", code=1)
+    assert "holds text, but --lra-task says image" in bash(
         SCRIPTS / "train.sh", text, tmp_path, "--lra-task", "image", code=1
     )
-    output = call(SCRIPTS / "train.sh", text, tmp_path, "--batch-size", 7, code=1, PROCESSES="2")
+    output = bash(SCRIPTS / "train.sh", text, tmp_path, "--batch-size", 7, code=1, PROCESSES="2")
     assert "2 processes cannot share batches of 7" in output
-    assert "lra.json is missing" in call(SCRIPTS / "sweep.sh", tmp_path / "out", tmp_path, code=1)
-    output = call(SCRIPTS / "sweep.sh", tmp_path / "out", text, "--updates", 1, 2, 3, code=1)
+    assert "lra.json is missing" in bash(SCRIPTS / "sweep.sh", tmp_path / "out", tmp_path, code=1)
+    output = bash(SCRIPTS / "sweep.sh", tmp_path / "out", text, "--updates", 1, 2, 3, code=1)
     assert "--updates 1 2 3: give one number of at least 1, or 1" in output
-    assert "holds no complete run" in call(SCRIPTS / "report.py", tmp_path, code=1)
+    assert "holds no complete run" in run_forked(SCRIPTS / "report.py", tmp_path, code=1).output
 
 
-def test_two_processes_train(call, folders, tmp_path):
+def test_two_processes_train(bash, folders, tmp_path):
     options = (*TINY, "--max-update", 3, "--batch-size", 8)
-    output = call(SCRIPTS / "train.sh", folders["text"], tmp_path, *options, PROCESSES="2", MASTER="localhost:29541")
+    output = bash(SCRIPTS / "train.sh", folders["text"], tmp_path, *options, PROCESSES="2", MASTER="localhost:29541")
     assert logged(output, "valid")[-1]["valid_samples"] == str(SIZES["valid"])
 
 
-def test_a_sweep_resumes(call, folders, tmp_path):
+def test_a_sweep_resumes(bash, folders, tmp_path):
     out = tmp_path / "out"
     arguments = (
         *(out, folders["text"], "--attention", "leap", "softmax", "--seeds", 3, "--updates", 3, "--batch-size", 4),
         *("--eval-samples", 7, "--options", "--arch leap_lra_tiny --attention-dropout 0"),
     )
-    output = call(SCRIPTS / "sweep.sh", *arguments, "--jobs", 2)
+    output = bash(SCRIPTS / "sweep.sh", *arguments, "--jobs", 2, anew=True)
     rows = json.loads((out / "lra.json").read_text(encoding="utf-8"))
     assert {(row["data"], row["attention"]) for row in rows} == {("text", "leap"), ("text", "softmax")}
     budget = "3 updates of 4, up to 40 tokens, 7 + 7 evaluated, seeds 3"
@@ -103,19 +80,19 @@ def test_a_sweep_resumes(call, folders, tmp_path):
     kept, lost = out / "text/leap-3/checkpoint_best.pt", out / "text/leap-3/evaluation.json"
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    call(SCRIPTS / "sweep.sh", *arguments)
+    bash(SCRIPTS / "sweep.sh", *arguments)
     assert kept.stat().st_mtime_ns == before and lost.is_file()
     again = json.loads((out / "lra.json").read_text(encoding="utf-8"))
     assert [row["test"] for row in again] == [row["test"] for row in rows]
     # Another budget begins anew.
-    call(SCRIPTS / "sweep.sh", *arguments, "--updates", 2, "--attention", "leap")
+    bash(SCRIPTS / "sweep.sh", *arguments, "--updates", 2, "--attention", "leap")
     assert kept.stat().st_mtime_ns != before
 
 
-def test_throughput(call, tmp_path):
+def test_throughput(run, tmp_path):
     table = tmp_path / "throughput.tsv"
     options = "--attention leap local --lengths 32 96 --batch-size 2 --rounds 3 --out".split()
-    output = call(SCRIPTS / "throughput.py", *options, table)
+    output = run("python", SCRIPTS / "throughput.py", *options, table).output
     assert "batches of 2, medians of 3 rounds, wall clock, 1 thread(s) of the CPU" in output
     lines = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
     rows = [dict(zip(lines[0], line)) for line in lines[1:]]

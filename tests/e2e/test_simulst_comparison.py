@@ -12,7 +12,8 @@ MIXED = "hedgehog+relu+softmax"
 
 def test_a_comparison(bash, speech_data, tmp_path):
     def compare(*options, code=0):
-        return bash(ROOT / "scripts/simulst/compare.sh", speech_data, tmp_path, "--updates", 2, *options, code=code)
+        script = ROOT / "scripts/simulst/compare.sh"
+        return bash(script, speech_data, tmp_path, "--updates", 2, *options, code=code, anew=code == 0)
 
     options = ("--models", MIXED, "--waitk-lagging", 1, "--train-lagging", "1-3")
     compare(*options, "--lr", "2e-3", "--seeds", 1)
