@@ -36,17 +36,15 @@ def with_contrast(given: Arguments, algorithm: Callable[[Arguments], Tensor]) ->
     Returns:
         [B, T, H, V] in the type of the values.
     """
-    dtype = sum_dtype(given.q.dtype)
-    q, k, v = (each.to(dtype) for each in (given.q, given.k, given.v))
-    plain = given._replace(q=q, k=k, v=v, contrast=None)
-    answers, flat = algorithm(plain), flat_queries(plain)
+    flat = flat_queries(given)
+    answers = algorithm(given._replace(contrast=None)).to(flat.v.dtype)
     averages = flat.query_proportion is flat.half_life is flat.initial_state is None
-    if averages and can_contrast(answers, v):
+    if averages and can_contrast(answers, flat.v):
         options = (given.visible, given.key_padding_mask, given.normalizer_floor)
-        out = compiled_contrast(answers, flat.k.squeeze(-1), v, given.contrast, *options)
+        out = compiled_contrast(answers, flat.k.squeeze(-1), flat.v, given.contrast, *options)
     else:
         mean = running_mean(flat) if averages else algorithm(flat)
-        out = answers - given.contrast.to(dtype).unsqueeze(-1) * mean
+        out = answers - given.contrast.to(mean.dtype).unsqueeze(-1) * mean
     return out.to(given.v.dtype)
 
 
@@ -54,13 +52,16 @@ def flat_queries(given: Arguments) -> Arguments:
     """The same attention with queries that have all features alike: one feature is left, the sum of the others.
 
     Args:
-        given: the arguments, without contrast.
+        given: the arguments.
+
+    Returns:
+        Arguments without contrast, in the type of sums.
     """
-    dtype = sum_dtype(given.q.dtype)
+    dtype, initial = sum_dtype(given.q.dtype), given.initial_state
     k = zero_padding(given.k, given.key_padding_mask).to(dtype).sum(-1, keepdim=True)
-    initial = given.initial_state
+    ones = k.new_ones(*given.q.shape[:3], 1)
     initial = None if initial is None else initial.flat(given.q.shape[3])
-    return given._replace(q=k.new_ones(*given.q.shape[:3], 1), k=k, initial_state=initial)
+    return given._replace(q=ones, k=k, v=given.v.to(dtype), initial_state=initial, contrast=None)
 
 
 def running_mean(given: Arguments) -> Tensor:
