@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Union
 
-DECIMALS = {"BLEU": 2, "chrF": 2, "AP": 3, "AP_CA": 3}
+DECIMALS = {"BLEU": 2, "chrF": 2, "AP": 3, "AP_CA": 3, "loss": 3, "loss_sd": 3}
 """Digits after the point in text; 1 for everything else that is no whole number."""
 
 UNDEFINED = "-"
