@@ -66,41 +66,36 @@ def assert_equal_runs(actual, expected):
 
 
 def test_each_slot_averages_and_the_query_mixes():
-    x, _ = inputs(5, 9)
-    q, k, v = (each.detach()[0, :, 1] for each in x.values())
-    visible = waitk_visibility(5, 9, lagging=1, ratio=2)
-    for half_life in (None, HALF_LIFE):
-        expected = []
-        for query, end in zip(q, visible.tolist()):
-            left = faded(half_life, end, k)
-            slots = [(left * k[:end, f]) @ v[:end] / (left * k[:end, f]).sum() for f in range(8)]
-            expected.append(sum(weight * slot for weight, slot in zip(query / query.sum(), slots)))
-        assert_definition("slots", x, visible, torch.stack(expected), half_life)
+    def answer(query, left, k, v):
+        slots = [(left * of_slot) @ v / (left * of_slot).sum() for of_slot in k.T]
+        return sum(weight * slot for weight, slot in zip(query / query.sum(), slots))
+
+    assert_definition("slots", answer)
 
 
 def test_contrast_takes_away_a_share_of_the_average():
+    def answer(query, left, k, v):
+        asked, average = (left * weights for weights in (k @ query, k.sum(1)))
+        return asked @ v / asked.sum() - CONTRAST[1] * average @ v / average.sum()
+
+    assert_definition("contrast", answer)
+
+
+def assert_definition(form, answer):
+    """Of the first row and the second head: what `answer` makes of a query, fading, and the keys and values it sees."""
     x, _ = inputs(5, 9)
     q, k, v = (each.detach()[0, :, 1] for each in x.values())
     visible = waitk_visibility(5, 9, lagging=1, ratio=2)
     for half_life in (None, HALF_LIFE):
         expected = []
         for query, end in zip(q, visible.tolist()):
-            answer, average = (faded(half_life, end, k) * weights for weights in (k[:end] @ query, k[:end].sum(1)))
-            expected.append(answer @ v[:end] / answer.sum() - CONTRAST[1] * average @ v[:end] / average.sum())
-        assert_definition("contrast", x, visible, torch.stack(expected), half_life)
-
-
-def faded(half_life, end, k):
-    return 1 if half_life is None else remaining(half_life, torch.arange(end - 1, -1, -1), k)[1]
-
-
-def assert_definition(form, x, visible, expected, half_life):
-    """Of the first row and the second head."""
-    options = {"half_life": half_life, **FORMS[form]}
-    out = prefix_attention(**x, visible=visible, algorithm="naive", **options)[0, :, 1]
-    assert_same(out, expected)
-    weights = attention_weights(x["q"], x["k"], visible, **options)
-    assert_same(weights[0, 1] @ x["v"][0, :, 1], out, what="the weights")
+            left = 1 if half_life is None else remaining(half_life, torch.arange(end - 1, -1, -1), k)[1]
+            expected.append(answer(query, left, k[:end], v[:end]))
+        options = {"half_life": half_life, **FORMS[form]}
+        out = prefix_attention(**x, visible=visible, algorithm="naive", **options)[0, :, 1]
+        assert_same(out, torch.stack(expected))
+        weights = attention_weights(x["q"], x["k"], visible, **options)
+        assert_same(weights[0, 1] @ x["v"][0, :, 1], out, what="the weights")
 
 
 @EACH
