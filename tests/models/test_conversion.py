@@ -1,5 +1,7 @@
 """A softmax model with another attention: of fairseq or ours, near what it was, loadable, whole or refused."""
 
+import re
+import re
 import shutil
 from argparse import Namespace
 
@@ -138,10 +140,8 @@ def test_all_kinds_in_all_blocks_of_ours(tmp_path, kind):
     model, weights = load_speech(tmp_path / "made.pt"), read_plain(tmp_path / "made.pt")["model"]
     assert all(torch.equal(weights[name], value) for name, value in before.state_dict().items())
     assert options_of(tmp_path / "made.pt")["encoder_visibility"] == "segment" and hear(model).isfinite().all()
-    new = {name.rpartition("_")[2].partition(".")[0] for name in weights.keys() - before.state_dict().keys()}
-    expected = ({"scale"} if KINDS[kind].scale else set()) | (
-        {"LeaP"} if KINDS[kind].proportions == "learned" else set()
-    )
+    new = {re.search(r"attn\.(\w+)", name)[1] for name in weights.keys() - before.state_dict().keys()}
+    expected = {*KINDS[kind].learned, *(("q_LeaP", "k_LeaP") if KINDS[kind].proportions == "learned" else ())}
     assert new == expected
 
 
