@@ -1,7 +1,6 @@
 """A softmax model with another attention: of fairseq or ours, near what it was, loadable, whole or refused."""
 
 import re
-import re
 import shutil
 from argparse import Namespace
 
