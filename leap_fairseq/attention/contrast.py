@@ -58,7 +58,7 @@ def flat_queries(given: Arguments) -> Arguments:
         Arguments without contrast, in the type of sums.
     """
     dtype, initial = sum_dtype(given.q.dtype), given.initial_state
-    k = zero_padding(given.k, given.key_padding_mask).to(dtype).sum(-1, keepdim=True)
+    k = zero_padding(given.k.to(dtype).sum(-1, keepdim=True), given.key_padding_mask)
     ones = k.new_ones(*given.q.shape[:3], 1)
     initial = None if initial is None else initial.flat(given.q.shape[3])
     return given._replace(q=ones, k=k, v=given.v.to(dtype), initial_state=initial, contrast=None)

@@ -178,6 +178,7 @@ class LinearAttentionState:
         query_proportion: Optional[Tensor] = None,
         key_proportion: Optional[Tensor] = None,
         normalizer_floor: float = 0.1,
+        contrast: Optional[Tensor] = None,
     ) -> Tuple[Tensor, "LinearAttentionState"]:
         """Adds one key and answers one query that sees it: a token of decoding, in one pass where compiled.
 
@@ -186,6 +187,7 @@ class LinearAttentionState:
             v: [B, 1, H, V].
             query_proportion, key_proportion: [B, 1, H], given exactly if the state is re-weighted.
             normalizer_floor: the denominator is at least this.
+            contrast: [H], or None; see :mod:`leap_fairseq.attention.contrast`.
 
         Returns:
             The output [B, 1, H, V], and the new state.
@@ -195,9 +197,10 @@ class LinearAttentionState:
         """
         if can_step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor):
             out, kvz = step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor)
-            return out, LinearAttentionState.computed(kvz)
+            after = LinearAttentionState.computed(kvz)
+            return after._contrasted(out, q, query_proportion, normalizer_floor, contrast), after
         after = self.absorb(k, v, key_proportion)
-        return after.read(q, query_proportion, normalizer_floor), after
+        return after.read(q, query_proportion, normalizer_floor, contrast=contrast), after
 
     def read(
         self,
@@ -229,25 +232,15 @@ class LinearAttentionState:
             self.check(q, query_proportion)
             queries = slot_queries(q, self.z_state.unsqueeze(1))
         out = normalise(self.sums(queries, query_proportion), normalizer_floor, q.dtype)
-        return out if contrast is None else out - self.flat_answer(q, query_proportion, normalizer_floor, contrast)
+        return self._contrasted(out, q, query_proportion, normalizer_floor, contrast)
 
-    def flat_answer(
-        self, q: Tensor, query_proportion: Optional[Tensor], normalizer_floor: float, contrast: Tensor
-    ) -> Tensor:
-        """What contrast takes away from the answer to a query that sees all keys absorbed.
-
-        Args:
-            q, query_proportion, normalizer_floor, contrast: as for :meth:`read`.
-
-        Returns:
-            [B, T, H, V].
-
-        Raises:
-            ValueError: there is not one contrast for each head.
-        """
+    def _contrasted(self, out, q, query_proportion, normalizer_floor, contrast: Optional[Tensor]) -> Tensor:
+        """Answers [B, T, H, V], less the share of what every query reads."""
+        if contrast is None:
+            return out
         check_tensor("contrast", contrast, q.shape[2:3], FLOATING, q.device)
         sums = self.flat(q.shape[3]).sums(torch.ones_like(q[..., :1]), query_proportion)
-        return contrast.unsqueeze(-1).to(q.dtype) * normalise(sums, normalizer_floor, q.dtype)
+        return out - contrast.unsqueeze(-1).to(q.dtype) * normalise(sums, normalizer_floor, q.dtype)
 
     def flat(self, key_dim: int) -> "LinearAttentionState":
         """The state of keys that have one feature each, the sum of theirs; re-weighted if these are.

@@ -83,8 +83,7 @@ class LayerState:
         contrast = options["contrast"]
         plain = padding is None and options["half_life"] is None and not options["slots"]
         if plain and queries == keys == 1 == int(visible[0]):
-            out, after = self.state.step(q, k, v, p_q, p_k, floor)
-            out = out if contrast is None else out - after.flat_answer(q, p_q, floor, contrast)
+            out, after = self.state.step(q, k, v, p_q, p_k, floor, contrast)
         else:
             after = self.state.absorb(k, v, p_k, padding, options["half_life"])
             if bool((visible == keys).all()):
