@@ -1,7 +1,6 @@
 """Training and inference on the CPU by compiled code, which keeps a block of keys and the state in cache.
 
-Without the library, or for what it does not know (a half-life, a GPU), the algorithms in torch compute the same. Half
-types are computed in float32.
+Without the library, or on another device, the algorithms in torch compute the same. Half types are computed in float32.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
 """
@@ -17,11 +16,12 @@ from leap_fairseq.attention.arguments import Arguments
 from leap_fairseq.attention.blockwise import blockwise
 from leap_fairseq.attention.compiled_library import (
     GRADIENTS,
+    INPUTS,
     LARGEST_HEAD,
-    POINTERS,
     Problem,
     Strides,
     check_status,
+    in_keys,
     in_memory,
     native_library,
 )
@@ -30,12 +30,9 @@ from leap_fairseq.attention.inputs import sum_dtype, zero_padding
 
 def can_compile(given: Arguments) -> bool:
     """Whether the library is there and knows such arguments."""
-    initial = given.initial_state
     return (
         given.q.device.type == "cpu"
         and max(given.q.shape[3], given.v.shape[3]) <= LARGEST_HEAD
-        and given.half_life is None
-        and (initial is None or not initial.kvz.requires_grad)
         and native_library() is not None
     )
 
@@ -52,8 +49,8 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
     """
     if not can_compile(given):
         raise ValueError(
-            f"the compiled algorithm is for the CPU and heads of at most {LARGEST_HEAD}, without half-life and without "
-            'a gradient of the initial state, where the package was installed with a C++ compiler: choose "auto"'
+            f"the compiled algorithm is for the CPU and heads of at most {LARGEST_HEAD}, where the package was "
+            'installed with a C++ compiler: choose "auto"'
         )
     if 0 in (*given.q.shape, given.v.shape[3]):
         # The library is for outputs that have to be computed.
@@ -67,7 +64,8 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
     initial = None if given.initial_state is None else in_memory(given.initial_state.kvz, dtype)
     padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
     visible = given.visible.to("cpu", torch.int64).contiguous()
-    out = _PrefixAttention.apply(*tensors, *angles, visible, padding, initial, given.normalizer_floor, family)
+    options = (visible, padding, in_keys(given.half_life), given.normalizer_floor, family)
+    out = _PrefixAttention.apply(*tensors, *angles, initial, *options)
     return out.to(given.v.dtype)
 
 
@@ -80,28 +78,30 @@ def _angle(proportion: Optional[Tensor], padding: Optional[Tensor], dtype: torch
 
 
 class _PrefixAttention(torch.autograd.Function):
-    """The library as a function with gradients of q, k, v, and the cosines and sines."""
+    """The library as a function with gradients of q, k, v, the cosines and sines, and the initial state."""
 
     @staticmethod
-    def forward(ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, visible, padding, initial, floor, family):
+    def forward(ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, initial, visible, padding, half_life, floor, family):
         inputs = [x.resolve_neg() if x.stride(-1) == 1 else in_memory(x, x.dtype) for x in (q, k, v)]
-        inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin)]
+        inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin, initial)]
         out = q.new_empty(*q.shape[:3], v.shape[-1])
         denominator = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
         states = _empty_states(q, k, v, q_cos is not None) if any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(*inputs, visible, padding, initial, out, denominator, states)
+        ctx.save_for_backward(*inputs, visible, padding, half_life, out, denominator, states)
         ctx.floor, ctx.family = floor, family
-        problem = _problem(inputs, visible, padding, initial, out, denominator, states, floor)
+        problem = _problem(inputs, visible, padding, half_life, out, denominator, states, floor)
         _run(problem, q.dtype, False, family)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, out_gradient):
-        *inputs, visible, padding, initial, out, denominator, states = ctx.saved_tensors
-        problem = _problem(inputs, visible, padding, initial, out, denominator, states, ctx.floor)
+        *inputs, visible, padding, half_life, out, denominator, states = ctx.saved_tensors
+        problem = _problem(inputs, visible, padding, half_life, out, denominator, states, ctx.floor)
         out_gradient = in_memory(out_gradient, out.dtype)
         problem.out_gradient = out_gradient.data_ptr()
+        if not ctx.needs_input_grad[INPUTS.index("initial")]:
+            inputs[-1] = None
         # The library writes each element.
         gradients = [None if x is None else torch.empty(x.shape, dtype=x.dtype) for x in inputs]
         for name, gradient in zip(GRADIENTS, gradients):
@@ -116,10 +116,10 @@ def _empty_states(q: Tensor, k: Tensor, v: Tensor, reweighted: bool) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[2], native_library().leap_stretches(k.shape[1]), features, v.shape[3] + 1)
 
 
-def _problem(inputs, visible, padding, initial, out, denominator, states, floor) -> Problem:
-    q, k, v, q_cos, _, k_cos, _ = inputs
+def _problem(inputs, visible, padding, half_life, out, denominator, states, floor) -> Problem:
+    q, k, v, q_cos, _, k_cos, _, _ = inputs
     problem = Problem(q.shape[0], q.shape[2], q.shape[1], k.shape[1], q.shape[3], v.shape[3], q_cos is not None)
-    named = {"visible": visible, "padding": padding, "initial": initial, **dict(zip(POINTERS, inputs))}
+    named = {"visible": visible, "padding": padding, "half_life": half_life, **dict(zip(INPUTS, inputs))}
     for name, x in {**named, "out": out, "denominator": denominator, "states": states}.items():
         setattr(problem, name, None if x is None else x.data_ptr())
     for name, x in zip(("q", "k", "v", "q_angle", "k_angle"), (q, k, v, q_cos, k_cos)):

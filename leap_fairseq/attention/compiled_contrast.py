@@ -1,7 +1,7 @@
 """Contrast by the compiled library: running sums over the keys, one pass each way.
 
-The definition is in :mod:`leap_fairseq.attention.contrast`, which computes what this does not: proportions, half-lives,
-earlier keys, other devices.
+The definition is in :mod:`leap_fairseq.attention.contrast`, which computes what this does not: proportions, earlier
+keys, other devices.
 
 Shape legend: B batch, T queries, S keys, H heads, V value dimension.
 """
@@ -12,7 +12,14 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from leap_fairseq.attention.compiled_library import Contrast, Strides, check_status, in_memory, native_library
+from leap_fairseq.attention.compiled_library import (
+    Contrast,
+    Strides,
+    check_status,
+    in_keys,
+    in_memory,
+    native_library,
+)
 
 
 def can_contrast(answers: Tensor, v: Tensor) -> bool:
@@ -38,6 +45,7 @@ def compiled_contrast(
     visible: Tensor,
     key_padding_mask: Optional[Tensor],
     normalizer_floor: float,
+    half_life: Optional[Tensor] = None,
 ) -> Tensor:
     """``answers_i - contrast sum_j mass_j v_j / sum_j mass_j`` over the visible keys.
 
@@ -49,26 +57,29 @@ def compiled_contrast(
         visible: integer [T], non-decreasing, in [0, S].
         key_padding_mask: bool [B, S], True = padding, or None.
         normalizer_floor: the denominator is at least this.
+        half_life: [H] in keys, or None.
 
     Returns:
         [B, T, H, V].
     """
     padding = None if key_padding_mask is None else key_padding_mask.contiguous()
     visible = visible.to("cpu", torch.int64).contiguous()
-    return _Contrast.apply(answers, mass, v, contrast.to(v.dtype), visible, padding, normalizer_floor)
+    return _Contrast.apply(
+        answers, mass, v, contrast.to(v.dtype), visible, padding, in_keys(half_life), normalizer_floor
+    )
 
 
 class _Contrast(torch.autograd.Function):
     """The library as a function with gradients of the answers, masses, values and contrast."""
 
     @staticmethod
-    def forward(ctx, answers, mass, v, contrast, visible, padding, floor):
+    def forward(ctx, answers, mass, v, contrast, visible, padding, half_life, floor):
         v = v.resolve_neg() if v.stride(-1) == 1 else in_memory(v, v.dtype)
         answers, mass, contrast = (in_memory(each, v.dtype) for each in (answers, mass, contrast))
         out = torch.empty_like(answers)
-        ctx.save_for_backward(mass, v, contrast, visible, padding)
+        ctx.save_for_backward(mass, v, contrast, visible, padding, half_life)
         ctx.floor = floor
-        problem = _problem(answers, mass, v, contrast, visible, padding, floor)
+        problem = _problem(answers, mass, v, contrast, visible, padding, half_life, floor)
         problem.answers, problem.out = answers.data_ptr(), out.data_ptr()
         _run(problem, v.dtype, False)
         return out
@@ -76,9 +87,9 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, out_gradient):
-        mass, v, contrast, visible, padding = ctx.saved_tensors
+        mass, v, contrast, visible, padding, half_life = ctx.saved_tensors
         out_gradient = in_memory(out_gradient, v.dtype)
-        problem = _problem(out_gradient, mass, v, contrast, visible, padding, ctx.floor)
+        problem = _problem(out_gradient, mass, v, contrast, visible, padding, half_life, ctx.floor)
         # Of the answers and what was made of them, the gradients need nothing.
         problem.answers = problem.out = problem.out_gradient = out_gradient.data_ptr()
         gradients = torch.empty(mass.shape, dtype=v.dtype), torch.empty(v.shape, dtype=v.dtype)
@@ -87,14 +98,14 @@ class _Contrast(torch.autograd.Function):
             each.data_ptr() for each in (*gradients, shares)
         )
         _run(problem, v.dtype, True)
-        return (out_gradient, *gradients, shares.sum(0), None, None, None)
+        return (out_gradient, *gradients, shares.sum(0), None, None, None, None)
 
 
-def _problem(answers, mass, v, contrast, visible, padding, floor) -> Contrast:
+def _problem(answers, mass, v, contrast, visible, padding, half_life, floor) -> Contrast:
     batch, queries, heads, value_dim = answers.shape
     problem = Contrast(batch, heads, queries, v.shape[1], value_dim, torch.get_num_threads())
     named = {"mass": mass, "v": v, "contrast": contrast, "visible": visible, "padding": padding}
-    for name, x in named.items():
+    for name, x in {**named, "half_life": half_life}.items():
         setattr(problem, name, None if x is None else x.data_ptr())
     problem.floor, problem.v_strides = floor, Strides(*v.stride()[:3])
     return problem

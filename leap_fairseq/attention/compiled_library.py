@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 LIBRARY = "_native*.so"
 LARGEST_HEAD = 8192
 """K and V at most, as in ``native/problem.h``."""
-POINTERS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin")
-GRADIENTS = ("dq", "dk", "dv", "dq_cos", "dq_sin", "dk_cos", "dk_sin")
+INPUTS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin", "initial")
+GRADIENTS = tuple(f"d{name}" for name in INPUTS)
 
 
 class Strides(ctypes.Structure):
@@ -37,9 +37,9 @@ class Problem(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "key_dim", "value_dim")),
         ("reweighted", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("visible", "padding", "initial")),
+        *((name, ctypes.c_void_p) for name in ("visible", "padding", "half_life")),
         ("floor", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in POINTERS),
+        *((name, ctypes.c_void_p) for name in INPUTS),
         *((f"{name}_strides", Strides) for name in ("q", "k", "v", "q_angle", "k_angle")),
         *((name, ctypes.c_void_p) for name in ("out", "denominator", "states", "out_gradient", *GRADIENTS)),
         ("threads", ctypes.c_int64),
@@ -52,6 +52,7 @@ class Step(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batch", "heads", "key_dim", "value_dim", "reweighted")),
         ("floor", ctypes.c_double),
+        ("half_life", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("q", "k", "v", "query_proportion", "key_proportion", "before")),
         *((name, ctypes.c_void_p) for name in ("after", "out")),
     ]
@@ -74,7 +75,7 @@ class Contrast(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "value_dim", "threads")),
         *((name, ctypes.c_void_p) for name in ("visible", "padding")),
         ("floor", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("answers", "mass", "v", "contrast")),
+        *((name, ctypes.c_void_p) for name in ("half_life", "answers", "mass", "v", "contrast")),
         ("v_strides", Strides),
         *((name, ctypes.c_void_p) for name in ("out", "out_gradient")),
         *((name, ctypes.c_void_p) for name in ("mass_gradient", "v_gradient", "contrast_gradients")),
@@ -84,6 +85,11 @@ class Contrast(ctypes.Structure):
 def in_memory(x: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor whose numbers lie behind each other in memory, as they are."""
     return x.to(dtype).contiguous().resolve_neg()
+
+
+def in_keys(half_life: Optional[Tensor]) -> Optional[Tensor]:
+    """The half-lives [H] of the heads as the library reads them, or None."""
+    return None if half_life is None else in_memory(half_life.cpu(), torch.float64)
 
 
 def check_status(status: int) -> None:
@@ -157,7 +163,14 @@ def can_step(
 
 
 def step(
-    kvz: Tensor, q: Tensor, k: Tensor, v: Tensor, p_q: Optional[Tensor], p_k: Optional[Tensor], floor: float
+    kvz: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    p_q: Optional[Tensor],
+    p_k: Optional[Tensor],
+    floor: float,
+    half_life: Optional[Tensor] = None,
 ) -> Tuple[Tensor, Tensor]:
     """One more key, and one query that sees it and all before, by the library, where :func:`can_step` says so.
 
@@ -166,15 +179,16 @@ def step(
         q, k, v: [B, 1, H, K] twice and [B, 1, H, V].
         p_q, p_k: proportions [B, 1, H], or None.
         floor: the denominator is at least this.
+        half_life: [H] in keys, or None.
 
     Returns:
         The output [B, 1, H, V] in the type of v, and the state behind it.
     """
     # They must outlive the call.
     given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz)]
-    results = (torch.empty_like(given[5]), torch.empty_like(given[2]))
+    half_life, results = in_keys(half_life), (torch.empty_like(given[5]), torch.empty_like(given[2]))
     sizes = (q.shape[0], q.shape[2], q.shape[3], v.shape[3], p_q is not None)
-    pointers = (None if x is None else x.data_ptr() for x in (*given, *results))
+    pointers = (None if x is None else x.data_ptr() for x in (half_life, *given, *results))
     arguments = Step(*sizes, floor, *pointers)
     check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64)))
     return results[1].to(v.dtype), results[0]

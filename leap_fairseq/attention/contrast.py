@@ -38,12 +38,12 @@ def with_contrast(given: Arguments, algorithm: Callable[[Arguments], Tensor]) ->
     """
     flat = flat_queries(given)
     answers = algorithm(given._replace(contrast=None)).to(flat.v.dtype)
-    averages = flat.query_proportion is flat.half_life is flat.initial_state is None
+    averages = flat.query_proportion is flat.initial_state is None
     if averages and can_contrast(answers, flat.v):
-        options = (given.visible, given.key_padding_mask, given.normalizer_floor)
+        options = (given.visible, given.key_padding_mask, given.normalizer_floor, given.half_life)
         out = compiled_contrast(answers, flat.k.squeeze(-1), flat.v, given.contrast, *options)
     else:
-        mean = running_mean(flat) if averages else algorithm(flat)
+        mean = running_mean(flat) if averages and given.half_life is None else algorithm(flat)
         out = answers - given.contrast.to(mean.dtype).unsqueeze(-1) * mean
     return out.to(given.v.dtype)
 

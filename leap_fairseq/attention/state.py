@@ -179,6 +179,7 @@ class LinearAttentionState:
         key_proportion: Optional[Tensor] = None,
         normalizer_floor: float = 0.1,
         contrast: Optional[Tensor] = None,
+        half_life: Optional[Tensor] = None,
     ) -> Tuple[Tensor, "LinearAttentionState"]:
         """Adds one key and answers one query that sees it: a token of decoding, in one pass where compiled.
 
@@ -188,6 +189,7 @@ class LinearAttentionState:
             query_proportion, key_proportion: [B, 1, H], given exactly if the state is re-weighted.
             normalizer_floor: the denominator is at least this.
             contrast: [H], or None; see :mod:`leap_fairseq.attention.contrast`.
+            half_life: [H] in keys, the same with every call, or None: nothing is forgotten.
 
         Returns:
             The output [B, 1, H, V], and the new state.
@@ -196,10 +198,12 @@ class LinearAttentionState:
             ValueError: the token does not fit the state, or the floor is not above 0.
         """
         if can_step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor):
-            out, kvz = step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor)
+            if half_life is not None:
+                check_half_life(half_life, q.shape[2], self.kvz.dtype)
+            out, kvz = step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, half_life)
             after = LinearAttentionState.computed(kvz)
             return after._contrasted(out, q, query_proportion, normalizer_floor, contrast), after
-        after = self.absorb(k, v, key_proportion)
+        after = self.absorb(k, v, key_proportion, half_life=half_life)
         return after.read(q, query_proportion, normalizer_floor, contrast=contrast), after
 
     def read(

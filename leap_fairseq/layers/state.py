@@ -80,12 +80,12 @@ class LayerState:
         """
         queries, keys, padding = q.shape[1], k.shape[1], options["key_padding_mask"]
         p_q, p_k, floor = (options[name] for name in ("query_proportion", "key_proportion", "normalizer_floor"))
-        contrast = options["contrast"]
-        plain = padding is None and options["half_life"] is None and not options["slots"]
+        contrast, half_life = options["contrast"], options["half_life"]
+        plain = padding is None and not options["slots"]
         if plain and queries == keys == 1 == int(visible[0]):
-            out, after = self.state.step(q, k, v, p_q, p_k, floor, contrast)
+            out, after = self.state.step(q, k, v, p_q, p_k, floor, contrast, half_life)
         else:
-            after = self.state.absorb(k, v, p_k, padding, options["half_life"])
+            after = self.state.absorb(k, v, p_k, padding, half_life)
             if bool((visible == keys).all()):
                 out = after.read(q, p_q, floor, options["slots"], contrast)
             else:

@@ -20,6 +20,7 @@ from leap_fairseq.attention import (
     full_visibility,
     prefix_attention,
 )
+from leap_fairseq.attention.compiled_library import native_library
 
 
 def negated(x):
@@ -29,7 +30,7 @@ def negated(x):
     return torch.complex(torch.zeros_like(x), -x).conj().imag
 
 
-KNOW_ALL = ("auto", "naive", "blockwise", "state")
+KNOW_ALL = ("auto", "naive", "blockwise", "state", *(["compiled"] if native_library() else []))
 LAYOUTS = {
     "plain": lambda x: x,
     "turned": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),

@@ -38,11 +38,16 @@ def everything(q, k, v, proportions, visible, algorithm, **options):
     """Output and gradients."""
     out = prefix_attention(q, k, v, visible, algorithm=algorithm, **proportions, **options)
     cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(out.dtype)
-    return [out, *torch.autograd.grad(out, [q, k, v, *proportions.values()], cotangent)]
+    leaves = {"q": q, "k": k, "v": v, **proportions}
+    state = options.get("initial_state")
+    if state is not None and state.kvz.requires_grad:
+        leaves["initial_state"] = state.kvz
+    gradients = torch.autograd.grad(out, list(leaves.values()), cotangent)
+    return {"out": out, **dict(zip(leaves, gradients))}
 
 
 def assert_all_same(actual, expected):
-    for name, one, other in zip(("out", "q", "k", "v", "query_proportion", "key_proportion"), actual, expected):
+    for (name, one), other in zip(actual.items(), expected.values(), strict=True):
         assert_same(one, other, what=name)
 
 
@@ -56,16 +61,19 @@ def assert_all_same(actual, expected):
         (torch.tensor([0, 0, 3, 65, 65, 128]), 130),
     ],
 )
-def test_gradients_are_those_of_finite_differences(visible, s):
+@pytest.mark.parametrize("half_life", [None, torch.tensor([20.0])])
+def test_gradients_are_those_of_finite_differences(visible, s, half_life):
     q, k, v, proportions = make(len(visible), s, heads=1, key_dim=3, value_dim=2, batch=1)
+    kvz = torch.rand(1, 1, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     padding = torch.zeros(1, s, dtype=torch.bool)
     padding[0, 1] = padding[0, s - 1] = True
 
     def function(*tensors):
-        named = dict(zip(proportions, tensors[3:]))
-        return prefix_attention(*tensors[:3], visible, algorithm="compiled", key_padding_mask=padding, **named)
+        options = {"initial_state": LinearAttentionState(tensors[3]), "half_life": half_life}
+        options.update(zip(proportions, tensors[4:]))
+        return prefix_attention(*tensors[:3], visible, algorithm="compiled", key_padding_mask=padding, **options)
 
-    assert torch.autograd.gradcheck(function, (q, k, v, *proportions.values()))
+    assert torch.autograd.gradcheck(function, (q, k, v, kvz, *proportions.values()))
 
 
 @built
@@ -88,7 +96,7 @@ def test_any_size_of_a_head(family, key_dim, value_dim, dtype, monkeypatch):
         initial_state=LinearAttentionState(state.kvz.double()),
     )
     actual = everything(q, k, v, proportions, visible, "compiled", initial_state=state)
-    assert_all_same(actual, [x.to(dtype) for x in expected])
+    assert_all_same(actual, {name: x.to(dtype) for name, x in expected.items()})
 
 
 @pytest.fixture
@@ -112,22 +120,25 @@ STRETCHES = {
 
 @built
 @pytest.mark.parametrize("visible, s", STRETCHES.values(), ids=STRETCHES)
-@pytest.mark.parametrize("initial", [False, True])
+@pytest.mark.parametrize("initial", [None, "given", "with a gradient"])
 @pytest.mark.parametrize("reweighted", [False, True])
-def test_stretch_after_stretch(visible, s, initial, reweighted, nothing_is_left_unwritten):
+@pytest.mark.parametrize("half_life", [None, torch.tensor([1.0, 90.0, 2000.0])])
+def test_stretch_after_stretch(visible, s, initial, reweighted, half_life, nothing_is_left_unwritten):
     q, k, v, proportions = make(len(visible), s, heads=3, key_dim=8, value_dim=5)
     if not reweighted:
         proportions = {}
     padding = torch.zeros(2, s, dtype=torch.bool)
     padding[0, s - 40 :] = padding[1, 520] = padding[1, 0] = True
     features = 8 * (1 + reweighted)
-    state = LinearAttentionState(torch.rand(2, 3, features, 6, dtype=torch.float64)) if initial else None
-    options = {"key_padding_mask": padding, "initial_state": state}
+    options = {"key_padding_mask": padding, "half_life": half_life}
+    if initial:
+        kvz = torch.rand(2, 3, features, 6, dtype=torch.float64, requires_grad=initial == "with a gradient")
+        options["initial_state"] = LinearAttentionState(kvz)
     expected = everything(q, k, v, proportions, visible, "naive", **options)
     assert_all_same(everything(q, k, v, proportions, visible, "compiled", **options), expected)
     with torch.no_grad():
         out = prefix_attention(q, k, v, visible, algorithm="compiled", **proportions, **options)
-    assert_same(out, expected[0], what="out without a backward pass")
+    assert_same(out, expected["out"], what="out without a backward pass")
 
 
 @built
@@ -154,10 +165,10 @@ def test_number_of_threads_and_batch_do_not_matter():
     finally:
         torch.set_num_threads(threads)
     for result in results[1:]:
-        assert all(torch.equal(one, other) for one, other in zip(result, results[0]))
+        assert all(torch.equal(one, results[0][name]) for name, one in result.items())
     alone = [x[1:].detach().requires_grad_() for x in (q, k, v)]
     out = prefix_attention(*alone, visible, algorithm="compiled", **{n: p[1:] for n, p in proportions.items()})
-    assert torch.equal(out[0], results[0][0][1])
+    assert torch.equal(out[0], results[0]["out"][1])
 
 
 @built
@@ -185,11 +196,12 @@ def test_auto_takes_it_where_it_can(monkeypatch):
     prefix_attention(q, k, v, visible, half_life=torch.ones(2), **proportions)
     state = LinearAttentionState(torch.rand(2, 2, 40, 13, dtype=torch.float64).requires_grad_())
     prefix_attention(q, k, v, visible, initial_state=state, **proportions)
-    assert calls == ["compiled", "naive", "naive"]
-    with pytest.raises(
-        ValueError, match='without half-life and without a gradient of the initial state.*choose "auto"'
-    ):
-        prefix_attention(q, k, v, visible, half_life=torch.ones(2), algorithm="compiled", **proportions)
+    assert calls == ["compiled"] * 3
+    monkeypatch.setattr("leap_fairseq.attention.compiled.native_library", lambda: None)
+    prefix_attention(q, k, v, visible, **proportions)
+    assert calls == ["compiled"] * 3 + ["naive"]
+    with pytest.raises(ValueError, match='installed with a C.. compiler: choose "auto"'):
+        prefix_attention(q, k, v, visible, algorithm="compiled", **proportions)
 
 
 @built

@@ -144,8 +144,6 @@ def test_contrast_of_what_is_re_weighted(algorithm, schedule):
 @pytest.mark.parametrize("algorithm", ["naive", *ALGORITHMS])
 @pytest.mark.parametrize("half_life", [None, HALF_LIFE])
 def test_continues_from_a_state(form, algorithm, half_life):
-    if half_life is not None and algorithm == "compiled":
-        pytest.skip("half-lives are not compiled")
     x, t = {name: each.detach() for name, each in inputs(70, 70)[0].items()}, 70
     options = {"half_life": half_life, "algorithm": algorithm, **FORMS[form]}
     expected = prefix_attention(**x, visible=causal_visibility(t, t), **options)

@@ -3,9 +3,12 @@
 // The equations are those of contrast.py, for keys of one feature, their mass:
 //     out_i = answer_i - contrast mean_i,  mean_i = sum_j mass_j v_j / max(sum_j mass_j, floor)  over the visible keys
 //
+// Where weights halve with age, each further key makes the sums older by one.
+//
 // Shape letters: B batch, T queries, S keys, H heads, V value dimension.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "problem.h"
@@ -17,7 +20,10 @@ template <class T>
 class ContrastWorker {
    public:
     ContrastWorker(const Contrast& problem, int64_t batch, int64_t first, int64_t last)
-        : p(problem), V(problem.value_dim), b(batch), first_head(first), heads(last - first), sums(heads * V), masses(heads) {}
+        : p(problem), V(problem.value_dim), b(batch), first_head(first), heads(last - first), sums(heads * V), masses(heads),
+          left(heads) {
+        for (int64_t h = 0; p.half_life && h < heads; h++) left[h] = std::exp2(-1 / p.half_life[first_head + h]);
+    }
 
     void forward() {
         for (int64_t t = 0; t < p.queries; t++) {
@@ -53,7 +59,10 @@ class ContrastWorker {
         std::vector<T> sum_errors(heads * V), mass_errors(heads);
         int64_t j = p.keys;
         for (int64_t t = p.queries; j > 0; t--) {
-            for (const int64_t first = t ? p.visible[t - 1] : 0; j > first; j--) write(j - 1, sum_errors, mass_errors);
+            for (const int64_t first = t ? p.visible[t - 1] : 0; j > first; j--) {
+                write(j - 1, sum_errors, mass_errors);
+                grow_old(sum_errors, mass_errors);
+            }
             for (int64_t h = 0; t && h < heads; h++) {
                 const T* error = (const T*)p.out_gradient + place(t - 1, p.queries, h);
                 T *to = sum_errors.data() + h * V, factor = factors[(t - 1) * heads + h];
@@ -67,6 +76,7 @@ class ContrastWorker {
     const Contrast& p;
     const int64_t V, b, first_head, heads;
     std::vector<T> sums, masses;  // [heads, V], [heads]: of the keys read so far
+    std::vector<double> left;     // of a weight, one key later: an error of it would grow with each key
     int64_t keys_read = 0;
 
     int64_t place(int64_t t, int64_t length, int64_t h) const {
@@ -87,6 +97,7 @@ class ContrastWorker {
 
     void read_until(int64_t end) {
         for (; keys_read < end; keys_read++) {
+            grow_old(sums, masses);
             if (hidden(keys_read)) continue;
             for (int64_t h = 0; h < heads; h++) {
                 const T *v = value(keys_read, h), mass = ((const T*)p.mass)[mass_place(keys_read, h)];
@@ -94,6 +105,14 @@ class ContrastWorker {
                 for (int64_t f = 0; f < V; f++) sum[f] += mass * v[f];
                 masses[h] += mass;
             }
+        }
+    }
+
+    void grow_old(std::vector<T>& of_values, std::vector<T>& of_masses) const {
+        for (int64_t h = 0; p.half_life && h < heads; h++) {
+            T* sum = of_values.data() + h * V;
+            for (int64_t f = 0; f < V; f++) sum[f] = T(left[h] * sum[f]);
+            of_masses[h] = T(left[h] * of_masses[h]);
         }
     }
 

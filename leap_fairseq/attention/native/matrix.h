@@ -201,6 +201,13 @@ inline T dot(int n, const T* a, const T* b) {
     return total;
 }
 
+// x *= factor
+template <class T>
+inline void scale(int64_t n, T factor, T* x) {
+    typedef typename Vector<T>::type V;
+    for (int64_t i = 0; i < n; i += Vector<T>::LANES) *(V*)(x + i) *= factor;
+}
+
 // y += factor * x
 template <class T>
 inline void add_scaled(int n, T factor, const T* x, T* y) {

@@ -6,7 +6,8 @@
 // states again, forwards for the queries and backwards for the keys and values. Both passes go stretch by stretch, head
 // after head in each: heads lie beside each other in memory, and so do the two walks of the backward pass through a
 // stretch. For it, the forward pass keeps the state behind each stretch. The equations are those of naive.py; a re-weighted
-// feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P).
+// feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P). Where weights halve with age, a state holds its keys as old
+// as they are for a query that sees no newer one, and a query finds them older by the keys it sees beyond.
 //
 // Shape letters: T queries, S keys, K key dimension, V value dimension, F features (2K re-weighted, else K).
 #pragma once
@@ -16,6 +17,7 @@
 
 constexpr int BLOCK = 64;
 constexpr int STRETCH = STRETCH_KEYS / BLOCK;  // blocks
+constexpr int AGES = BLOCK + 16;               // BLOCK and 0 to BLOCK - 1, in whole cache lines
 
 namespace {
 
@@ -36,11 +38,11 @@ class Worker {
         const int64_t many = heads_at_a_time(problem);
         const int64_t sizes[] = {BLOCK * KP, BLOCK * KP, BLOCK * VP, BLOCK * VP, BLOCK * BLOCK, BLOCK * BLOCK,
                                  BLOCK * FP, BLOCK * FP, BLOCK * FP, FP * VP, FP, VP * BLOCK, KP * BLOCK, BLOCK * VP,
-                                 BLOCK * KP, BLOCK * VP, BLOCK * KP, many * FP * VP, many * FP};
-        T *all_states, *all_sums;
+                                 BLOCK * KP, BLOCK * VP, BLOCK * KP, many * FP * VP, many * FP, many * AGES};
+        T *all_states, *all_sums, *all_ages;
         T** buffers[] = {&queries, &keys, &values, &outs, &weights, &errors, &query_features, &key_features,
                          &feature_errors, &turned_state, &sums_before, &turned_values, &turned_keys, &out_errors,
-                         &key_errors, &value_errors, &query_errors, &all_states, &all_sums};
+                         &key_errors, &value_errors, &query_errors, &all_states, &all_sums, &all_ages};
         int64_t total = 0;
         for (int64_t size : sizes) total += size + GAP / (int64_t)sizeof(T);
         memory = std::calloc(total * sizeof(T) + 64, 1);
@@ -52,7 +54,7 @@ class Worker {
             forbid(at, GAP);
             at += GAP / sizeof(T);
         }
-        for (int64_t n = 0; n < many; n++) states[n] = {all_states + n * FP * VP, all_sums + n * FP, true};
+        for (int64_t n = 0; n < many; n++) states[n] = {all_states + n * FP * VP, all_sums + n * FP, all_ages + n * AGES, true};
     }
 
     ~Worker() {
@@ -87,11 +89,15 @@ class Worker {
             fill<T>(head->sums, FP, 0);
             head->empty = true;
             backward_directly(t, direct);
+            if (!direct) keep_initial_gradient();
             no_gradient((block_of(p.queries - 1) + 1) * BLOCK, p.keys);
         });
         for (int64_t block = (stretches - 1) * STRETCH; block >= 0; block -= STRETCH) {
             const int64_t stop = least(block + STRETCH, direct), end = t;
-            each_head([&] { t = backward_stretch(block, stop, end); });
+            each_head([&] {
+                t = backward_stretch(block, stop, end);
+                if (!block) keep_initial_gradient();
+            });
         }
     }
 
@@ -100,6 +106,7 @@ class Worker {
     // the gradients of the queries behind.
     struct Head {
         T *state, *sums;  // [F, V], [F]
+        T* left;          // [AGES]: of a weight, behind BLOCK newer keys and ever fewer
         bool empty;       // nothing has been added to them
     };
 
@@ -113,6 +120,7 @@ class Worker {
     T *turned_state, *sums_before;  // [V, F], [F]: in the backward pass, of the keys before
     bool empty_before = true;       // nothing has been added to these
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
+    T state_left[BLOCK], block_left[BLOCK];  // of the weights in the state and in the block, for each query
     T q_cos[BLOCK], q_sin[BLOCK], k_cos[BLOCK], k_sin[BLOCK], denominators[BLOCK], denominator_errors[BLOCK];
     T k_cos_errors[BLOCK], k_sin_errors[BLOCK];
     Ahead ahead;
@@ -144,7 +152,16 @@ class Worker {
     void turn_to(int64_t batch, int64_t first, int64_t last) {
         b = batch, first_head = first, last_head = last;
         ahead.clear();
+        if (!p.half_life) return;
+        each_head([&] {
+            for (int n = 0; n <= BLOCK; n++) head->left[n] = halved(BLOCK - n);
+        });
     }
+
+    T halved(int64_t age) const { return (T)__builtin_exp2(-(double)age / p.half_life[h]); }
+
+    // What is left of a weight behind so many newer keys.
+    T left(int64_t age) const { return age <= BLOCK ? head->left[BLOCK - age] : halved(age); }
 
     template <class Function>
     void each_head(Function function) {
@@ -177,13 +194,16 @@ class Worker {
         return given;
     }
 
-    void keep_state(int64_t stretch) const {
-        T* to = kept(stretch);
+    void keep_state(T* to) const {
         for (int f = 0; f < F; f++) {
             const int from = f < K ? f : KP + f - K;
             for (int j = 0; j < V; j++) to[f * (V + 1) + j] = head->state[from * VP + j];
             to[f * (V + 1) + V] = head->sums[from];
         }
+    }
+
+    void keep_initial_gradient() const {
+        if (p.dinitial) keep_state((T*)p.dinitial + (b * p.heads + h) * state_size());
     }
 
     void load_state_before(int64_t stretch) {
@@ -200,14 +220,14 @@ class Worker {
             else
                 look_ahead_to_stretch(first_block, last_block, false);
             for (int n; (n = queries_of(t, block)); t += n) {
-                load_queries(t, n);
+                load_queries(t, n, block);
                 read_state(n);
                 read_block(t, n, block);
                 finish(t, n);
             }
             absorb();
         }
-        if (p.states) keep_state(first_block / STRETCH);
+        if (p.states) keep_state(kept(first_block / STRETCH));
         return t;
     }
 
@@ -215,7 +235,7 @@ class Worker {
     void forward_directly(int64_t t, int64_t direct) {
         for (int n; t < p.queries; t += n) {
             n = (int)least(BLOCK, p.queries - t);
-            load_queries(t, n);
+            load_queries(t, n, direct);
             read_state(n);
             for (int64_t block = direct; block <= block_of(t + n - 1); block++) {
                 load_keys(block);
@@ -227,22 +247,22 @@ class Worker {
 
     void backward_directly(int64_t first, int64_t direct) {
         load_state_before((direct + STRETCH - 1) / STRETCH);
-        for (int64_t t = first; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t));
+        for (int64_t t = first; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t), direct);
         for (int64_t block = block_of(p.queries - 1); block >= direct; block--) {
             load_keys(block);
             begin_key_errors();
             for (int64_t t = first; t < p.queries; t += BLOCK) {
                 const int n = (int)least(BLOCK, p.queries - t);
                 if (block_of(t + n - 1) < block) continue;
-                load_both(t, n);
+                load_both(t, n, direct);
                 within_block(t, n, block);
             }
             end_key_errors(block);
         }
-        if (!direct) return;
+        if (!direct && !p.dinitial) return;
         for (int64_t t = first; t < p.queries; t += BLOCK) {
             const int n = (int)least(BLOCK, p.queries - t);
-            load_both(t, n);
+            load_both(t, n, direct);
             collect(n);
         }
     }
@@ -253,7 +273,7 @@ class Worker {
         int64_t t = end;
         while (t > 0 && block_of(t - 1) >= first_block) t--;
         for (int64_t block = first_block; block < last_block; block++) {
-            for (int n; (n = queries_of(t, block)); t += n) through_state(t, n);
+            for (int n; (n = queries_of(t, block)); t += n) through_state(t, n, block);
             if (block + 1 == last_block) break;
             look_ahead(h, block + 1, true);
             load_keys(block);
@@ -270,9 +290,9 @@ class Worker {
             begin_key_errors();
             for (t = first; t < end; t += BLOCK) {
                 const int n = (int)least(BLOCK, end - t);
-                load_both(t, n);
+                load_both(t, n, block);
                 within_block(t, n, block);
-                if (block) collect(n);  // the keys of this block have read the state already
+                if (block || p.dinitial) collect(n);  // the keys of this block have read the state already
             }
             end = first;
             end_key_errors(block);
@@ -306,9 +326,11 @@ class Worker {
         }
         transpose<T>(rows, KP, keys, KP, turned_keys, BLOCK);
         featurise(rows, keys, k_cos, k_sin, key_features);
+        for (int j = 0; p.half_life && j < rows; j++) scale(FP, left(BLOCK - 1 - j), key_features + j * FP);
     }
 
-    void load_queries(int64_t t, int n) {
+    // Queries that read the state before the block.
+    void load_queries(int64_t t, int n, int64_t block) {
         for (int i = 0; i < n; i++) {
             std::memcpy(queries + i * KP, at(p.q, p.q_strides, b, t + i, h), K * sizeof(T));
             if (p.reweighted) {
@@ -317,6 +339,10 @@ class Worker {
             }
         }
         featurise(n, queries, q_cos, q_sin, query_features);
+        for (int i = 0; p.half_life && i < n; i++) {
+            state_left[i] = left(p.visible[t + i] - block * BLOCK);
+            scale(FP, state_left[i], query_features + i * FP);
+        }
     }
 
     // While this block is worked on, the next one comes from memory: its keys, and as many queries, those of
@@ -347,6 +373,15 @@ class Worker {
         for (int i = 0; i < n; i++) {
             const int64_t seen = p.visible[t + i] - block * BLOCK;
             limits[i] = seen < 0 ? 0 : (int)least(seen, BLOCK);
+            if (p.half_life) block_left[i] = left(seen < BLOCK ? 0 : seen - BLOCK);
+        }
+    }
+
+    // Weights of the block's keys, or gradients of them, as old as they are for each query.
+    void fade(int n, T* rows) const {
+        for (int i = 0; p.half_life && i < n; i++) {
+            const T *of_key = head->left + BLOCK + 1 - limits[i], of_block = block_left[i];
+            for (int j = 0; j < limits[i]; j++) rows[i * BLOCK + j] *= of_block * of_key[j];
         }
     }
 
@@ -386,11 +421,12 @@ class Worker {
         }
     }
 
-    // q_i . k_j for the keys that some of the rows see; beyond them nothing is written.
+    // q_i . k_j, faded, for the keys that some of the rows see; beyond them nothing is written.
     void raw_weights(int n, T* out) {
         by_rows(n, [&](int i, int some, int seen) {
             multiply<false>(some, padded<T>(seen), K, queries + i * KP, KP, turned_keys, BLOCK, out + i * BLOCK, BLOCK, false);
         });
+        fade(n, out);
     }
 
     T angle(int i, int j) const { return p.reweighted ? q_cos[i] * k_cos[j] + q_sin[i] * k_sin[j] : T(1); }
@@ -434,14 +470,23 @@ class Worker {
         }
     }
 
+    // Sums a block later.
+    void grow_old(T* state, T* sums) const {
+        if (!p.half_life) return;
+        scale((int64_t)FP * VP, left(BLOCK), state);
+        scale(FP, left(BLOCK), sums);
+    }
+
     void absorb() {
         head->empty = false;
+        grow_old(head->state, head->sums);
         multiply<true>(FP, VP, count, key_features, FP, values, VP, head->state, VP, true);
         for (int j = 0; j < count; j++) add_scaled(FP, T(1), key_features + j * FP, head->sums);
     }
 
     void absorb_turned() {
         empty_before = false;
+        grow_old(turned_state, sums_before);
         multiply<true>(VP, FP, count, values, VP, key_features, FP, turned_state, FP, true);
         for (int j = 0; j < count; j++) add_scaled(FP, T(1), key_features + j * FP, sums_before);
     }
@@ -463,8 +508,8 @@ class Worker {
         }
     }
 
-    void load_both(int64_t t, int n) {
-        load_queries(t, n);
+    void load_both(int64_t t, int n, int64_t block) {
+        load_queries(t, n, block);
         load_errors(t, n);
     }
 
@@ -472,8 +517,8 @@ class Worker {
         return (T*)x + ((b * length + t) * p.heads + h) * dim;
     }
 
-    // What the state gives to the queries; within_block adds the rest.
-    void through_state(int64_t t, int n) {
+    // What the state before the block gives to the queries; within_block adds the rest.
+    void through_state(int64_t t, int n, int64_t block) {
         if (empty_before) {
             for (int i = 0; i < n; i++) {
                 fill<T>(gradient(p.dq, p.queries, t + i, K), K, 0);
@@ -481,11 +526,12 @@ class Worker {
             }
             return;
         }
-        load_both(t, n);
+        load_both(t, n, block);
         multiply<false>(n, FP, V, out_errors, VP, turned_state, FP, feature_errors, FP, false);
         for (int i = 0; i < n; i++) {
             T *error = feature_errors + i * FP, *dq = gradient(p.dq, p.queries, t + i, K);
             add_scaled(FP, denominator_errors[i], sums_before, error);
+            if (p.half_life) scale(FP, state_left[i], error);
             if (!p.reweighted) {
                 std::memcpy(dq, error, K * sizeof(T));
                 continue;
@@ -512,6 +558,7 @@ class Worker {
         for (int j = 0; j < rows; j++) {
             T* error = feature_errors + j * FP;
             add_scaled(FP, T(1), head->sums, error);
+            if (p.half_life) scale(FP, left(BLOCK - 1 - j), error);
             if (!p.reweighted) {
                 std::memcpy(key_errors + j * KP, error, KP * sizeof(T));
                 continue;
@@ -520,6 +567,7 @@ class Worker {
             k_cos_errors[j] = dot(KP, keys + j * KP, error);
             k_sin_errors[j] = dot(KP, keys + j * KP, error + KP);
         }
+        grow_old(head->state, head->sums);
     }
 
     void within_block(int64_t t, int n, int64_t block) {
@@ -552,6 +600,7 @@ class Worker {
                 *gradient(p.dq_sin, p.queries, t + i, 1) += by_sin;
             }
         }
+        fade(n, errors);
         by_keys(n, [&](int j, int some, int i) {
             multiply<true>(some, VP, n - i, weights + i * BLOCK + j, BLOCK, out_errors + i * VP, VP, value_errors + j * VP, VP,
                            true);

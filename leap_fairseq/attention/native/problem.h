@@ -25,14 +25,16 @@ struct Problem {
     int64_t reweighted;  // whether c and s are given
     const int64_t* visible;  // [T]
     const uint8_t* padding;  // [B, S], or null
-    const void* initial;  // [B, H, F, V + 1], or null
+    const double* half_life;  // [H] in keys, or null
     double floor;
     const void *q, *k, *v, *q_cos, *q_sin, *k_cos, *k_sin;
+    const void* initial;  // [B, H, F, V + 1], or null
     Strides q_strides, k_strides, v_strides, q_angle_strides, k_angle_strides;
     void *out, *denominator;  // [B, T, H, V], [B, H, T]
     void* states;  // [B, H, stretches_of(S), F, V + 1]: those behind each stretch, for the backward pass; or null
     const void* out_gradient;  // [B, T, H, V], contiguous
     void *dq, *dk, *dv, *dq_cos, *dq_sin, *dk_cos, *dk_sin;  // contiguous, as their inputs
+    void* dinitial;  // as `initial`, or null where nobody wants it
     int64_t threads;
 };
 
@@ -54,6 +56,7 @@ static inline int64_t groups_of(const AnyProblem& p) { return (p.heads + heads_a
 struct Step {
     int64_t batch, heads, key_dim, value_dim, reweighted;
     double floor;
+    const double* half_life;  // [H] in keys, or null
     const void *q, *k, *v, *query_proportion, *key_proportion, *before;
     void *after, *out;
 };
@@ -73,6 +76,7 @@ struct Contrast {
     const int64_t* visible;  // [T]
     const uint8_t* padding;  // [B, S], or null
     double floor;
+    const double* half_life;  // [H] in keys, or null
     const void *answers, *mass, *v, *contrast;  // [B, T, H, V], [B, S, H], [B, S, H, V], [H]
     Strides v_strides;
     void* out;  // [B, T, H, V]

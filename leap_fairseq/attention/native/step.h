@@ -1,6 +1,6 @@
 // One more key for a state, and one query that reads all of it: a token of decoding, in a single pass over the state.
 //
-// The equations are those of state.py; a re-weighted feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P).
+// The equations are those of state.py, which halves the weights of older keys; a re-weighted feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P).
 #pragma once
 
 #include <cmath>
@@ -34,10 +34,11 @@ inline void take_step(const Step& p) {
         for (int64_t j = 0; j <= V; j++) sums[j] = 0;
         const T* before = (const T*)p.before + item * F * (V + 1);
         T* after = (T*)p.after + item * F * (V + 1);
+        const T left = p.half_life ? T(std::exp2(-1 / p.half_life[item % p.heads])) : T(1);
         for (int64_t f = 0; f < F; f++, before += V + 1, after += V + 1) {
             const T of_key = key_features[f], of_query = query_features[f];
             for (int64_t j = 0; j <= V; j++) {
-                const T now = before[j] + of_key * value[j];
+                const T now = left * before[j] + of_key * value[j];
                 after[j] = now;
                 sums[j] += of_query * now;
             }
