@@ -10,7 +10,8 @@ import argparse
 import sys
 
 BLOCKS = ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention")
-OPTIONS = ("leap_factor", "normalizer_floor", "attention_half_life")
+HALF_LIVES = ("attention_half_life", "encoder_attention_half_life", "decoder_attention_half_life")
+OPTIONS = ("leap_factor", "normalizer_floor", *HALF_LIVES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, metavar="KIND", help="of this block (default: --attention, or as it is)")
     parser.add_argument("--leap-factor", metavar="N", type=int, help="as in training (default: the model's)")
     parser.add_argument("--normalizer-floor", metavar="X", type=float, help="likewise")
-    parser.add_argument("--attention-half-life", metavar="TOKENS", help="likewise, of a language model")
+    for name, of in zip(HALF_LIVES, ("a language model", "the encoder of speech", "its decoder")):
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="TOKENS", help=f"likewise, of {of}")
     group = parser.add_argument_group("distillation", "The new attentions learn to give what the old ones give.")
     group.add_argument("--distill-updates", metavar="N", type=int, help="from as many batches (default: none)")
     group.add_argument("--distill-lr", metavar="RATE", type=float, default=0.01, help="learning rate")

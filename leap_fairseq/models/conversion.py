@@ -19,7 +19,7 @@ from leap_fairseq.models.checked import read_plain
 from leap_fairseq.models.distillation import Distillation, distill
 from leap_fairseq.models.of_fairseq import adopted, architecture
 from leap_fairseq.models.option_rules import model_rules
-from leap_fairseq.models.options import model_options
+from leap_fairseq.models.options import model_options, refuse_fading_whole
 from leap_fairseq.modules import AttentionSpec
 
 SOFTMAX = "softmax"
@@ -46,6 +46,13 @@ BLOCKS = {
 }
 """By the options that choose their kind."""
 
+HALF_LIVES = {
+    "encoder_attention_half_life": "encoder_self_attention",
+    "decoder_attention_half_life": "decoder_self_attention",
+    "attention_half_life": "decoder_self_attention",
+}
+"""By the options of a half-life, the block that fades by it."""
+
 QUERY = ".q_proj.weight"
 
 
@@ -65,7 +72,7 @@ def convert_checkpoint(
         out: the .pt file to write, whole or not at all; its folder is made. The state of the optimizer is left out.
         kinds: the attention of single blocks, by their options, such as ``decoder_cross_attention``.
         default: that of all others that have softmax; None: they keep it.
-        options: others of the model, which the new attentions use: leap_factor, normalizer_floor, attention_half_life.
+        options: others of the model, which the new attentions use: leap_factor, normalizer_floor, half-lives.
         distillation: how the new attentions are trained to give what the old ones give; None: not at all.
 
     Returns:
@@ -114,6 +121,7 @@ def with_attention(
         changed[name] = (before, kinds.get(name) or (default if default and before == SOFTMAX else before))
     _refuse_linear(path, trained, changed, options)
     new = {**trained, **options, **{name: after for name, (_, after) in changed.items()}}
+    refuse_fading_whole(new)
     weights = dict(state["model"])
     for name, (before, after) in changed.items():
         if before != after:
@@ -125,12 +133,16 @@ def with_attention(
 def _refuse_linear(
     path: Path, trained: Mapping[str, Any], changed: Mapping[str, Tuple[str, str]], options: Mapping[str, Any]
 ) -> None:
-    """Refuses another attention in place of a linear one, and other options of one that stays."""
+    """Refuses another attention in place of a linear one, other options of one that stays, half-lives of softmax."""
     for name, (before, after) in changed.items():
         if before not in (SOFTMAX, after):
             remedy = f"softmax alone is converted, leave {_flag(name)} out"
             raise DataError(f"{path} was trained with {_flag(name)} {before}: {remedy}")
         for option, value in options.items():
+            if HALF_LIVES.get(option, name) != name:
+                continue
+            if after == SOFTMAX and option in HALF_LIVES:
+                raise DataError(f"{path} would keep softmax, which never fades: leave {_flag(option)} out")
             if before != SOFTMAX and value != trained[option]:
                 was = f"{_flag(option)} {trained[option]} in its {_flag(name)}"
                 raise DataError(f"{path} has {was}, which stays: leave {_flag(option)} out")
@@ -164,10 +176,10 @@ def _new_weights(
 
 def _attention(block: Block, options: Mapping[str, Any], kind: str) -> nn.Module:
     """An attention of a block, whose lengths and schedule shape no weights."""
-    half_life = options.get("attention_half_life") if kind != SOFTMAX else None
+    half_lives = [options.get(option) for option, of in HALF_LIVES.items() if BLOCKS[of] is block and kind != SOFTMAX]
     spec = AttentionSpec(
         *(kind, options["leap_factor"], options["normalizer_floor"]),
-        **{"max_query_positions": 1, "max_key_positions": 1, "half_life": half_life},
+        **{"max_query_positions": 1, "max_key_positions": 1, "half_life": next(filter(None, half_lives), None)},
     )
     width, keys = options[f"{block.side}_embed_dim"], options[f"{block.source}_embed_dim"]
     with torch.random.fork_rng(devices=[]):

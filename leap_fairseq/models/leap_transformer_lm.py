@@ -27,7 +27,7 @@ from leap_fairseq.models.options import (
     AttentionOptions,
     attention_option,
     attention_spec,
-    option,
+    half_life_option,
     refuse_generation_options,
     refuse_options,
 )
@@ -52,12 +52,7 @@ class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageMo
     decoder_self_attention: ChoiceEnum(ATTENTION_KINDS) = attention_option(
         "attention over the text so far", "decoder", "max_target_positions"
     )
-    attention_half_life: Optional[str] = option(
-        None,
-        "the weight of a token halves every so many tokens: one number, or a range such as 8-2048 that is spread over "
-        "the heads; by default nothing is forgotten",
-        "decoder",
-    )
+    attention_half_life: Optional[str] = half_life_option("decoder")
 
 
 @register_model("leap_transformer_lm", dataclass=LeapTransformerLanguageModelConfig)

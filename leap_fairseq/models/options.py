@@ -59,6 +59,15 @@ def attention_option(help: str, part: str, *lengths: str) -> Any:
     return option("leap", help, part, fairseq="softmax", lengths=lengths)
 
 
+def half_life_option(part: str, token: str = "token") -> Any:
+    """The field of the half-life of a self-attention."""
+    help = (
+        f"the weight of a {token} halves every so many {token}s: one number, or a range such as 8-2048 that is spread "
+        "over the heads; by default nothing is forgotten"
+    )
+    return option(None, help, part, fairseq=None)
+
+
 def leap_factor_option(default: int) -> Any:
     """The field of ``--leap-factor``."""
     text = "hidden width of the LeaP networks is the head dimension divided by this"
@@ -86,6 +95,8 @@ class SpeechAttentionOptions(AttentionOptions):
     decoder_cross_attention: ChoiceEnum(ATTENTION_KINDS) = attention_option(
         "attention of the text to the speech", "decoder", "max_target_positions", "max_source_positions"
     )
+    encoder_attention_half_life: Optional[str] = half_life_option("encoder", "frame")
+    decoder_attention_half_life: Optional[str] = half_life_option("decoder")
     encoder_visibility: ChoiceEnum(VISIBILITIES) = option(
         "full",
         "what a frame of speech sees: full, the whole utterance, which streaming encodes anew with every pre-decision; "
@@ -189,6 +200,22 @@ def refuse_options(args: Any, model: str, neutral: Mapping[str, Any]) -> None:
                 f"--{name.replace('_', '-')} has no effect in {model}: leave it out (of a checkpoint that was trained "
                 f"with it: --model-overrides \"{{'{name}': {nothing}}}\")"
             )
+
+
+def refuse_fading_whole(options: Mapping[str, Any]) -> None:
+    """Refuses half-lives of speech whose frames all see all of it.
+
+    Args:
+        options: of a model.
+
+    Raises:
+        ValueError: with what they need.
+    """
+    if options.get("encoder_attention_half_life") and options["encoder_visibility"] != "segment":
+        raise ValueError(
+            "--encoder-attention-half-life needs --encoder-visibility segment: of a whole utterance, which all frames "
+            "see, its end would fade least for each of them"
+        )
 
 
 def refuse_generation_options(cfg: Any, reasons: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from leap_fairseq.attention import full_visibility, segment_visibility
 from leap_fairseq.layers.state import Count, as_offset, by_row, increased
 from leap_fairseq.layers.subsampler import SUBSAMPLING, Carry, CausalConvSubsampler, ConvSubsampler
-from leap_fairseq.models.options import attention_spec
+from leap_fairseq.models.options import attention_spec, refuse_fading_whole
 from leap_fairseq.modules import LeapEncoderLayer, merge_attention, position_rows, split_attention
 
 
@@ -55,7 +55,7 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
 
     Raises:
         ValueError: segment visibility without a segment of at least 1 frame, or with one that does not divide the
-            pre-decision of wait-k.
+            pre-decision of wait-k; a half-life where all frames see the whole utterance, or one that cannot be.
     """
 
     def __init__(self, args):
@@ -71,7 +71,10 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
             _check_segment(args)
             schedule, subsampler = functools.partial(segment_visibility, segment=self.segment), CausalConvSubsampler
         self.conv = subsampler(args.conv_out_channels)
-        spec = attention_spec(args, args.encoder_self_attention, schedule, max_encoder_frames(args))
+        refuse_fading_whole(vars(args))
+        half_life, frames = args.encoder_attention_half_life, max_encoder_frames(args)
+        self.fades = half_life is not None
+        spec = attention_spec(args, args.encoder_self_attention, schedule, frames, half_life=half_life)
         cfg = TransformerConfig.from_namespace(args)
         self.transformer_layers = nn.ModuleList(LeapEncoderLayer(cfg, spec) for _ in range(args.encoder_layers))
 
@@ -94,14 +97,16 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         """
         # fairseq-generate --fp16 halves the model, and leaves the features as they are.
         x, lengths = self.conv(src_tokens.to(self.out.weight.dtype), src_lengths)
+        count, x = x.shape[1], self._whole_segments(x)
         padding = torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(1)
         x = self._embed(x, self.embed_positions(padding))
         mask = padding if bool(padding.any()) else None
         for layer in self.transformer_layers:
             x = layer(x, mask)
+        padding = padding[:, :count]
         return {
-            "encoder_out": [x],
-            "encoder_padding_mask": [] if mask is None else [mask],
+            "encoder_out": [x[:count]],
+            "encoder_padding_mask": [padding] if bool(padding.any()) else [],
             "encoder_embedding": [],
             "encoder_states": [],
             "src_tokens": [],
@@ -138,14 +143,16 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         if not count:
             empty = features.new_zeros(0, features.shape[0], self.out.out_features)
             return empty, EncoderState(carry, waiting, state.attention, state.frames)
-        numbers = torch.arange(1, count + 1, device=x.device) + self.padding_idx
+        x = self._whole_segments(x)
+        padding = (torch.arange(x.shape[1], device=x.device) >= count).expand(x.shape[:2])
+        numbers = torch.arange(1, x.shape[1] + 1, device=x.device) + self.padding_idx
         numbers = (as_offset(state.frames, x.device) + numbers).expand(x.shape[0], -1)
         x = self._embed(x, position_rows(self.embed_positions, numbers))
         # fairseq's softmax attention writes into the dictionaries it is given.
         attention = {key: dict(held) if isinstance(held, dict) else held for key, held in state.attention.items()}
         for layer in self.transformer_layers:
-            x = layer.step(x, attention)
-        return x, EncoderState(carry, waiting, attention, increased(state.frames, count))
+            x = layer.step(x, attention, padding if len(x) > count else None)
+        return x[:count], EncoderState(carry, waiting, attention, increased(state.frames, count))
 
     def merge_states(self, states: Sequence[Optional[EncoderState]]) -> Optional[EncoderState]:
         """The states of several streams as one, for :meth:`encode_segment`.
@@ -179,6 +186,14 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         carries = zip(*(piece.split(1) for piece in merged.carry))
         rows = zip(carries, merged.waiting.split(1), attention, by_row(merged.frames, count))
         return [EncoderState(*row) for row in rows]
+
+    def _whole_segments(self, x: Tensor) -> Tensor:
+        """Frames [B, S, features], where weights fade with hidden ones behind them that fill the last segment.
+
+        A frame is as old as there are newer ones in the segments of a query. Else it would be older in a batch with a
+        longer utterance than alone.
+        """
+        return nn.functional.pad(x, (0, 0, 0, -x.shape[1] % self.segment)) if self.fades else x
 
     def _embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Subsampled frames [B, S, features] as input of the layers, [S, B, C]."""

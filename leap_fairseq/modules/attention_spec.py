@@ -43,7 +43,10 @@ class AttentionSpec:
         if self.kind not in KINDS:
             raise ValueError(f"unknown attention kind {self.kind!r}: choose from {', '.join(KINDS)}")
         if self.half_life and not KINDS[self.kind].linear:
-            raise ValueError("--attention-half-life needs linear attention: softmax attention has no state that fades")
+            raise ValueError(
+                f"half-life {self.half_life} needs linear attention, and {self.kind} has no state that fades: choose "
+                "another attention, or leave the half-life out"
+            )
 
     def build(self, embed_dim: int, num_heads: int, **options) -> nn.Module:
         """Makes the module.

@@ -27,12 +27,13 @@ class LeapEncoderLayer(TransformerEncoderLayerBase):
         """fairseq's hook."""
         return _build(self.self_attention_spec, self, embed_dim, cfg, cfg.encoder, self_attention=True)
 
-    def step(self, x: Tensor, incremental_state: dict) -> Tensor:
+    def step(self, x: Tensor, incremental_state: dict, padding: Optional[Tensor] = None) -> Tensor:
         """The next frames of a stream.
 
         Args:
             x: [T, B, C], the frames behind those of the last call.
             incremental_state: fairseq's dictionary of states, empty before the first frames.
+            padding: bool [B, T], True = a frame that is none; None where all are.
 
         Returns:
             [T, B, C].
@@ -40,7 +41,7 @@ class LeapEncoderLayer(TransformerEncoderLayerBase):
         # fairseq's forward hands its attention a mask and no state: a view of this layer has one that brings its own.
         view = copy.copy(self)
         view.__dict__["self_attn"] = functools.partial(self.self_attn, incremental_state=incremental_state)
-        return view(x, None)
+        return view(x, padding)
 
 
 class LeapDecoderLayer(TransformerDecoderLayerBase):

@@ -39,10 +39,11 @@ MODELS = {
     **{kind: f"--decoder-self-attention {kind} {BLOCKS}" for kind in ("leap", "cosformer", "relu", "elu", "softmax")},
     "relu_fading": f"--decoder-self-attention relu {FADING} {BLOCKS}",
     "leap_fading": f"--decoder-self-attention leap {FADING} {BLOCKS}",
+    "contrast_fading": f"--decoder-self-attention contrast {FADING} {BLOCKS}",
     "leap_carried": f"--decoder-self-attention leap {FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
 }
-"""The first five differ in their attention alone. The last three forget, and need no positions; the last one carries
-its state through training."""
+"""The first five differ in their attention alone. The others forget, and need no positions; the last one carries its
+state through training."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",

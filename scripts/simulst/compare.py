@@ -26,22 +26,29 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from training_runs import begin, mean_and_deviation, once, read_log, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
-BLOCKS = ("--encoder-self-attention", "--decoder-self-attention", "--decoder-cross-attention")
+BLOCKS = ("encoder-self-attention", "decoder-self-attention", "decoder-cross-attention")
+FADING, HALF_LIFE = "_fading", "2-64"
 
 
-def attentions(model: str) -> Dict[str, str]:
-    """The attention of each block, by its option.
+def attentions(model: str) -> List[str]:
+    """The options of the attention of each block.
 
     Args:
-        model: one kind for all blocks, or three joined by "+": of the encoder, of the decoder, and between them.
+        model: one kind for all blocks, or three joined by "+": of the encoder, of the decoder, and between them; with
+            "_fading" behind it, the weights of linear self-attention have half-lives.
 
     Raises:
         ValueError: another number of kinds.
     """
-    kinds = model.split("+")
+    kinds = model.removesuffix(FADING).split("+")
     if len(kinds) not in (1, 3):
         raise ValueError(f"--models {model!r} must be one kind, or three joined by +, such as relu+relu+softmax")
-    return dict(zip(BLOCKS, kinds * 3 if len(kinds) == 1 else kinds))
+    kinds = kinds * 3 if len(kinds) == 1 else kinds
+    options = [text for block, kind in zip(BLOCKS, kinds) for text in (f"--{block}", kind)]
+    for side, kind in zip(("encoder", "decoder"), kinds):
+        if model.endswith(FADING) and kind != "softmax":
+            options += [f"--{side}-attention-half-life", HALF_LIFE]
+    return options
 
 
 def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Namespace) -> None:
@@ -52,8 +59,7 @@ def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Names
     train += ["--fixed-pre-decision-ratio", options.ratio, "--encoder-visibility", "segment", "--log-format", "json"]
     quarter = max(1, options.updates // 4)
     train += ["--save-interval-updates", quarter, "--keep-interval-updates", 1, "--log-interval", min(50, quarter)]
-    for option, kind in attentions(model).items():
-        train += [option, kind]
+    train += attentions(model)
     stages = begin(folder, [str(part) for part in train], "command.json", "compare")
     environment = ["env", "PROCESSES=1", "CUDA_VISIBLE_DEVICES="]
     once(stages, "train", [*environment, *train], "a")
@@ -117,8 +123,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("data", type=Path, help="folder of data_prep/prep_mustc.py")
     parser.add_argument("out", type=Path, help="folder of the runs")
-    text = "kinds of attention, each for all blocks, or ENCODER+DECODER+CROSS (default: leap contrast softmax)"
-    parser.add_argument("--models", nargs="+", default=["leap", "contrast", "softmax"], metavar="KIND", help=text)
+    models = ["leap", "contrast_fading", "softmax"]
+    text = f"KIND for all blocks or ENCODER+DECODER+CROSS, both also as ..._fading (default: {' '.join(models)})"
+    parser.add_argument("--models", nargs="+", default=models, metavar="MODEL", help=text)
     parser.add_argument("--updates", type=int, default=2000, help="of each training (default: 2000)")
     parser.add_argument("--lr", nargs="+", default=["1e-3", "2e-3", "4e-3"], help="tried (default: 1e-3 2e-3 4e-3)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")

@@ -39,6 +39,10 @@ VALUES = {
     },
     **{"--config-yaml": "other.yaml", "--attention": "relu", "--tokens-per-sample": "16", "--waitk-lagging": "1"},
     **{"--decoder-layers-to-keep": "0", "--attention-half-life": "4", "--encoder-segment": "7"},
+    **{
+        "--decoder-attention-half-life": "4",
+        "--encoder-attention-half-life": "4 --encoder-visibility segment --encoder-segment 7",
+    },
     **{"--adaptive-softmax-cutoff": "20,30 --criterion adaptive_loss --ddp-backend legacy_ddp"},
     **{"--adaptive-input": "--adaptive-input-cutoff 20,30", "--adaptive-input-cutoff": "20,30"},
     **{

@@ -7,7 +7,7 @@ from command_server import ROOT
 
 from leap_fairseq.report.tables import read_tsv
 
-MIXED = "hedgehog+relu+softmax"
+MIXED = "hedgehog+relu+softmax_fading"
 
 
 def test_a_comparison(bash, speech_data, tmp_path):
@@ -25,5 +25,6 @@ def test_a_comparison(bash, speech_data, tmp_path):
 
     assert "one kind, or three joined by +" in compare("--models", "relu+softmax", code=None)
     command = json.loads((tmp_path / f"{MIXED}-2e-3-1/command.json").read_text(encoding="utf-8"))
-    assert command[command.index("--decoder-cross-attention") + 1] == "softmax"
+    for option, value in (("decoder-cross-attention", "softmax"), ("encoder-attention-half-life", "2-64")):
+        assert command[command.index(f"--{option}") + 1] == value
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.pt")} == trained

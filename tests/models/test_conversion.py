@@ -144,6 +144,30 @@ def test_all_kinds_in_all_blocks_of_ours(tmp_path, kind):
     assert new == expected
 
 
+def test_speech_that_fades(tmp_path):
+    write_speech(tmp_path / "softmax.pt", **SOFTMAX, encoder_visibility="segment", fixed_pre_decision_ratio=4)
+    half_lives = {"encoder_attention_half_life": "2-9", "decoder_attention_half_life": "5"}
+    convert_checkpoint(tmp_path / "softmax.pt", tmp_path / "made.pt", {}, "relu", half_lives)
+    model = load_speech(tmp_path / "made.pt")
+    encoder, decoder, cross = (model.get_submodule(module).half_life for module in BLOCKS.values())
+    assert (encoder[0], encoder[-1], cross) == (2, 9, None) and (decoder == 5).all()
+    # Of a block that is linear already, another block's half-life changes nothing.
+    write_speech(tmp_path / "mixed.pt", **{**SOFTMAX, "encoder_self_attention": "relu"}, encoder_visibility="segment")
+    convert_checkpoint(tmp_path / "mixed.pt", tmp_path / "made.pt", {}, "relu", {"decoder_attention_half_life": "5"})
+    write_speech(tmp_path / "full.pt", **SOFTMAX)
+    for source, kinds, message in (
+        ("mixed", {}, "--encoder-attention-half-life None in its --encoder-self-attention, which stays"),
+        (
+            "softmax",
+            {"decoder_self_attention": "softmax"},
+            "keep softmax, which never fades: leave --decoder-att",
+        ),
+        ("full", {}, "--encoder-attention-half-life needs --encoder-visibility segment"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert_checkpoint(tmp_path / f"{source}.pt", tmp_path / "refused.pt", kinds, "relu", half_lives)
+
+
 def test_one_option_for_a_block_wins(tmp_path):
     write_speech(tmp_path / "softmax.pt", **{**SOFTMAX, "encoder_self_attention": "relu"})
     kinds = {"decoder_cross_attention": "softmax"}

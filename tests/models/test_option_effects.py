@@ -36,6 +36,8 @@ CASES = {
     "--quant-noise-pq-block-size": ("4", "--quant-noise-pq 0.5"),
     "--decoder-layers-to-keep": ("0", ""),
     "--attention-half-life": ("4", ""),
+    "--decoder-attention-half-life": ("4", ""),
+    "--encoder-attention-half-life": ("4", "--encoder-visibility segment --encoder-segment 7"),
     "--waitk-lagging": ("1", ""),
     "--encoder-visibility": ("segment", "--encoder-segment 7"),
     "--encoder-segment": ("1", "--encoder-visibility segment --encoder-segment 7"),

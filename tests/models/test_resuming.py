@@ -44,6 +44,13 @@ def test_what_may_change_on_the_way():
     assert differences({}, BEGUN) == differences(BEGUN, BEGUN) == []
 
 
+def test_an_option_that_a_checkpoint_is_older_than():
+    old = {"encoder_self_attention": "relu", "encoder_visibility": "segment", "encoder_segment": 7}
+    assert differences(old, {**old, "encoder_attention_half_life": None}) == []
+    now = {**old, "encoder_attention_half_life": "2-64"}
+    assert differences(old, now) == ["--encoder-attention-half-life None, not 2-64"]
+
+
 def test_the_maximum_length_is_a_part_of_cosformer():
     begun = {**BEGUN, "decoder_self_attention": "cosformer"}
     assert differences(begun, {**begun, "max_target_positions": 64}) == ["--max-target-positions 512, not 64"]
@@ -79,7 +86,7 @@ def configs(base=AttentionOptions):
 def test_every_option_of_ours_shapes_a_part_of_the_model_or_is_free():
     assert {SpeechAttentionOptions, WaitkOptions, LeapLraConfig, LeapTransformerLanguageModelConfig} < set(configs())
     ours = {name for config in configs() for name in config.__annotations__}
-    assert len(ours) == 23
+    assert len(ours) == 25
     assert ours - shaping_options().keys() == FREE
     assert not FREE & shaping_options().keys()
 

@@ -11,6 +11,7 @@ from leap_fairseq.models.speech_encoder import EncoderState
 from leap_fairseq.modules import ATTENTION_KINDS
 
 LINEAR = [name for name, kind in KINDS.items() if kind.linear]
+FADING = ["relu fading", "contrast fading"]
 SIMUL, OFFLINE = "leap_convtransformer_simul_trans_tiny", "leap_convtransformer_tiny"
 
 
@@ -18,6 +19,9 @@ def streaming_model(kind="leap", segment=3, arch=SIMUL, **changes):
     options = {"encoder_visibility": "segment", "encoder_segment": segment, "dropout": 0.0}
     if arch == SIMUL:
         options.update(fixed_pre_decision_ratio=segment, waitk_lagging="2")
+    kind, _, fading = kind.partition(" ")
+    if fading:
+        options.update(encoder_attention_half_life="2-9", decoder_attention_half_life="3-20")
     for block in ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention"):
         options[block] = kind
     return spread_proportions(make_speech_model(arch, **{**options, **changes}))
@@ -45,7 +49,7 @@ def by_pieces(model, features, cuts):
     return torch.cat(frames), states
 
 
-@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("kind", [*ATTENTION_KINDS, *FADING])
 @pytest.mark.parametrize("length, segment", [(1, 3), (2, 1), (47, 3), (48, 3), (49, 3), (101, 7), (30, 25)])
 def test_frames_by_segments_are_frames_at_once(kind, length, segment):
     model, features = streaming_model(kind, segment), speech(length, batch=2)
@@ -69,7 +73,7 @@ def test_frames_by_segments_are_frames_at_once(kind, length, segment):
 
 
 @pytest.mark.parametrize("arch", [SIMUL, OFFLINE])
-@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("kind", [*ATTENTION_KINDS, *FADING])
 def test_batch_with_padding_equals_alone(kind, arch):
     model, features, lengths = streaming_model(kind, 5, arch), speech(90, batch=3), [90, 33, 61]
     together = model.encoder(features, torch.tensor(lengths))
@@ -79,7 +83,20 @@ def test_batch_with_padding_equals_alone(kind, arch):
         assert_same(frames, alone)
 
 
-@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_without_whole_segments_a_frame_is_older_in_a_batch():
+    """The control: a longer utterance beside it makes its last segment longer."""
+    model, features = streaming_model("relu fading", 5), speech(90, batch=2)
+    model.encoder.fades = False
+    together = model.encoder(features, torch.tensor([90, 33]))["encoder_out"][0][:9, 1:]
+    assert not torch.allclose(together, at_once(model, features[1:, :33]), atol=1e-2)
+
+
+def test_a_whole_utterance_does_not_fade():
+    with pytest.raises(ValueError, match="--encoder-attention-half-life needs --encoder-visibility segment"):
+        make_speech_model(OFFLINE, encoder_attention_half_life="8")
+
+
+@pytest.mark.parametrize("kind", [*ATTENTION_KINDS, *FADING])
 def test_a_frame_depends_on_nothing_behind_its_segment(kind):
     segment, model = 3, streaming_model(kind, 3)
     features = speech(60).requires_grad_()
@@ -103,7 +120,7 @@ def test_convolutions_padded_on_both_sides_do_not_stream():
     torch.testing.assert_close(model.encoder.conv(features[:, :22], torch.tensor([22]))[0], whole)
 
 
-@pytest.mark.parametrize("kind", LINEAR)
+@pytest.mark.parametrize("kind", [*LINEAR, *FADING])
 def test_state_has_constant_size_and_stays_as_it_was(kind):
     model, features = streaming_model(kind), speech(400)
     _, states = by_pieces(model, features, range(12, 400, 12))
@@ -126,11 +143,11 @@ def numbers(state: EncoderState) -> int:
 
 
 @pytest.mark.parametrize("cross", ATTENTION_KINDS)
-@pytest.mark.parametrize("lagging", [1, 3])
-def test_a_stream_gives_the_probabilities_of_training(cross, lagging):
+@pytest.mark.parametrize("lagging, kind", [(1, "leap"), (3, "leap"), (2, "contrast fading")])
+def test_a_stream_gives_the_probabilities_of_training(cross, lagging, kind):
     """Minus the loss of teacher forcing is what a session gives to the same tokens, absorbing each segment once."""
     ratio, length = 3, 77
-    model = streaming_model(segment=ratio, decoder_cross_attention=cross, waitk_lagging=str(lagging))
+    model = streaming_model(kind, ratio, decoder_cross_attention=cross, waitk_lagging=str(lagging))
     features, target = speech(length), torch.randint(4, 20, (1, 12), generator=torch.Generator().manual_seed(1))
     previous = torch.cat((torch.tensor([[2]]), target[:, :-1]), dim=1)
     with torch.no_grad():

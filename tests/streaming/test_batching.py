@@ -5,7 +5,6 @@ import torch
 from fairseq.data import Dictionary
 from random_translator import HYBRID, TEXTS, noise, translator
 
-from leap_fairseq.attention import spread_half_lives
 from leap_fairseq.layers import linear_attention, state
 from leap_fairseq.models import speech_encoder
 from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
@@ -77,7 +76,7 @@ KINDS = {
     "cosformer": dict.fromkeys(
         ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention"), "cosformer"
     ),
-    "half-life": {},
+    "half-life": {"encoder_attention_half_life": "3-40", "decoder_attention_half_life": "2-9"},
     "hybrid": HYBRID,
     "softmax decoder": {"decoder_self_attention": "softmax"},
 }
@@ -86,11 +85,10 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("visibility", ["segment", "full"])
 def test_streams_of_any_age_write_what_they_write_alone(vocabulary, scores, kind, visibility):
-    stream = translator(vocabulary, lagging=2, ratio=4, visibility=visibility, endless=True, changes=KINDS[kind])
-    if kind == "half-life":
-        # No option of speech models, but their layers have it.
-        for layer in (*stream.model.encoder.transformer_layers, *stream.model.decoder.layers):
-            layer.self_attn.half_life = spread_half_lives("3-40", layer.self_attn.num_heads)
+    changes = dict(KINDS[kind])
+    if visibility == "full":
+        changes.pop("encoder_attention_half_life", None)
+    stream = translator(vocabulary, lagging=2, ratio=4, visibility=visibility, endless=True, changes=changes)
     sounds = recordings()
     streams, words = run_together(stream, sounds)
     for sound, together, of_it in zip(sounds, streams, words):
