@@ -18,12 +18,12 @@ UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 
 def tokenizer_for(language: str) -> str:
     """sacrebleu's tokenizer for a language such as de or zh-CN."""
-    return TOKENIZERS.get(_base(language), "13a")
+    return TOKENIZERS.get(base_language(language), "13a")
 
 
 def unit_for(language: str) -> str:
     """The unit of latency for a language: "char" or "word"."""
-    return "char" if _base(language) in CHARACTER_LANGUAGES else "word"
+    return "char" if base_language(language) in CHARACTER_LANGUAGES else "word"
 
 
 def is_unspaced(texts: Iterable[str]) -> bool:
@@ -32,5 +32,6 @@ def is_unspaced(texts: Iterable[str]) -> bool:
     return 2 * sum(1 for letter in letters if UNSPACED.match(letter)) > len(letters)
 
 
-def _base(language: str) -> str:
+def base_language(language: str) -> str:
+    """A language without its region: zh of zh-CN."""
     return language.lower().replace("_", "-").split("-")[0]

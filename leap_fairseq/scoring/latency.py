@@ -1,4 +1,4 @@
-"""Latency of simultaneous translation: LAAL, AL, AP, DAL and ATD of a sentence.
+"""Latency of simultaneous translation: LAAL, AL, AP, DAL, ATD and simple times of a sentence.
 
 Symbols, for one sentence: d_i delay of target word i (source time read when it was written, ms, i = 1, 2, ...),
 X source length (ms), Y reference length and H hypothesis length (words, characters or pieces). Computation-aware scores
@@ -6,7 +6,8 @@ take the elapsed times, which add the time spent computing, in place of the dela
 """
 
 import itertools
-from typing import Callable, Dict, List, Optional, Sequence
+import math
+from typing import Callable, Dict, Iterable, List, Optional, Sequence
 
 SOURCE_TOKEN_MS = 300
 """ATD's length of a word of speech. Source: Kano et al. 2022, section 3."""
@@ -127,13 +128,42 @@ def average_token_delay(
     return total / written
 
 
+def start_offset(delays: Sequence[float], source_length: float, reference_length: Optional[int] = None) -> float:
+    """The first delay, ms; arguments and errors as of `differentiable_average_lagging`."""
+    _check(delays, source_length, 1)
+    return delays[0]
+
+
+def end_offset(delays: Sequence[float], source_length: float, reference_length: Optional[int] = None) -> float:
+    """How long after the end of the source the last word came, ms; below 0: before it. Arguments as of the first."""
+    _check(delays, source_length, 1)
+    return delays[-1] - source_length
+
+
+def number_of_chunks(delays: Sequence[float], source_length: float, reference_length: Optional[int] = None) -> float:
+    """What was written, counted in words (or characters, or pieces): to SimulEval, each is a chunk of its own."""
+    _check(delays, source_length, 1)
+    return float(len(delays))
+
+
+def real_time_factor(delays: Sequence[float], source_length: float, reference_length: Optional[int] = None) -> float:
+    """The last delay as a share of the source; of elapsed times, above 1 where the writer is slower than the speech."""
+    _check(delays, source_length, 1)
+    return delays[-1] / source_length
+
+
 LATENCY_SCORES: Dict[str, Callable[..., float]] = {
     "LAAL": length_adaptive_average_lagging,
     "AL": average_lagging,
     "AP": average_proportion,
     "DAL": differentiable_average_lagging,
     "ATD": average_token_delay,
+    "StartOffset": start_offset,
+    "EndOffset": end_offset,
+    "NumChunks": number_of_chunks,
+    "RTF": real_time_factor,
 }
+"""By their names in SimulEval, as it defines them."""
 
 
 def latencies(
@@ -148,6 +178,12 @@ def latencies(
     # What was read before a word stays what it was, however long the computing took.
     scores["ATD"] = average_token_delay(delays, *lengths, elapsed)
     return scores
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean; nan of nothing."""
+    values = list(values)
+    return sum(values) / len(values) if values else math.nan
 
 
 def _times_out(delays: Sequence[float], elapsed: Sequence[float]) -> List[float]:

@@ -1,21 +1,25 @@
-"""BLEU and chrF of a corpus of sentences, by sacrebleu."""
+"""BLEU and chrF of a corpus of sentences, by sacrebleu; of recognised speech also error rates, by jiwer."""
 
-from typing import Dict, Sequence, Union
+from typing import Dict, List, Sequence, Union
 
 from leap_fairseq.scoring.instances import Instance
+from leap_fairseq.scoring.settings import Settings
+from leap_fairseq.scoring.signature import installed_version, signature
 
 Row = Dict[str, Union[str, int, float]]
 """Scores by name."""
 
 
-def quality(instances: Sequence[Instance], tokenizer: str = "13a") -> Row:
-    """BLEU and chrF of the corpus, with the sacrebleu signature that says how they were computed.
+def quality(instances: Sequence[Instance], settings: Settings) -> Row:
+    """BLEU and chrF of the corpus, WER and CER of recognised speech, and the signature that says how.
 
     Raises:
+        ImportError: jiwer is needed and missing.
         ValueError: sacrebleu does not know the tokenizer, or lacks its package.
     """
     from sacrebleu.metrics import BLEU, CHRF
 
+    tokenizer = settings.tokenizer
     if tokenizer not in BLEU.TOKENIZERS:
         raise ValueError(
             f"sacrebleu has no tokenizer {tokenizer!r}; choose one of {', '.join(BLEU.TOKENIZERS)} "
@@ -29,9 +33,31 @@ def quality(instances: Sequence[Instance], tokenizer: str = "13a") -> Row:
             f"another, such as char (--sacrebleu-tokenizer) ({error})"
         ) from error
     predictions = [instance.prediction for instance in instances]
-    references = [[instance.reference for instance in instances]]
-    return {
-        "BLEU": bleu.corpus_score(predictions, references).score,
-        "chrF": chrf.corpus_score(predictions, references).score,
-        "signature": f"BLEU|{bleu.get_signature()} chrF|{chrf.get_signature()}",
+    references = [instance.reference for instance in instances]
+    row: Row = {
+        "BLEU": bleu.corpus_score(predictions, [references]).score,
+        "chrF": chrf.corpus_score(predictions, [references]).score,
     }
+    # After the scores: sacrebleu knows the number of references from them.
+    signatures = f"BLEU|{bleu.get_signature()} chrF|{chrf.get_signature()}"
+    if settings.is_recognition:
+        row.update(error_rates(predictions, references))
+        kept = signature("WER,CER", case="mixed", punct="yes", version=installed_version("jiwer"))
+        signatures = f"{signatures} {kept}"
+    return {**row, "signature": signatures}
+
+
+def error_rates(predictions: List[str], references: List[str]) -> Dict[str, float]:
+    """Word and character error rate of the corpus in percent, of the texts as they are: case and punctuation count.
+
+    WER = 100 * (substitutions + deletions + insertions) / words of all references; CER the same of characters.
+
+    Raises:
+        ImportError: jiwer is not installed.
+    """
+    try:
+        import jiwer
+    except ImportError as error:
+        remedy = "pip install 'leap-fairseq[scoring]', or leave --src-lang out"
+        raise ImportError(f"WER and CER of recognised speech need jiwer: {remedy}") from error
+    return {"WER": 100 * jiwer.wer(references, predictions), "CER": 100 * jiwer.cer(references, predictions)}

@@ -1,62 +1,73 @@
-"""Quality and latency of a SimulEval run, recomputed from its instances.log, as one row of a table.
+"""Quality and latency of a run, recomputed from its log, as one row of a table.
 
 SimulEval's own ``--computation-aware`` overwrites the plain latencies, and its mean leaves empty hypotheses out
 without a word; here both kinds of latency stand side by side, and empty hypotheses are counted.
 """
 
 import logging
-import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 from leap_fairseq.scoring.instances import Instance, read_instances
-from leap_fairseq.scoring.latency import LATENCY_SCORES
+from leap_fairseq.scoring.latency import LATENCY_SCORES, mean
 from leap_fairseq.scoring.quality import Row, quality
 from leap_fairseq.scoring.settings import Settings, settings_for
+from leap_fairseq.scoring.signature import signature
 from leap_fairseq.scoring.untranslated import untranslated_seconds, warn_of_untranslated
 
 logger = logging.getLogger(__name__)
+
+COMPUTATION_AWARE = tuple(name for name in LATENCY_SCORES if name != "NumChunks")
+"""Scores that the time of computing changes."""
 
 COLUMNS = (
     "BLEU",
     "chrF",
     *LATENCY_SCORES,
-    *(f"{name}_CA" for name in LATENCY_SCORES),
+    *(f"{name}_CA" for name in COMPUTATION_AWARE),
     "sentences",
     "empty",
     "untranslated_s",
     "signature",
 )
-"""The columns of a row, in order. Latencies in ms, AP a share; _CA counts the time of computing too. untranslated_s:
-seconds of speech behind the last word, of recordings whose translation stopped long before their end."""
+"""The columns of a row, in order; of recognised speech WER and CER too. Latencies in ms, AP and RTF shares, NumChunks a
+number; _CA counts the time of computing too. untranslated_s: seconds of speech behind the last word, of recordings
+whose translation stopped long before their end."""
 
 
-def score_run(path: Union[str, Path], settings: Optional[Settings] = None) -> Row:
-    """Scores one run.
+def score_run(
+    path: Union[str, Path], settings: Optional[Settings] = None, references: Optional[Sequence[str]] = None
+) -> Row:
+    """Scores one run on sentences.
 
     Args:
-        path: instances.log, or the folder that holds it.
+        path: a log, or the folder that holds instances.log.
         settings: unit and tokenizer (default: as the folder says).
+        references: of the sentences, in the order of the log (default: those in the log).
 
     Returns:
-        A value for every name in `COLUMNS`. A latency is nan where all hypotheses are empty.
+        A value for every name in `COLUMNS`. A latency is nan where all hypotheses are empty, or have no such times.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no sentence, a broken log, one that does not fit the unit, an unknown tokenizer, or as for
-            `Settings.check`.
+        ImportError: jiwer is needed and missing.
+        ValueError: no sentence, a broken log, one without references, or that does not fit the unit, an unknown
+            tokenizer, or as for `Settings.check`.
     """
     settings = settings or settings_for(path)
-    instances = read_instances(path, settings.unit)
+    instances = _with_references(read_instances(path, settings.unit), references, path)
     settings.check(path, instances, [instance.reference for instance in instances])
     if not instances:
         raise ValueError(f"{path}: holds no sentence; did the simuleval run finish one?")
+    scores = quality(instances, settings)
     row: Row = {
-        **quality(instances, settings.tokenizer),
+        **{name: score for name, score in scores.items() if name != "signature"},
         **_mean_latency(instances),
         "sentences": len(instances),
         "empty": sum(1 for instance in instances if not instance.prediction.strip()),
         "untranslated_s": untranslated_seconds(instances),
+        "signature": f"{scores['signature']} {signature('latency', unit=settings.unit.name)}",
     }
     if row["empty"]:
         logger.warning(
@@ -65,18 +76,34 @@ def score_run(path: Union[str, Path], settings: Optional[Settings] = None) -> Ro
         )
     _warn_if_degenerate(instances, path)
     warn_of_untranslated(instances, path)
-    return {name: row[name] for name in COLUMNS}
+    return row
+
+
+def _with_references(
+    instances: List[Instance], references: Optional[Sequence[str]], path: Union[str, Path]
+) -> List[Instance]:
+    """The sentences with the references that were given, or those that they have."""
+    if references is None:
+        lacking = sum(1 for instance in instances if instance.reference is None)
+        if lacking:
+            remedy = "give them (--references, or --reference-text)"
+            raise ValueError(f"{path}: {lacking} of {len(instances)} lines have no reference: {remedy}")
+        return instances
+    if len(references) != len(instances):
+        raise ValueError(
+            f"{path} holds {len(instances)} sentences, but there are {len(references)} references "
+            "(--references, --reference-text)"
+        )
+    return [replace(instance, reference=text) for instance, text in zip(instances, references)]
 
 
 def _mean_latency(instances: Sequence[Instance]) -> Dict[str, float]:
     """Mean over the sentences that have a latency, plain and computation-aware; nan where none has."""
     scorable = [instance for instance in instances if instance.is_scorable]
-    means: Dict[str, float] = {}
-    for suffix, computation_aware in (("", False), ("_CA", True)):
-        scores = [instance.latency(computation_aware) for instance in scorable]
-        for name in LATENCY_SCORES:
-            values = [score[name] for score in scores]
-            means[name + suffix] = sum(values) / len(values) if values else math.nan
+    plain = [instance.latency() for instance in scorable]
+    aware = [instance.latency(computation_aware=True) for instance in scorable if instance.elapsed]
+    means = {name: mean(score[name] for score in plain) for name in LATENCY_SCORES}
+    means.update({f"{name}_CA": mean(score[name] for score in aware) for name in COMPUTATION_AWARE})
     return means
 
 

@@ -11,16 +11,17 @@ from typing import Any, Dict, Optional, Sequence, Union
 
 from leap_fairseq.files import file_digest
 from leap_fairseq.scoring.instances import WORDS, Instance
-from leap_fairseq.scoring.languages import is_unspaced, tokenizer_for, unit_for
+from leap_fairseq.scoring.languages import base_language, is_unspaced, tokenizer_for, unit_for
 from leap_fairseq.scoring.units import Characters, LatencyUnit, unit_named
 
 FACTS = "evaluation.json"
 """What a folder of `leap-fairseq evaluate` was made from."""
 
 UNIT, LANGUAGE, SPM_MODEL, SPM_DIGEST, SENTENCES = "--eval-latency-unit", "--tgt-lang", "spm_model", "spm", "sentences"
+SPOKEN = "--src-lang"
 """Facts that a score needs."""
 
-NOTES = (LANGUAGE, SPM_MODEL, SPM_DIGEST)
+NOTES = (LANGUAGE, SPOKEN, SPM_MODEL, SPM_DIGEST)
 """Those that do not decide what is translated: a folder may lack them."""
 
 
@@ -32,6 +33,7 @@ class Settings:
         unit: of latency.
         tokenizer: sacrebleu's.
         language: of the translation, where it was said.
+        spoken: language of the speech, where it was said.
         spm_model: path of the SentencePiece model that counts references in pieces.
         sentences: that the run must hold, where its folder says so.
         is_chosen: unit and tokenizer were both given by name: no doubt about the language's.
@@ -43,10 +45,16 @@ class Settings:
     spm_model: Optional[str] = None
     sentences: Optional[int] = None
     is_chosen: bool = False
+    spoken: Optional[str] = None
+
+    @property
+    def is_recognition(self) -> bool:
+        """Whether what is written is what was said: both languages are known, and the same."""
+        return bool(self.language and self.spoken) and base_language(self.language) == base_language(self.spoken)
 
     def notes(self) -> Dict[str, Any]:
         """What a folder shall remember for its scores, see `NOTES`."""
-        notes = {LANGUAGE: self.language} if self.language else {}
+        notes = {name: text for name, text in ((LANGUAGE, self.language), (SPOKEN, self.spoken)) if text}
         if self.spm_model:
             notes.update({SPM_MODEL: str(Path(self.spm_model).resolve()), SPM_DIGEST: file_digest(self.spm_model)})
         return notes
@@ -93,6 +101,7 @@ def settings_for(
     latency_unit: Optional[str] = None,
     sacrebleu_tokenizer: Optional[str] = None,
     spm_model: Optional[str] = None,
+    spoken: Optional[str] = None,
 ) -> Settings:
     """How a run is scored: as its folder says, else as given, else in words and with the tokenizer 13a.
 
@@ -102,6 +111,7 @@ def settings_for(
         latency_unit: "word", "char" or "spm", of the run.
         sacrebleu_tokenizer: of BLEU: 13a, intl, zh, ja-mecab, char, ... A run has none of its own.
         spm_model: that counts the references where the unit is spm.
+        spoken: language of the speech; where it is that of the translation, speech is recognised.
 
     Raises:
         FileNotFoundError: there is no such SentencePiece model.
@@ -123,6 +133,7 @@ def settings_for(
         spm_model=spm_model if name == "spm" else None,
         sentences=facts.get(SENTENCES),
         is_chosen=bool(latency_unit and sacrebleu_tokenizer),
+        spoken=_agreed(run, SPOKEN, spoken, facts.get(SPOKEN)),
     )
 
 
@@ -140,7 +151,14 @@ def recorded(run: Union[str, Path]) -> Dict[str, Any]:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(facts, dict):
             raise ValueError("it is no object")
-        for name, kind in {UNIT: str, LANGUAGE: str, SPM_MODEL: str, SPM_DIGEST: str, SENTENCES: int}.items():
+        for name, kind in {
+            UNIT: str,
+            LANGUAGE: str,
+            SPOKEN: str,
+            SPM_MODEL: str,
+            SPM_DIGEST: str,
+            SENTENCES: int,
+        }.items():
             if name in facts and type(facts[name]) is not kind:
                 raise ValueError(f"its {name} is {facts[name]!r}")
     except ValueError as error:

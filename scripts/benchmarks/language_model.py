@@ -1,7 +1,8 @@
-"""Training of a language model: updates a second with LeaP and with softmax, as the blocks grow.
+"""Training of a language model: updates a second with linear attention and with softmax, as the blocks grow.
 
 An update is fairseq's: forward, loss, backward, Adam. Models, batches and sizes are those of scripts/lm/memory.py, the
-tokens of a batch are constant, and the models of a length train in turn. The columns:
+tokens of a batch are constant, and the models of a length train in turn; those with _fading have half-lives and no
+positions. The columns:
 
     ms              median of an update
     words_per_s     tokens of a batch over it
@@ -35,7 +36,7 @@ from leap_fairseq.attention import prefix_attention
 from leap_fairseq.layers import linear_attention
 
 LOG_LEVEL = "WARNING"
-KINDS = ("leap", "softmax")
+MODELS = ("leap", "leap_fading", "contrast", "contrast_fading", "softmax")
 GATE_ROWS, GATE_LENGTH = 2, 300
 COSTS = {"time": "ms", "memory": "activations_mib"}
 PANELS = (
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lengths = "of a block, each a divisor of --tokens (default: 512 4096 16384)"
     parser.add_argument("--lengths", nargs="+", type=int, default=[512, 4096, 16384], metavar="N", help=lengths)
     parser.add_argument("--tokens", type=int, default=16384, help="of a batch")
+    compared = "beside softmax (default: leap leap_fading)"
+    parser.add_argument("--attention", nargs="+", choices=MODELS, default=["leap", "leap_fading"], help=compared)
     training.add_size_options(parser)
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--matmul", type=int, default=1024, metavar="N", help="size of its matrices")
@@ -71,10 +74,15 @@ def run(options: argparse.Namespace) -> None:
         print(measuring.machine(options))
         return
     training.check_sizes(options)
-    for kind in KINDS:
-        print(f"{kind}: {pass_gate(kind, options)}", flush=True)
+    for model in compared_models(options):
+        print(f"{model}: {pass_gate(model, options)}", flush=True)
     rows = [row for length in options.lengths for row in measure(length, options)]
     report(rows, options, ("length", "tokens of a block"), "attention", PANELS, COSTS)
+
+
+def compared_models(options: argparse.Namespace) -> List[str]:
+    """Those of the options, and softmax."""
+    return list(dict.fromkeys((*options.attention, "softmax")))
 
 
 def written_softmax(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **unused):
@@ -83,35 +91,35 @@ def written_softmax(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **u
 
 
 LAWS = {
-    "leap": (linear_attention, "prefix_attention", functools.partial(prefix_attention, algorithm="naive")),
-    "softmax": (torch.nn.functional, "scaled_dot_product_attention", written_softmax),
+    True: (linear_attention, "prefix_attention", functools.partial(prefix_attention, algorithm="naive")),
+    False: (torch.nn.functional, "scaled_dot_product_attention", written_softmax),
 }
-"""Where each model takes its attention from, and what is put there."""
+"""Where a model takes its attention from, linear or not, and what is put there."""
 
 
-def pass_gate(kind: str, options: argparse.Namespace) -> str:
+def pass_gate(name: str, options: argparse.Namespace) -> str:
     """Compares a model with itself by the law of its attention.
 
     Raises:
         GateError: a score or a gradient differs.
     """
     length = min(GATE_LENGTH, *options.lengths)
-    model = training.build(kind, length, options).model.eval()
-    for name, parameter in model.named_parameters():
+    model = training.build(name, length, options).model.eval()
+    for weight, parameter in model.named_parameters():
         # Proportions begin near one half, where the weight of their difference hardly matters.
-        parameter.data.mul_(4 if "LeaP" in name else 1)
+        parameter.data.mul_(4 if "LeaP" in weight else 1)
     batch = training.random_batch(GATE_ROWS, length, options)
 
     share = 0.0
     for dtype in (torch.float32, torch.float64):
         model.to(dtype)
         actual = results(model, batch)
-        module, name, law = LAWS[kind]
-        with mock.patch.object(module, name, mock.Mock(side_effect=law)) as asked:
+        module, function, law = LAWS[name != "softmax"]
+        with mock.patch.object(module, function, mock.Mock(side_effect=law)) as asked:
             expected = results(model, batch)
         if asked.call_count != options.layers:
-            raise GateError(f"the law of {kind} was asked {asked.call_count} times by {options.layers} layers")
-        share = max(share, largest_share(actual, expected, dtype, f"the language model with {kind}"))
+            raise GateError(f"the law of {name} was asked {asked.call_count} times by {options.layers} layers")
+        share = max(share, largest_share(actual, expected, dtype, f"the language model with {name}"))
     return f"scores and gradients equal those of the law, by so much of the tolerance: {share:.1%}"
 
 
@@ -133,13 +141,13 @@ def measure(length: int, options: argparse.Namespace) -> List[Dict[str, Any]]:
     """The rows of a length."""
     clock = measuring.make_clock(options.clock, options.device)
     steps = {}
-    for kind in KINDS:
-        trained = training.build(kind, length, options)
+    for name in compared_models(options):
+        trained = training.build(name, length, options)
         batch = training.random_batch(options.tokens // length, length, options)
-        steps[kind] = measuring.timed(clock, functools.partial(trained.update, batch))
+        steps[name] = measuring.timed(clock, functools.partial(trained.update, batch))
     steps[MATMUL] = measuring.matrix_product(options.matmul, torch.float32, options.device, clock)
     seconds = {name: measuring.totals(times) for name, times in measuring.alternate(steps, options.rounds).items()}
-    counts = {kind: operations(kind, length, options) for kind in KINDS}
+    counts = {name: operations(name, length, options) for name in compared_models(options)}
     counts[MATMUL] = 2 * options.matmul**3
     rows = []
     for name, times in seconds.items():
@@ -164,7 +172,7 @@ def measure(length: int, options: argparse.Namespace) -> List[Dict[str, Any]]:
     return rows
 
 
-def operations(kind: str, length: int, options: argparse.Namespace) -> int:
+def operations(name: str, length: int, options: argparse.Namespace) -> int:
     """Multiplications and additions of the matrix products of an update."""
     width, rows = options.embed_dim, options.tokens // length
     layer = 4 * width**2 + 2 * width * options.ffn_embed_dim
@@ -172,5 +180,7 @@ def operations(kind: str, length: int, options: argparse.Namespace) -> int:
     case = contenders.Case(
         "causal", rows, length, length, options.heads, width // options.heads, torch.float32, options.device
     )
-    attention = contenders.operations("sdpa" if kind == "softmax" else "blockwise", case, networks=kind == "leap")
+    attention = contenders.operations(
+        "sdpa" if name == "softmax" else "blockwise", case, networks=name.startswith("leap")
+    )
     return 3 * 2 * weights * options.tokens + options.layers * attention

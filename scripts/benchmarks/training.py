@@ -64,15 +64,24 @@ class Training(NamedTuple):
 
 
 def build(attention: str, length: int, sizes: argparse.Namespace) -> Training:
-    """A model for blocks of a length, from the options that fairseq-train would be given."""
+    """A model for blocks of a length, from the options that fairseq-train would be given.
+
+    Args:
+        attention: a kind; with "_fading" behind it, it has half-lives and no positions.
+        length: tokens of a block.
+        sizes: the options of :func:`add_size_options`.
+    """
     dictionary = Dictionary()
     for index in range(sizes.dictionary - len(dictionary)):
         dictionary.add_symbol(f"w{index}")
     flags = (
-        f"no-data --arch leap_transformer_lm_tiny --decoder-self-attention {attention} --decoder-layers {sizes.layers} "
+        "no-data --arch leap_transformer_lm_tiny "
+        f"--decoder-self-attention {attention.removesuffix('_fading')} --decoder-layers {sizes.layers} "
         f"--decoder-embed-dim {sizes.embed_dim} --decoder-attention-heads {sizes.heads} "
         f"--decoder-ffn-embed-dim {sizes.ffn_embed_dim} --tokens-per-sample {length} --optimizer adam --lr 1e-4"
     )
+    if attention.endswith("_fading"):
+        flags += " --attention-half-life 4-512 --no-token-positional-embeddings"
     parser = options.get_training_parser(default_task="leap_language_modeling")
     args = options.parse_args_and_arch(parser, flags.split())
     cfg = convert_namespace_to_omegaconf(args)
