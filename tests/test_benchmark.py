@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
 import benchmark  # noqa: E402
-from benchmarks import contenders, decoding, gate, growth, measuring, reporting  # noqa: E402
+from benchmarks import contenders, decoding, gate, growth, guard, measuring, reporting  # noqa: E402
 
 ATTENTION = "attention --lengths 32 96 --positions 96 --heads 2 --dim 8 --rounds 2 --matmul 32".split()
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30".split()
@@ -192,6 +192,32 @@ def test_a_broken_state_stops_decoding_and_streaming(call, monkeypatch):
 def test_state_of_decoding_is_counted_in_bytes():
     state = LinearAttentionState(torch.zeros(1, 1, 3, 5))
     assert decoding.size({"a": [state, {"b": torch.zeros(2, dtype=torch.float64)}], "c": (None, 7, "x")}) == 76
+
+
+def test_the_guard_calls_slower_what_chance_does_not_explain(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(guard, "KEPT", tmp_path / "guard.json")
+    ours = iter(map(float, [9, 2, 2, 9, 2, 2, 9, 3, 3, 9, 3, 2]))
+
+    def ratios(clock):
+        return {"a, over b": lambda: guard.Ratio(lambda: [next(ours)], lambda: [4.0])}
+
+    monkeypatch.setattr(guard, "ratios", ratios)
+    guarded = ["guard", "--rounds", "2"]
+    assert "guard.json is not there: write it with --update" in call(guarded, code=1).err
+    assert "new" in call([*guarded, "--update"]).out
+    assert "as before" in call(guarded).out
+    output = call(guarded, code=1)
+    assert "slower" in output.out and "slower than before, by more than chance: a, over b" in output.err
+    # As slow, but in one of two rounds alone.
+    assert "as before" in call(guarded).out
+
+
+@pytest.mark.slow
+def test_what_the_guard_compares_runs():
+    for name, make in guard.ratios(measuring.make_clock("cpu", "cpu")).items():
+        if "softmax" not in name or "360" in name:
+            found = guard.measured(make()._replace(turns=1), 1)
+            assert 0 < found["ratio"] < math.inf and found["noise"] == 0, name
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,31 @@
-"""Scores SimulEval runs: BLEU, chrF, and each latency plain and computation-aware, from their instances.log.
+"""Scores logs of simultaneous translation: BLEU, chrF, and each latency plain and computation-aware.
 
-A folder of leap-fairseq evaluate says itself in which unit and language it was made. A log that cannot be right is
+A log is an instances.log of SimulEval 1.0 or 1.1, JSONL of OmniSTEval or of simulstream; its first line tells which. A
+folder of leap-fairseq evaluate says itself in which unit and language it was made. A log that cannot be right is
 refused, with the number of its line.
 
 With --references the recordings of the runs hold many sentences: their translation is split onto the references, and
-the latency is StreamLAAL. LONG.tsv has one line per sentence, with the columns audio, offset_ms, duration_ms, source
-and target, recordings in the order of the source list; leap-fairseq prepare lists --whole-talks writes it.
+the latencies are StreamLAAL and OmniSTEval's LongYAAL, LongLAAL, LongAL, LongAP and LongDAL. LONG.tsv has one line per
+sentence, with the columns audio, offset_ms, duration_ms, source and target; leap-fairseq prepare lists --whole-talks
+writes it. A YAML of segments, as MuST-C has it, needs a text file that is parallel to it.
+
+Where --src-lang is the language of the translation, speech is recognised, and WER and CER are given.
 
     leap-fairseq score runs/demo/simuleval/leap-k3 runs/demo/simuleval/leap-k5 --tsv scores.tsv
     leap-fairseq score talks-k3 talks-k5 --references eval/tst-COMMON.talks.tsv
+    leap-fairseq score simulstream.jsonl --references tst-COMMON.yaml --reference-text tst-COMMON.de
 """
 
 import argparse
 import logging
+import math
 import sys
 from typing import Any, Dict, List
 
 from leap_fairseq.report.tables import format_table, write_json, write_tsv
+from leap_fairseq.scoring.any_log import references_from, score_log
 from leap_fairseq.scoring.languages import UNITS
-from leap_fairseq.scoring.long_form import score_long_run
-from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.segmenters import EDITS, SEGMENTERS
 from leap_fairseq.scoring.settings import Settings, settings_for
 
 LOG_LEVEL = logging.WARNING
@@ -27,8 +33,16 @@ LOG_LEVEL = logging.WARNING
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="simuleval --output folder, or its instances.log")
-    parser.add_argument("--references", metavar="LONG.tsv", help="table of the sentences of long recordings")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a log, or the simuleval --output folder that holds it")
+    text = "sentences of long recordings: LONG.tsv, or a YAML of segments"
+    parser.add_argument("--references", metavar="TABLE", help=text)
+    text = (
+        "references, one a line: of the segments of a YAML (default: the file beside it that ends in --tgt-lang), or, "
+        "without --references, of the lines of the log (default: those in it)"
+    )
+    parser.add_argument("--reference-text", metavar="FILE", help=text)
+    text = f"splits recordings onto the references (default: {EDITS}; the others are packages, see the documentation)"
+    parser.add_argument("--segmenter", choices=SEGMENTERS, default=EDITS, help=text)
     parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
     parser.add_argument("--json", metavar="OUT", help="write the rows here as a JSON list")
     add_scoring_options(parser)
@@ -39,6 +53,8 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     add_unit_options(parser)
     text = "of BLEU (default: zh, ja-mecab or ko-mecab for these languages, 13a otherwise)"
     parser.add_argument("--sacrebleu-tokenizer", metavar="NAME", help=text)
+    text = "of the speech; the same as --tgt-lang gives WER and CER too (default: as the run's folder says)"
+    parser.add_argument("--src-lang", metavar="LANG", help=text)
 
 
 def add_unit_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +73,7 @@ def settings_of(run: str, options: argparse.Namespace) -> Settings:
     Raises:
         FileNotFoundError, ValueError: as for :func:`leap_fairseq.scoring.settings.settings_for`.
     """
-    given = options.tgt_lang, options.latency_unit, options.sacrebleu_tokenizer, options.spm_model
+    given = options.tgt_lang, options.latency_unit, options.sacrebleu_tokenizer, options.spm_model, options.src_lang
     return settings_for(run, *given)
 
 
@@ -71,11 +87,18 @@ def run(options: argparse.Namespace) -> None:
     """Scores run after run, and writes the tables."""
     rows = []
     for path in options.runs:
-        settings, long = settings_of(path, options), options.references
-        scores = score_long_run(path, long, settings) if long else score_run(path, settings)
-        rows.append({"run": path, **scores})
+        settings = settings_of(path, options)
+        references = references_from(options.references, options.reference_text, settings.language)
+        rows.append({"run": path, **score_log(path, settings, references, options.segmenter)})
+    rows = with_equal_columns(rows)
     print_table(rows)
     if options.tsv:
         write_tsv(rows, options.tsv)
     if options.json:
         write_json(rows, options.json)
+
+
+def with_equal_columns(rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Rows of one kind, of which some have error rates: the others get nan in their place."""
+    names = max(rows, key=len)
+    return [{name: row.get(name, math.nan) for name in names} for row in rows]

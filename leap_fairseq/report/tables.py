@@ -5,7 +5,10 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Union
 
-DECIMALS = {"BLEU": 2, "chrF": 2, "AP": 3, "AP_CA": 3, "loss": 3, "loss_sd": 3}
+DECIMALS = {
+    **dict.fromkeys(("BLEU", "chrF", "WER", "CER"), 2),
+    **dict.fromkeys(("AP", "AP_CA", "LongAP", "LongAP_CA", "RTF", "RTF_CA", "loss", "loss_sd"), 3),
+}
 """Digits after the point in text; 1 for everything else that is no whole number."""
 
 UNDEFINED = "-"

@@ -91,7 +91,7 @@ def score_cut_run(log: Log, path: Union[str, Path], settings: Settings) -> Row:
     """
     settings.check(path, log.instances, [part.reference for part in log.instances])
     recordings = {part.recording for part in log.instances}
-    return _row(log.instances, path, settings, log.format.name, len(recordings), math.nan)
+    return _row(log.instances, path, settings, "as-in-the-log", len(recordings), math.nan)
 
 
 def split_recording(
@@ -166,7 +166,7 @@ def _in_order(log: Log, recordings: Recordings, path: object, references: object
     if not log.format.is_numbered:
         raise ValueError(
             f"{path} ({log.format.name}) holds the recordings {', '.join(sorted(by_name)):.100}, but {references} "
-            f"the sentences of {', '.join(sorted(names)):.100}: they must have the same names, without folder and ending"
+            f"the sentences of {', '.join(sorted(names)):.100}: their names must agree, but for folder and ending"
         )
     return log.instances
 

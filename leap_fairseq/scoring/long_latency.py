@@ -78,7 +78,7 @@ def _scores(part: Part, times: Sequence[float]) -> Dict[str, float]:
 def yet_another_average_lagging(
     times: Sequence[float], duration: float, reference_length: int, rest: float = math.inf
 ) -> float:
-    """LAAL that goes on behind the end of its sentence, as long as the recording lasts, in ms; nan: all words came later.
+    """LAAL that goes on behind the end of its sentence, as long as the recording lasts, ms; nan: all came later.
 
     LongYAAL = 1/tau * sum_{i=1..tau} (d_i - (i - 1) * X / max(Y, H)),    tau = the last i with d_i < rest
 

@@ -1,9 +1,12 @@
-"""The references of long recordings: a table with a line per sentence, in the order of time, recording after recording.
+"""The references of long recordings: their sentences in the order of time, recording after recording.
+
+As a table of our own, with a line per sentence:
 
     audio        offset_ms  duration_ms  source         target
     ted_1.wav    1200.0     3450.0       Good morning.  Guten Morgen.
 
 A header line, tabs between the columns, no quoting, UTF-8. ``leap-fairseq prepare lists --whole-talks`` writes it.
+Or as MuST-C and the shared tasks of IWSLT have them: a YAML of segments, and a text file parallel to it.
 """
 
 import math
@@ -12,7 +15,9 @@ from pathlib import Path
 from typing import Container, Dict, List, Union
 
 from leap_fairseq.files import whole_file
+from leap_fairseq.speech.mustc import read_entries, read_lines
 
+SEGMENT_KEYS = ("wav", "offset", "duration")
 COLUMNS = ("audio", "offset_ms", "duration_ms", "source", "target")
 
 
@@ -24,7 +29,7 @@ class ReferenceSentence:
         audio: what the recording is called; the same for all of its sentences.
         offset: where the sentence begins in the recording, ms, at least 0.
         duration: ms, at least 0.
-        source: transcript.
+        source: transcript; empty where it is not known.
         target: translation.
     """
 
@@ -66,20 +71,52 @@ def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
     return list(recordings.values())
 
 
+def read_segments(yaml: Union[str, Path], text: Union[str, Path]) -> List[List[ReferenceSentence]]:
+    """Reads the sentences of each recording from a YAML of segments, as MuST-C has it, and a text file parallel to it.
+
+    Args:
+        yaml: one {wav, offset, duration} a segment, times in seconds.
+        text: the translations, one a line.
+
+    Raises:
+        ValueError: a file cannot be read, they are not parallel, a segment lacks something or has no such time, or the
+            segments are not in the order of recordings and times.
+    """
+    entries, targets = read_entries(Path(yaml)), read_lines(Path(text))
+    if len(entries) != len(targets):
+        rule = "there must be one line for each segment (--references, --reference-text)"
+        raise ValueError(f"{yaml} has {len(entries)} segments, {text} {len(targets)} lines: {rule}")
+    recordings: Dict[str, List[ReferenceSentence]] = {}
+    for number, (entry, target) in enumerate(zip(entries, targets), start=1):
+        where = f"{yaml}: entry {number}"
+        missing = [key for key in SEGMENT_KEYS if not isinstance(entry, dict) or not isinstance(entry.get(key), str)]
+        if missing:
+            raise ValueError(f"{where} lacks {', '.join(missing)}: it must have {', '.join(SEGMENT_KEYS)}")
+        offset, duration = (1000 * _time(entry, key, "seconds", where) for key in SEGMENT_KEYS[1:])
+        sentence = ReferenceSentence(entry["wav"], offset, duration, "", target)
+        _check_order(recordings, sentence, where)
+        recordings.setdefault(sentence.audio, []).append(sentence)
+    if not recordings:
+        raise ValueError(f"{yaml}: holds no segment")
+    return list(recordings.values())
+
+
 def _sentence(values: List[str], names: List[str], where: str) -> ReferenceSentence:
     if len(values) != len(names):
         raise ValueError(f"{where} has {len(values)} columns, the header {len(names)}")
     row = dict(zip(names, values))
-    times = []
-    for name in ("offset_ms", "duration_ms"):
-        try:
-            time = float(row[name])
-        except ValueError:
-            time = math.nan
-        if not 0 <= time < math.inf:
-            raise ValueError(f"{where}: {name} is {row[name]!r}, but must be a number of milliseconds, 0 or more")
-        times.append(time)
-    return ReferenceSentence(row["audio"], *times, row["source"], row["target"])
+    offset, duration = (_time(row, name, "milliseconds", where) for name in ("offset_ms", "duration_ms"))
+    return ReferenceSentence(row["audio"], offset, duration, row["source"], row["target"])
+
+
+def _time(row: Dict[str, str], name: str, unit: str, where: str) -> float:
+    try:
+        time = float(row[name])
+    except ValueError:
+        time = math.nan
+    if not 0 <= time < math.inf:
+        raise ValueError(f"{where}: {name} is {row[name]!r}, but must be a number of {unit}, 0 or more")
+    return time
 
 
 def _check_order(recordings: Dict[str, List[ReferenceSentence]], sentence: ReferenceSentence, where: str) -> None:
@@ -91,7 +128,7 @@ def _check_order(recordings: Dict[str, List[ReferenceSentence]], sentence: Refer
     last = recordings[sentence.audio][-1].offset
     if sentence.offset < last:
         given = f"begins at {sentence.offset} ms, but the line before at {last} ms"
-        raise ValueError(f"{where}: {given}: sort by offset_ms")
+        raise ValueError(f"{where}: {given}: sort by their offsets")
 
 
 def write_without(path: Path, numbers: Container[int], out: Path) -> Path:

@@ -63,12 +63,12 @@ def segmenter_named(name: str, unit: LatencyUnit, language: Optional[str] = None
     except ImportError as error:
         remedy = f"pip install 'leap-fairseq[scoring]', or --segmenter {EDITS} ({error})"
         raise ImportError(f"--segmenter {name} needs the package {name}: {remedy}") from error
-    is_char = unit.name == Characters.name
-    cut = {
-        "omnisteval": functools.partial(_by_omnisteval, module, is_char, language if unit.name == "word" else None),
-        "mweralign": functools.partial(_by_mweralign, module),
-    }[name]
-    return Segmenter(installed_version(name), functools.partial(_filled, cut))
+    version = installed_version(name)
+    if name == "mweralign":
+        return Segmenter(version, functools.partial(_filled, functools.partial(_by_mweralign, module)))
+    language = base_language(language) if language and unit.name == "word" else None
+    cut = functools.partial(_by_omnisteval, module, unit.name == Characters.name, language)
+    return Segmenter(f"{version}-{language}" if language else version, functools.partial(_filled, cut))
 
 
 PACKAGES: Dict[str, str] = {"omnisteval": "omnisteval.alignment", "mweralign": "mweralign"}
@@ -99,7 +99,6 @@ def _by_omnisteval(
     ]
     # A word is cut into tokens that keep its times: the number of the word is found again as the time of its first.
     given = [alignment.Word(word, emission_cu=number) for number, word in enumerate(words)]
-    language = base_language(language) if language else None
     tokens = [tokenize_words([texts], language)[0] for texts in (wanted, given)]
     aligned = alignment.process_alignment(*alignment.align_sequences(*tokens, is_char), is_char)
     parts: List[List[int]] = [[] for _ in references]

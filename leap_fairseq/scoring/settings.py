@@ -33,10 +33,10 @@ class Settings:
         unit: of latency.
         tokenizer: sacrebleu's.
         language: of the translation, where it was said.
-        spoken: language of the speech, where it was said.
         spm_model: path of the SentencePiece model that counts references in pieces.
         sentences: that the run must hold, where its folder says so.
         is_chosen: unit and tokenizer were both given by name: no doubt about the language's.
+        spoken: language of the speech, where it was said.
     """
 
     unit: LatencyUnit = WORDS

@@ -81,7 +81,7 @@ def read_split(root: Union[str, Path], split: str, tgt_lang: str) -> List[Segmen
     """
     folder = pair_folder(root, tgt_lang) / "data" / split
     texts = folder / "txt"
-    entries = _read_yaml(texts / f"{split}.yaml")
+    entries = read_entries(texts / f"{split}.yaml")
     sources, targets = (read_lines(texts / f"{split}.{language}") for language in (SRC_LANG, tgt_lang))
     if not len(entries) == len(sources) == len(targets):
         raise DataError(
@@ -159,7 +159,8 @@ def _other_splits(data: Path, tgt_lang: str) -> List[str]:
     return [name for name in names if all((data / name / "txt" / f"{name}.{end}").is_file() for end in endings)]
 
 
-def _read_yaml(path: Path) -> List[Any]:
+def read_entries(path: Path) -> List[Any]:
+    """The entries of a YAML of segments, their values as texts; a DataError where it is none."""
     try:
         entries = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader) or []
         if not isinstance(entries, list):

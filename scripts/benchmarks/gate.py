@@ -7,7 +7,7 @@ Shape legend: B batch, T queries, S keys, H heads, K key and value dimension.
 """
 
 import functools
-from typing import Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping
 
 import torch
 from torch import Tensor
@@ -29,12 +29,12 @@ class GateError(ValueError):
     """Something that is compared does not compute what it should."""
 
 
-def linear(algorithm: str) -> Attend:
-    """LeaP attention by an algorithm of `prefix_attention`."""
+def linear(algorithm: str, **options: Any) -> Attend:
+    """LeaP attention by an algorithm, and with options, of `prefix_attention`."""
 
     def attend(x: Mapping[str, Tensor], visible: Tensor) -> Tensor:
         proportions = {name: x[name] for name in ("query_proportion", "key_proportion")}
-        return prefix_attention(x["q"], x["k"], x["v"], visible, algorithm=algorithm, **proportions)
+        return prefix_attention(x["q"], x["k"], x["v"], visible, algorithm=algorithm, **proportions, **options)
 
     return attend
 

@@ -36,6 +36,9 @@ from benchmarks.reporting import Panel, plot, write_rows
 
 LOG_LEVEL = "WARNING"
 ARCH = "leap_convtransformer_simul_trans"
+TURNS = 20
+"""Pre-decisions of streams together and one by one."""
+
 NO_TEXT = argparse.Namespace(push=lambda piece: [], flush=lambda: [])
 """A detokenizer that writes nothing: text is not what is measured."""
 
@@ -216,15 +219,32 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
     Raises:
         GateError: they do not write the same tokens.
     """
+    turns, together, alone = make_turns(options)
+    times = {name: measuring.totals(parts) for name, parts in measuring.alternate(turns, TURNS, warm_up=0).items()}
+    if [stream.steps for stream in together] != [stream.steps for stream in alone]:
+        raise GateError("streams advanced together do not write the tokens that each writes alone")
+    # Not before every stream has passed its k and writes a token with each piece.
+    skipped = min(options.waitk_lagging + 1, 15)
+    one, other = (statistics.median(times[name][skipped:]) for name in ("together", "alone"))
+    return {
+        "sessions": options.sessions,
+        "together_ms": round(1000 * one, 2),
+        "alone_ms": round(1000 * other, 2),
+        "alone_over_together": round(other / one, 2),
+    }
+
+
+def make_turns(options: argparse.Namespace) -> Tuple[Dict[str, measuring.Contender], List, List]:
+    """The contenders "together" and "alone" for so many `TURNS`, and the streams of each, of different ages."""
     size = options.ratio * SAMPLES_PER_FRAME
     count, first = options.sessions, make_translator(options, "segment")
     together, alone = ([first.new_stream() for _ in range(count)] for _ in range(2))
-    speech = noise(20 + count, size)
+    speech = noise(TURNS + count, size)
     for age, streams in enumerate(zip(together, alone)):
         for stream in streams:
             for samples in speech[:age]:
                 stream.push(samples)
-    pieces = [[speech[age + number] for age in range(count)] for number in range(20)]
+    pieces = [[speech[age + number] for age in range(count)] for number in range(TURNS)]
 
     def advance_alone(given: List[np.ndarray]) -> None:
         for stream, samples in zip(alone, given):
@@ -235,15 +255,4 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
         "together": measuring.timed(time.perf_counter, lambda: push_batch(together, next(at_once))),
         "alone": measuring.timed(time.perf_counter, lambda: advance_alone(next(in_turn))),
     }
-    times = {name: measuring.totals(parts) for name, parts in measuring.alternate(turns, 20, warm_up=0).items()}
-    if [stream.steps for stream in together] != [stream.steps for stream in alone]:
-        raise GateError("streams advanced together do not write the tokens that each writes alone")
-    # Not before every stream has passed its k and writes a token with each piece.
-    skipped = min(options.waitk_lagging + 1, 15)
-    one, other = (statistics.median(times[name][skipped:]) for name in ("together", "alone"))
-    return {
-        "sessions": count,
-        "together_ms": round(1000 * one, 2),
-        "alone_ms": round(1000 * other, 2),
-        "alone_over_together": round(other / one, 2),
-    }
+    return turns, together, alone

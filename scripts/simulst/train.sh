@@ -10,6 +10,7 @@
 #   --fixed-pre-decision-ratio 7          encoder frames of 40 ms between two decisions (default: 9; small: 4)
 #   --encoder-self-attention softmax      and --decoder-self-attention, --decoder-cross-attention: leap (default),
 #                                         contrast, hedgehog, relu, ... or softmax: docs/options.md
+#   --encoder-attention-half-life 2-64    and --decoder-attention-half-life: linear self-attention that forgets
 #   --fp16                                half precision, on GPUs
 # The same command again goes on where it stopped. Processes and recipes: see scripts/lm/train.sh and recipes.sh.
 set -euo pipefail

@@ -122,7 +122,7 @@ def test_scripts_by_their_path_are_the_commands(capsys, monkeypatch, name):
 def test_a_process_of_its_own(start, tmp_path):
     """By name, as a module, and by the path of a script, wherever it is started."""
     (tmp_path / "leap_fairseq").mkdir()  # as where somebody has put a clone
-    message = "error: gone: no such file; give the --output folder of a simuleval run\n"
+    message = "error: gone: no such file; give the --output folder of a simuleval run, or a log\n"
     for words in (
         (Path(sys.executable).with_name("leap-fairseq"), "score"),
         ("-P", "-m", "leap_fairseq", "score"),

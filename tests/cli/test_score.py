@@ -46,7 +46,8 @@ def test_tables(simuleval_run, tmp_path, monkeypatch, capsys):
 
 
 def test_a_missing_run_is_named(score):
-    assert score("gone") == (1, "", "error: gone: no such file; give the --output folder of a simuleval run\n")
+    message = "error: gone: no such file; give the --output folder of a simuleval run, or a log\n"
+    assert score("gone") == (1, "", message)
 
 
 def test_the_folder_says_unit_and_language(folder, score):
@@ -127,3 +128,68 @@ def test_characters_of_a_language_with_spaces(tmp_path, score):
     # A text without spaces may be a word.
     code, printed, _ = score(write(tmp_path, "Der", GERMAN, 3), "--latency-unit", "char")
     assert code == 0 and printed.splitlines()[1].split()[1] != "100.00"
+
+
+class TestLogsOfOthers:
+    """OmniSTEval's log of a talk of two sentences, with each kind of references."""
+
+    @pytest.fixture
+    def talk(self, tmp_path):
+        line = {
+            "source": "ted_1.wav",
+            "prediction": "Guten Morgen allerseits. Danke.",
+            "delays": [900, 1500, 1900, 3000],
+        }
+        (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+        (tmp_path / "tst.yaml").write_text(
+            "- {wav: ted_1, offset: 0, duration: 2}\n- {wav: ted_1, offset: 2, duration: 2}\n"
+        )
+        (tmp_path / "tst.de").write_text("Guten Morgen allerseits.\nDanke.\n")
+        header, row = "audio\toffset_ms\tduration_ms\tsource\ttarget\n", "ted_1.wav\t{}\t2000\t\t{}\n"
+        rows = row.format(0, "Guten Morgen allerseits."), row.format(2000, "Danke.")
+        (tmp_path / "long.tsv").write_text("".join((header, *rows)))
+        return tmp_path
+
+    def test_table_and_yaml_say_the_same(self, talk, score):
+        log, yaml, text = talk / "log.jsonl", talk / "tst.yaml", talk / "tst.de"
+        printed = [
+            score(log, "--references", talk / "long.tsv"),
+            score(log, "--references", yaml, "--reference-text", text),
+            score(log, "--references", yaml, "--tgt-lang", "de"),
+        ]
+        assert len({out for _, out, _ in printed}) == 1 and [code for code, _, _ in printed] == [0, 0, 0]
+        assert "LongYAAL" in printed[0][1] and "StreamLAAL,Long|unit:word|segmenter:edits|version" in printed[0][1]
+
+    def test_a_line_for_each_sentence(self, talk, score):
+        fields = (("Guten Morgen allerseits.", [900, 1500, 1900]), ("Danke.", [1000]))
+        lines = [
+            {"source": f"{i}.wav", "prediction": text, "delays": delays} for i, (text, delays) in enumerate(fields)
+        ]
+        (talk / "log.jsonl").write_text("".join(json.dumps({**line, "source_length": 2000}) + "\n" for line in lines))
+        given = (["--reference-text", talk / "tst.de"], ["--references", talk / "tst.yaml", "--tgt-lang", "de"])
+        first, second = (score(talk / "log.jsonl", *words) for words in given)
+        assert first == second and first[0] == 0 and "StartOffset" in first[1] and "100.00  100.00" in first[1]
+
+    def test_options_that_do_not_belong_together(self, talk, score):
+        log, yaml, text = talk / "log.jsonl", talk / "tst.yaml", talk / "tst.de"
+        for words, message in (
+            ([log], "1 of 1 lines have no reference: give them (--references, or --reference-text)"),
+            ([log, "--references", yaml], "needs its texts: give --reference-text, or --tgt-lang"),
+            ([log, "--references", talk / "long.tsv", "--reference-text", text], "has texts of its own: leave it out"),
+            ([log, "--reference-text", text], "holds 1 sentences, but there are 2 references"),
+            ([log, "--reference-text", talk / "gone.de"], "cannot read"),
+            ([yaml], "tst.yaml: line 1 is not a sentence of a log"),
+        ):
+            code, printed, error = score(*words)
+            assert (code, printed) == (1, "") and message in error and error.count("\n") == 1
+
+    def test_recognition_by_options_and_by_the_folder(self, folder, score, tmp_path):
+        pytest.importorskip("jiwer")
+        run, other = folder(**facts(tgt_lang="de", src_lang="de")), folder(**facts(tgt_lang="de"))
+        for words in ([run], [other, "--src-lang", "de"]):
+            code, printed, _ = score(*words)
+            assert code == 0 and printed.split()[3:5] == ["WER", "CER"] and "WER,CER|case:mixed" in printed
+        assert "WER" not in score(other)[1]
+        code, printed, _ = score(other, run, "--tsv", tmp_path / "s.tsv")
+        assert code == 0 and printed.splitlines()[1].split()[3] == "-"
+        assert "was made with --src-lang de, not en" in score(run, "--src-lang", "en")[2]

@@ -201,7 +201,7 @@ def test_no_nan_is_printed(tmp_path, monkeypatch, capsys):
     assert main(["score", ".", "--tsv", "s.tsv", "--json", "s.json"]) == 0
     texts = [capsys.readouterr().out, *((tmp_path / name).read_text() for name in ("s.tsv", "s.json"))]
     assert not any(re.search(r"\bnan\b|\binf\b", text, re.IGNORECASE) for text in texts)
-    assert texts[0].splitlines()[1].split().count("-") == 10 and '"LAAL": null' in texts[2]
+    assert texts[0].splitlines()[1].split().count("-") == 17 and '"LAAL": null' in texts[2]
     write(tmp_path, line(0, delays=[math.nan] * 5))
     assert main(["score", "."]) == 1
     printed = capsys.readouterr()

@@ -59,7 +59,7 @@ class TestScores:
     def test_offline_and_perfect_translation(self):
         offline, perfect = [4000] * 4, [0, 1000, 2000, 3000]
         # ATD: the i-th word of an offline translation belongs to the i-th 300 ms of the speech.
-        assert list(latencies(offline, 4000, 4).values()) == [4000, 4000, 1, 4000, 4000 - 750]
+        assert list(latencies(offline, 4000, 4).values()) == [4000, 4000, 1, 4000, 4000 - 750, 4000, 0, 4, 1]
         assert list(latencies(perfect, 4000, 4).values())[:4] == [0, 0, 0.375, 0]
 
     def test_average_token_delay_by_hand(self):

@@ -100,7 +100,8 @@ class TestScores:
         early, punctual = split_recording(
             written("a b c d", [500, 1500, 1800, 4000]), [sentence(1000, 1000, "a b"), sentence(2000, 2000, "c d")]
         )
-        assert early.delays == [0, 500] and punctual.delays == [0, 2000]
+        assert early.delays == [-500, 500] and punctual.delays == [-200, 2000]
+        assert stream_laal([early, punctual]) == ((0 + 500 - 500) / 2 + (0 + 2000 - 1000) / 2) / 2
         rows = [("talk", 1000, 1000, "a b"), ("talk", 2000, 2000, "c d")]
         with caplog.at_level(logging.WARNING):
             score_long_run(*files([log_line(0, "a b c d", [500, 1500, 1800, 4000])], rows))
@@ -122,6 +123,19 @@ class TestScores:
         right = score_long_run(*files())
         lines = [log_line(index, *stream) for index, stream in reversed(list(enumerate(STREAMS)))]
         assert score_long_run(*files(lines)) == right
+
+    def test_names_go_before_numbers(self, files):
+        right = score_long_run(*files())
+        named = [
+            log_line(index, *stream, source=[f"/wavs/talk{index + 1}.flac"]) for index, stream in enumerate(STREAMS)
+        ]
+        assert score_long_run(*files([{**named[0], "index": 1}, {**named[1], "index": 0}])) == right
+        other = [{**line, "source": "elsewhere.wav"} for line in named]
+        assert score_long_run(*files(other)) == right  # by numbers
+        nameless = [{name: line[name] for name in line if name != "index"} for line in named]
+        assert score_long_run(*files(nameless[::-1])) == right
+        with pytest.raises(ValueError, match=r"\(OmniSTEval\) holds the recordings a, b, but .* talk1, talk2: .*names"):
+            score_long_run(*files([{**line, "source": name} for line, name in zip(nameless, "ab")]))
 
     def test_characters(self, files):
         rows = [("talk", 0, 1000, "你 好。"), ("talk", 1000, 1000, "大家再见。")]

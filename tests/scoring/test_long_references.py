@@ -2,7 +2,7 @@
 
 import pytest
 
-from leap_fairseq.scoring.long_references import ReferenceSentence, read_references
+from leap_fairseq.scoring.long_references import ReferenceSentence, read_references, read_segments
 
 HEADER = "audio\toffset_ms\tduration_ms\tsource\ttarget"
 
@@ -57,3 +57,54 @@ def test_wrong_files_are_named(table, tmp_path):
         read_references(path)
     with pytest.raises(FileNotFoundError):
         read_references(tmp_path / "gone.tsv")
+
+
+class TestSegments:
+    """A YAML of segments and a text, as MuST-C and IWSLT have them."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        def write(entries, text):
+            paths = tmp_path / "tst.yaml", tmp_path / "tst.de"
+            for path, content in zip(paths, (entries, text)):
+                path.write_text(content, encoding="utf-8")
+            return paths
+
+        return write
+
+    def test_what_is_read(self, files):
+        entries = (
+            "- {duration: 1.5, offset: 0.25, speaker_id: spk.1, wav: a.wav}\n- {duration: 2, offset: 3, wav: b.wav}\n"
+        )
+        assert read_segments(*files(entries, "Eins\nZwei\n")) == [
+            [ReferenceSentence("a.wav", 250.0, 1500.0, "", "Eins")],
+            [ReferenceSentence("b.wav", 3000.0, 2000.0, "", "Zwei")],
+        ]
+
+    @pytest.mark.parametrize(
+        "entries, text, rule",
+        [
+            ("[]", "", "holds no segment"),
+            ("[{wav: a, offset: 0, duration: 1}]", "x\ny\n", "has 1 segments, .* 2 lines: .*--reference-text"),
+            ("[{wav: a, offset: 0}]", "x", "entry 1 lacks duration: it must have wav, offset, duration"),
+            ("[3]", "x", "entry 1 lacks wav, offset, duration"),
+            ("[{wav: [a], offset: 0, duration: 1}]", "x", "entry 1 lacks wav"),
+            ("[{wav: a, offset: -1, duration: 1}]", "x", "entry 1: offset is '-1', but must be a number of seconds"),
+            ("[{wav: a, offset: 0, duration: nan}]", "x", "entry 1: duration is 'nan'"),
+            ("{wav: a}", "x", "must list one"),
+            (
+                "[{wav: a, offset: 2, duration: 1}, {wav: a, offset: 1, duration: 1}]",
+                "x\ny",
+                "entry 2: .*sort by their",
+            ),
+        ],
+    )
+    def test_wrong_ones_are_named(self, files, entries, text, rule):
+        with pytest.raises(ValueError, match=rule):
+            read_segments(*files(entries, text))
+
+    def test_missing_files_are_named(self, files, tmp_path):
+        yaml, text = files("[]", "")
+        for paths in ((tmp_path / "gone.yaml", text), (yaml, tmp_path / "gone.de")):
+            with pytest.raises(ValueError, match="cannot read .*gone"):
+                read_segments(*paths)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 
 import pytest
 
@@ -49,6 +50,7 @@ def test_columns_and_values(run):
     assert row["LAAL_CA"] == pytest.approx(row["LAAL"] + 50)
     assert (row["sentences"], row["empty"]) == (2, 0)
     assert "tok:13a" in row["signature"] and "chrF" in row["signature"] and "version" in row["signature"]
+    assert " latency|unit:word|version:leap-fairseq" in row["signature"]
 
 
 def test_empty_hypotheses_are_counted_and_lower_the_quality(run, caplog):
@@ -94,6 +96,43 @@ def test_languages():
     assert [tokenizer_for(name) for name in ("de", "zh_TW", "ja", "ko")] == ["13a", "zh", "ja-mecab", "ko-mecab"]
     assert all(map(is_unspaced, (["你今天怎么样 iPad 15"], ["こんにちは、ケルン"], ["สวัสดี"], ["你好吗", "ok"])))
     assert not any(map(is_unspaced, (["Grüße", "你"], ["안녕하세요 여러분"], ["привет"], ["", "3 !"], [])))
+
+
+class TestRecognition:
+    """Where what is written is what was said, errors are counted."""
+
+    @pytest.fixture
+    def rates(self, run):
+        """A function: WER and CER of one text against another."""
+        pytest.importorskip("jiwer")
+        names = iter("abcdef")
+
+        def of(prediction, reference):
+            delays = [100.0 * (i + 1) for i in range(len(prediction.split()))]
+            line = sentence(prediction=prediction, reference=reference, delays=delays)
+            row = score_run(run(line, name=next(names)), Settings(language="en-GB", spoken="en"))
+            assert list(row)[:4] == ["BLEU", "chrF", "WER", "CER"]
+            assert "WER,CER|case:mixed|punct:yes|version:jiwer-" in row["signature"]
+            return row["WER"], row["CER"]
+
+        return of
+
+    def test_by_hand(self, rates):
+        assert rates("the cat sat", "the cat sat") == (0, 0)
+        assert rates("the hat sat down", "the cat sat") == (pytest.approx(100 * 2 / 3), pytest.approx(100 * 6 / 11))
+        assert rates("The cat.", "the cat") == (100, pytest.approx(100 * 2 / 7))  # as they are
+        assert rates("", "the cat") == (100, 100)
+
+    @pytest.mark.parametrize("language, spoken", [("de", "en"), (None, "en"), ("en", None), (None, None)])
+    def test_a_translation_has_none(self, run, language, spoken):
+        assert tuple(score_run(run(sentence()), Settings(language=language, spoken=spoken))) == COLUMNS
+
+    def test_a_missing_package_is_named(self, run, monkeypatch):
+        monkeypatch.setitem(sys.modules, "jiwer", None)
+        with pytest.raises(
+            ImportError, match=r"need jiwer: pip install 'leap-fairseq\[scoring\]', or leave --src-lang"
+        ):
+            score_run(run(sentence()), Settings(language="de", spoken="de"))
 
 
 class TestUntranslated:
