@@ -26,6 +26,8 @@ EXTRAS = {
     "plots": ["matplotlib"],
     "data": ["py-nanotts"],
     "serve": ["aiohttp>=3.11"],
+    # Error rates of recognised speech, and the ways of others to split long recordings; scores need none of them.
+    "scoring": ["jiwer>=4", "OmniSTEval>=0.1.10", "mweralign>=1.4.1"],
     # simuleval brings pytest-flake8, which stops every run of pytest 9. setuptools 70.1 builds a wheel without help.
     "dev": ["pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1"],
     "gpu": ["flash-linear-attention"],

@@ -54,16 +54,21 @@ def score_log(path: Union[str, Path], settings: Settings, references: References
         segmenter: splits recordings, see `segmenters`.
 
     Raises:
-        ImportError, OSError, ValueError: as for `score_run` and `score_long_run`.
+        ImportError, OSError, ValueError: as for `score_run` and `score_long_run`; or references or a segmenter are
+            given to what has no use for them.
     """
     log = read_any_log(path, settings.unit)
-    if log.format.is_cut:
-        if references is not None:
-            raise ValueError(f"{path}: the lines are parts with references of their own: leave --references out")
-        return score_cut_run(log, path, settings)
-    if not references or isinstance(references[0], str):
-        return score_run(path, settings, references)
-    targets = [sentence.target for recording in references for sentence in recording]
-    if len(log.instances) == len(targets) != len(references):
-        return score_run(path, settings, targets)
-    return score_long_run(path, references, settings, segmenter)
+    texts = references
+    if references and not isinstance(references[0], str):
+        texts = [sentence.target for recording in references for sentence in recording]
+        is_of_sentences = len(log.instances) == len(texts) != len(references)
+        if not (log.format.is_cut or is_of_sentences):
+            return score_long_run(path, references, settings, segmenter)
+    if segmenter != EDITS:
+        rule = "nothing is split without the sentences of recordings (--references)"
+        raise ValueError(f"{path}: --segmenter {segmenter} is given, but {rule}: leave it out")
+    if not log.format.is_cut:
+        return score_run(path, settings, texts)
+    if references is not None:
+        raise ValueError(f"{path}: the lines are parts with references of their own: leave --references out")
+    return score_cut_run(log, path, settings)

@@ -41,6 +41,11 @@ def by_edits(words: Sequence[str], references: Sequence[Sequence[str]]) -> List[
 EDITS = "edits"
 BY_EDITS = Segmenter(EDITS, by_edits)
 
+PACKAGES: Dict[str, str] = {"omnisteval": "omnisteval.alignment", "mweralign": "mweralign"}
+"""The others, and the modules that they need."""
+
+SEGMENTERS = (EDITS, *PACKAGES)
+
 
 def segmenter_named(name: str, unit: LatencyUnit, language: Optional[str] = None) -> Segmenter:
     """The way to split of this name.
@@ -69,10 +74,6 @@ def segmenter_named(name: str, unit: LatencyUnit, language: Optional[str] = None
     language = base_language(language) if language and unit.name == "word" else None
     cut = functools.partial(_by_omnisteval, module, unit.name == Characters.name, language)
     return Segmenter(f"{version}-{language}" if language else version, functools.partial(_filled, cut))
-
-
-PACKAGES: Dict[str, str] = {"omnisteval": "omnisteval.alignment", "mweralign": "mweralign"}
-SEGMENTERS = (EDITS, *PACKAGES)
 
 
 def _filled(cut: Cut, words: Sequence[str], references: Sequence[Sequence[str]]) -> List[Sequence[int]]:
@@ -110,11 +111,8 @@ def _by_omnisteval(
 
 def _by_mweralign(mweralign: Any, words: Sequence[str], references: Sequence[Sequence[str]]) -> List[Sequence[int]]:
     """As simulstream calls it."""
-    lines = [
-        " ".join(words).replace(KEPT_SPACE, "_"),
-        *(" ".join(text).replace(KEPT_SPACE, "_") for text in references),
-    ]
-    counts = [len(line.split()) for line in mweralign.align_texts("\n".join(lines[1:]), lines[0]).split("\n")]
+    text, *lines = (" ".join(units).replace(KEPT_SPACE, "_") for units in (words, *references))
+    counts = [len(line.split()) for line in mweralign.align_texts("\n".join(lines), text).split("\n")]
     if len(counts) != len(references) or sum(counts) != len(words):
         raise ValueError(f"mweralign has split {len(words)} words into {counts}: choose another --segmenter")
     stops = [sum(counts[: number + 1]) for number in range(len(counts))]

@@ -179,6 +179,10 @@ class TestLogsOfOthers:
             ([log, "--reference-text", text], "holds 1 sentences, but there are 2 references"),
             ([log, "--reference-text", talk / "gone.de"], "cannot read"),
             ([yaml], "tst.yaml: line 1 is not a sentence of a log"),
+            (
+                [log, "--reference-text", text, "--segmenter", "mweralign"],
+                "nothing is split without the",
+            ),
         ):
             code, printed, error = score(*words)
             assert (code, printed) == (1, "") and message in error and error.count("\n") == 1

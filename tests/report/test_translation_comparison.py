@@ -55,12 +55,18 @@ def test_a_log_without_a_result_is_named(compare, tmp_path):
         compare.report(options(tmp_path, lr=["2e-3"], seeds=[1]))
 
 
-@pytest.mark.parametrize("model", ["relu+softmax", "relu+relu+relu+relu"])
+def test_the_options_of_a_model(compare):
+    mixed = "--encoder-self-attention relu --decoder-self-attention leap --decoder-cross-attention softmax".split()
+    assert compare.attentions("relu+leap+softmax") == mixed
+    half_lives = "--encoder-attention-half-life 2-64 --decoder-attention-half-life 2-64".split()
+    assert compare.attentions("relu+leap+softmax_fading") == mixed + half_lives
+    assert compare.attentions("relu_fading")[1::2] == ["relu", "relu", "relu", "2-64", "2-64"]
+    # Softmax never fades.
+    assert compare.attentions("softmax+relu+relu_fading")[-2:] == half_lives[-2:]
+    assert compare.attentions("softmax_fading") == compare.attentions("softmax")
+
+
+@pytest.mark.parametrize("model", ["relu+softmax", "relu+relu+relu+relu", "relu+leap_fading"])
 def test_a_model_is_one_kind_or_three(compare, model):
-    assert compare.attentions("relu+leap+softmax") == {
-        "--encoder-self-attention": "relu",
-        "--decoder-self-attention": "leap",
-        "--decoder-cross-attention": "softmax",
-    }
-    with pytest.raises(ValueError, match="one kind, or three joined"):
+    with pytest.raises(ValueError, match="one kind, or three joined by"):
         compare.attentions(model)

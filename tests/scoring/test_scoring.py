@@ -9,7 +9,7 @@ import pytest
 
 from leap_fairseq.scoring.languages import is_unspaced, tokenizer_for, unit_for
 from leap_fairseq.scoring.run import COLUMNS, score_run
-from leap_fairseq.scoring.settings import Settings
+from leap_fairseq.scoring.settings import Settings, settings_for
 from leap_fairseq.scoring.units import KEPT_SPACE, unit_named
 
 HYPOTHESIS = "ich möchte am Montag nach Köln fahren"
@@ -126,6 +126,11 @@ class TestRecognition:
     @pytest.mark.parametrize("language, spoken", [("de", "en"), (None, "en"), ("en", None), (None, None)])
     def test_a_translation_has_none(self, run, language, spoken):
         assert tuple(score_run(run(sentence()), Settings(language=language, spoken=spoken))) == COLUMNS
+
+    def test_a_folder_remembers_the_language_of_the_speech(self, tmp_path):
+        notes = Settings(language="de", spoken="de").notes()
+        (tmp_path / "evaluation.json").write_text(json.dumps(notes))
+        assert notes == {"--tgt-lang": "de", "--src-lang": "de"} and settings_for(tmp_path).is_recognition
 
     def test_a_missing_package_is_named(self, run, monkeypatch):
         monkeypatch.setitem(sys.modules, "jiwer", None)

@@ -3,7 +3,8 @@
 // The equations are those of contrast.py, for keys of one feature, their mass:
 //     out_i = answer_i - contrast mean_i,  mean_i = sum_j mass_j v_j / max(sum_j mass_j, floor)  over the visible keys
 //
-// Where weights halve with age, each further key makes the sums older by one.
+// Where weights halve with age, the sums do not shrink with each further key, but what is added to them grows: one number
+// a head, by which all of them are too large. Of numerator and denominator it is the same.
 //
 // Shape letters: B batch, T queries, S keys, H heads, V value dimension.
 #pragma once
@@ -21,8 +22,8 @@ class ContrastWorker {
    public:
     ContrastWorker(const Contrast& problem, int64_t batch, int64_t first, int64_t last)
         : p(problem), V(problem.value_dim), b(batch), first_head(first), heads(last - first), sums(heads * V), masses(heads),
-          left(heads) {
-        for (int64_t h = 0; p.half_life && h < heads; h++) left[h] = std::exp2(-1 / p.half_life[first_head + h]);
+          scale(heads, 1), growth(heads, 1) {
+        for (int64_t h = 0; p.half_life && h < heads; h++) growth[h] = std::exp2(1 / p.half_life[first_head + h]);
     }
 
     void forward() {
@@ -39,7 +40,7 @@ class ContrastWorker {
 
     void backward() {
         // By query and head: minus the gradient of the numerator is a factor times that of the output; the gradient of the
-        // denominator.
+        // denominator. Both of the true ones.
         std::vector<T> factors(p.queries * heads), of_mass(p.queries * heads), of_share(heads);
         for (int64_t t = 0; t < p.queries; t++) {
             read_until(p.visible[t]);
@@ -49,14 +50,15 @@ class ContrastWorker {
                 for (int64_t f = 0; f < V; f++) read += error[f] * sum[f];
                 read /= floored(h);
                 of_share[h] -= read;
-                factors[t * heads + h] = share(h) / floored(h);
-                of_mass[t * heads + h] = masses[h] > T(p.floor) ? factors[t * heads + h] * read : T(0);
+                factors[t * heads + h] = share(h) * T(scale[h]) / floored(h);
+                of_mass[t * heads + h] = masses[h] > floor(h) ? factors[t * heads + h] * read : T(0);
             }
         }
         for (int64_t h = 0; h < heads; h++) ((T*)p.contrast_gradients)[b * p.heads + first_head + h] = of_share[h];
 
         // Backwards, of the sums that a key is part of.
         std::vector<T> sum_errors(heads * V), mass_errors(heads);
+        scale.assign(heads, 1);
         int64_t j = p.keys;
         for (int64_t t = p.queries; j > 0; t--) {
             for (const int64_t first = t ? p.visible[t - 1] : 0; j > first; j--) {
@@ -65,9 +67,9 @@ class ContrastWorker {
             }
             for (int64_t h = 0; t && h < heads; h++) {
                 const T* error = (const T*)p.out_gradient + place(t - 1, p.queries, h);
-                T *to = sum_errors.data() + h * V, factor = factors[(t - 1) * heads + h];
+                T *to = sum_errors.data() + h * V, factor = factors[(t - 1) * heads + h] * T(scale[h]);
                 for (int64_t f = 0; f < V; f++) to[f] -= factor * error[f];
-                mass_errors[h] += of_mass[(t - 1) * heads + h];
+                mass_errors[h] += of_mass[(t - 1) * heads + h] * T(scale[h]);
             }
         }
     }
@@ -75,8 +77,9 @@ class ContrastWorker {
    private:
     const Contrast& p;
     const int64_t V, b, first_head, heads;
-    std::vector<T> sums, masses;  // [heads, V], [heads]: of the keys read so far
-    std::vector<double> left;     // of a weight, one key later: an error of it would grow with each key
+    std::vector<T> sums, masses;        // [heads, V], [heads]: of the keys read so far
+    std::vector<double> scale, growth;  // [heads]: by which the sums are too large, and its growth with a key
+    static constexpr double LARGEST_SCALE = 1 << 20;
     int64_t keys_read = 0;
 
     int64_t place(int64_t t, int64_t length, int64_t h) const {
@@ -93,14 +96,16 @@ class ContrastWorker {
 
     T share(int64_t h) const { return ((const T*)p.contrast)[first_head + h]; }
 
-    T floored(int64_t h) const { return masses[h] > T(p.floor) ? masses[h] : T(p.floor); }
+    T floor(int64_t h) const { return T(p.floor * scale[h]); }
+
+    T floored(int64_t h) const { return masses[h] > floor(h) ? masses[h] : floor(h); }
 
     void read_until(int64_t end) {
         for (; keys_read < end; keys_read++) {
             grow_old(sums, masses);
             if (hidden(keys_read)) continue;
             for (int64_t h = 0; h < heads; h++) {
-                const T *v = value(keys_read, h), mass = ((const T*)p.mass)[mass_place(keys_read, h)];
+                const T *v = value(keys_read, h), mass = ((const T*)p.mass)[mass_place(keys_read, h)] * T(scale[h]);
                 T* sum = sums.data() + h * V;
                 for (int64_t f = 0; f < V; f++) sum[f] += mass * v[f];
                 masses[h] += mass;
@@ -108,11 +113,16 @@ class ContrastWorker {
         }
     }
 
-    void grow_old(std::vector<T>& of_values, std::vector<T>& of_masses) const {
+    // The sums one key later.
+    void grow_old(std::vector<T>& of_values, std::vector<T>& of_masses) {
         for (int64_t h = 0; p.half_life && h < heads; h++) {
+            scale[h] *= growth[h];
+            if (scale[h] < LARGEST_SCALE) continue;
+            const T back = T(1 / scale[h]);
             T* sum = of_values.data() + h * V;
-            for (int64_t f = 0; f < V; f++) sum[f] = T(left[h] * sum[f]);
-            of_masses[h] = T(left[h] * of_masses[h]);
+            for (int64_t f = 0; f < V; f++) sum[f] *= back;
+            of_masses[h] *= back;
+            scale[h] = 1;
         }
     }
 
@@ -125,10 +135,11 @@ class ContrastWorker {
                 *to_mass = 0;
                 continue;
             }
-            const T *v = value(j, h), *error = sum_errors.data() + h * V, mass = ((const T*)p.mass)[mass_place(j, h)];
+            const T *v = value(j, h), *error = sum_errors.data() + h * V, back = T(1 / scale[h]);
+            const T mass = ((const T*)p.mass)[mass_place(j, h)] * back;
             T total = 0;
             for (int64_t f = 0; f < V; f++) to[f] = mass * error[f], total += error[f] * v[f];
-            *to_mass = total + mass_errors[h];
+            *to_mass = (total + mass_errors[h]) * back;
         }
     }
 };
