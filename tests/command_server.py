@@ -1,17 +1,15 @@
-"""Runs command lines in forks of one process that has made their slow imports; the package itself is not among them.
+"""Where the code is, and how a process that has made the slow imports runs a command line in a fork of itself.
 
-A command line spends seconds on importing torch and fairseq. Here each is a process of its own all the same: forked
-before anything was computed, with its own arguments, directory and user code, and ended by Python as usual.
-
-Run as a script it is the server: for each line of JSON on stdin (command, args, cwd, stdin, output, imports) it writes
-the exit code. `CommandServer` is the client.
+A command line spends seconds on importing torch and fairseq, and one on hydra's grammar and schemas. `preload` does
+that once, but for the package itself, and computes nothing. The server is in `forked_commands`.
 """
 
+import atexit
+import contextlib
+import gc
 import importlib
-import json
 import os
 import runpy
-import subprocess
 import sys
 import traceback
 from importlib.metadata import entry_points
@@ -28,101 +26,51 @@ PRELOADED = (
     "fairseq-interactive",
     "simuleval",
 )
+MODULES = (
+    "fairseq.data.data_utils_fast",
+    "fairseq.data.token_block_utils_fast",
+    "kaldi_native_fbank",
+    "matplotlib.pyplot",
+    # The first optimizer of a process would import it.
+    "torch._dynamo",
+)
+"""What commands import once they run."""
 
 
-class CommandServer:
-    """Starts the server; `run` sends it a command line.
-
-    Args:
-        environment: of the commands.
-        folder: takes the outputs.
-    """
-
-    def __init__(self, environment, folder):
-        self.folder, self.count = Path(folder), 0
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=folder,
-            env=environment,
-            text=True,
-        )
-
-    def run(self, command, args, cwd, stdin="", imports=()):
-        """Runs a command line.
-
-        Args:
-            command: name of a console script, or path of a Python file.
-            args: of the command.
-            cwd: its directory.
-            stdin: its input.
-            imports: modules that it finds imported.
-
-        Returns:
-            Its exit code, and its stdout and stderr together.
-        """
-        self.count += 1
-        output = self.folder / f"{self.count}.output"
-        given = self.folder / f"{self.count}.input"
-        given.write_text(stdin, encoding="utf-8")
-        request = [str(command), [str(a) for a in args], str(cwd), str(given), str(output), list(imports)]
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        return int(answer), output.read_text(encoding="utf-8", errors="replace")
-
-    def close(self):
-        """Ends the server."""
-        self._process.stdin.close()
-        self._process.wait()
+def preload(*modules):
+    """Imports some modules; without any, what is slow in the commands of fairseq and SimulEval."""
+    if not modules:
+        import_for_commands()
+    for name in modules:
+        importlib.import_module(name)
+    # Or each fork would go through all of it again, and copy the pages.
+    gc.freeze()
 
 
-def serve():
-    answers = os.fdopen(os.dup(1), "w")
-    # What the imports print is not an answer.
-    os.dup2(2, 1)
-    sys.path.remove(str(Path(__file__).resolve().parent))
-    scripts = preload()
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            answers.close()
-            os._exit(run_command(scripts, *json.loads(line)))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
-
-
-def preload():
-    """Makes the slow imports; returns the console scripts by name."""
+def import_for_commands():
     scripts = {script.name: script for script in entry_points(group="console_scripts")}
     for name in PRELOADED:
         scripts[name].load()
-    # The first optimizer of a process would import it.
-    importlib.import_module("torch._dynamo")
-    return scripts
+    for name in MODULES:
+        # The command that needs one which is missing says so.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    compose_a_configuration()
+
+
+def compose_a_configuration():
+    """Has hydra build what it keeps for all configurations of a process."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    flags = ["unused", "--arch", "transformer_lm", "--task", "language_modeling"]
+    convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), flags))
 
 
 def run_file(path):
     """Runs a Python file, as `python path` does."""
     sys.path.insert(0, os.path.dirname(path))
     runpy.run_path(path, run_name="__main__")
-
-
-def run_command(scripts, command, args, cwd, stdin, output, imports):
-    """What the command does in a process of its own; returns the exit code."""
-    for path, flags, descriptor in ((stdin, os.O_RDONLY, 0), (output, os.O_WRONLY | os.O_CREAT, 1)):
-        os.dup2(os.open(path, flags, 0o644), descriptor)
-    os.dup2(1, 2)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    os.chdir(cwd)
-    sys.argv = [command, *args]
-
-    def call():
-        for name in imports:
-            importlib.import_module(name)
-        return scripts[command].load()() if command in scripts else run_file(command)
-
-    return exit_code(call)
 
 
 def exit_code(call):
@@ -138,9 +86,7 @@ def exit_code(call):
         traceback.print_exc()
         return 1
     finally:
+        # Workers of a loader would see after 5 s that it has ended, and hold its output open until then.
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    serve()

@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional
 
 from command_server import ROOT
 
+SCRIPTS = Path(sys.executable).parent
 LANGUAGES = ("bash", "python", "text")
 BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 FENCE = re.compile(r"^\s*(?:```|~~~)", re.M)
@@ -72,20 +73,31 @@ class Clone:
     Args:
         folder: empty.
         environment: of the commands; PATH is extended.
-        commands: folder of programs that come before those of the environment, until a block activates it.
+        commands: folder of programs that take the place of those of the environment, but for a server.
     """
 
-    def __init__(self, folder, environment, commands=""):
+    def __init__(self, folder, environment, commands=None):
         self.folder, self.done = folder, set()
-        scripts = Path(sys.executable).parent
-        paths = filter(None, (str(commands), str(scripts), environment["PATH"]))
-        self.environment = {**environment, "PATH": os.pathsep.join(paths)}
+        self.environment = {**environment, "PATH": os.pathsep.join((str(folder / ".venv/bin"), environment["PATH"]))}
         for name in LINKED:
             (folder / name).symlink_to(ROOT / name)
-        (folder / ".venv").symlink_to(scripts.parent)
+        self._link_environment(commands)
         (folder / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
         for command in ("init -q", "add -A"):
             subprocess.run(["git", *command.split()], cwd=folder, check=True)
+
+    def _link_environment(self, commands):
+        venv = self.folder / ".venv"
+        if commands is None:
+            venv.symlink_to(SCRIPTS.parent)
+            return
+        (venv / "bin").mkdir(parents=True)
+        replaced = {path.name: path for path in [*SCRIPTS.iterdir(), *commands.iterdir()]}
+        activate = replaced.pop("activate").read_text(encoding="utf-8")
+        text = re.sub("^VIRTUAL_ENV=.*", f'VIRTUAL_ENV="{venv}"', activate, flags=re.M)
+        (venv / "bin/activate").write_text(text, encoding="utf-8")
+        for name, path in replaced.items():
+            (venv / "bin" / name).symlink_to(path)
 
     def run(self, block):
         """Runs a block, unless an equal one was run here; a server is asked for its status and ended.
@@ -105,7 +117,7 @@ class Clone:
         self.done.add(block.text)
 
     def _serve(self, text):
-        with subprocess.Popen(["bash", "-c", f"exec .venv/bin/{text}"], **self._pipes()) as process:
+        with subprocess.Popen(["bash", "-c", f"exec {SCRIPTS}/{text}"], **self._pipes()) as process:
             try:
                 lines = iter(process.stdout.readline, "")
                 address = next((line.split()[0] for line in lines if line.startswith("http://")), None)

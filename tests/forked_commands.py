@@ -1,8 +1,8 @@
 """Commands on the PATH that fork a process with the slow imports made, so that bash runs them as a user writes them.
 
-`command_server` takes a command line from Python, one at a time. Here a folder of small programs, named as the console
-scripts and `python`, hand their arguments, directory, environment and open files to a server, and end as the fork does.
-Run as a script, with the path of a socket, it is the server.
+A folder of small programs, named as the console scripts and `python`, hand their arguments, directory, environment and
+open files to a server, and end as the fork does: a process of its own, with nothing of another command's. What it
+starts by `sys.executable` is forked as well. Run as a script, with the path of a socket, this is the server.
 """
 
 import json
@@ -34,13 +34,15 @@ class ForkedCommands:
     """A server, as a context.
 
     Args:
-        environment: in which the imports are made.
+        environment: in which the imports are made, and commands are run.
+        imports: modules; those of `preload` if none is given.
 
     Attributes:
         folder: of the programs, for the PATH.
     """
 
-    def __init__(self, environment):
+    def __init__(self, environment, *imports):
+        self._environment = environment
         # Not pytest's: the path of a socket has at most 107 bytes.
         self._temporary = tempfile.TemporaryDirectory()
         address = f"{self._temporary.name}/socket"
@@ -51,9 +53,32 @@ class ForkedCommands:
             program = CLIENT.format(python=sys.executable, address=address, name=name)
             (self.folder / name).write_text(program, encoding="utf-8")
             (self.folder / name).chmod(0o755)
-        command = [sys.executable, __file__, address]
+        command = [sys.executable, __file__, address, *imports]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         assert "ready\n" in iter(self._process.stdout.readline, "")
+
+    def run(self, command, *args, cwd, stdin=""):
+        """Runs a command line.
+
+        Args:
+            command: name of a console script, or path of a Python file.
+            args: of the command.
+            cwd: its directory.
+            stdin: its input.
+
+        Returns:
+            Its exit code, and its stdout and stderr together.
+        """
+        words = [command] if (self.folder / command).parent == self.folder else ["python", command]
+        finished = subprocess.run(
+            [self.folder / words[0], *map(str, [*words[1:], *args])],
+            cwd=cwd,
+            env=self._environment,
+            input=stdin.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        return finished.returncode, finished.stdout.decode(errors="replace")
 
     def __enter__(self):
         return self
@@ -65,9 +90,10 @@ class ForkedCommands:
         self._temporary.cleanup()
 
 
-def serve(address):
+def serve(address, *imports):
     sys.path.remove(str(Path(__file__).resolve().parent))
-    preload()
+    preload(*imports)
+    sys.executable = str(Path(address).parent / "bin/python")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
@@ -118,8 +144,9 @@ def run_python(args):
         sys.argv = args
         run_file(args[0])
     else:
-        os.execv(sys.executable, [sys.executable, *args])
+        program = str(SCRIPTS / "python")
+        os.execv(program, [program, *args])
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

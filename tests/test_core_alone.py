@@ -1,11 +1,11 @@
 """The core needs torch alone: importing it loads nothing of fairseq and changes nothing in the process."""
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
+from forked_commands import ForkedCommands
 
 PACKAGE = Path(__file__).parents[1] / "leap_fairseq"
 
@@ -32,20 +32,27 @@ def modules_of(room):
     return [name.removesuffix(".__init__") for name in names]
 
 
-def python(program):
-    """Runs a program in a process of its own; returns what it wrote, as JSON."""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout or "null")
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """A function: runs a program in a process of its own that has imported torch; returns its last line, as JSON."""
+    folder = tmp_path_factory.mktemp("apart")
+    with ForkedCommands(dict(os.environ), "torch") as forked:
+
+        def run(program):
+            code, output = forked.run("python", "-c", program, cwd=folder)
+            assert code == 0, output
+            return json.loads(output.splitlines()[-1])
+
+        yield run
 
 
-def test_every_module_of_the_core_works_without_frameworks():
+def test_every_module_of_the_core_works_without_frameworks(python):
     names = [name for room in ROOMS for name in modules_of(room)]
     assert len(names) > 60
-    python(BLOCK + "".join(f"import {name}\n" for name in names))
+    assert python(BLOCK + "".join(f"import {name}\n" for name in names) + "print(1)") == 1
 
 
-def test_the_control_that_frameworks_are_blocked():
+def test_the_control_that_frameworks_are_blocked(python):
     with pytest.raises(AssertionError, match="fairseq is blocked"):
         python(BLOCK + "import leap_fairseq.models")
 
@@ -60,20 +67,20 @@ def state():
 
 
 @pytest.fixture(scope="module")
-def torch_alone():
+def torch_alone(python):
     """The state of a process that has imported torch."""
     return python(STATE + "print(json.dumps(state()))")
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_nothing_is_loaded_and_nothing_is_changed(room, torch_alone):
+def test_nothing_is_loaded_and_nothing_is_changed(python, room, torch_alone):
     """With everything installed: frameworks are not imported, and the process is what torch alone makes of it."""
     imports = "".join(f"import {name}\n" for name in modules_of(room))
     program = f"{STATE}{imports}print(json.dumps([state(), sorted(set({FRAMEWORKS!r}) & set(sys.modules))]))"
     assert python(program) == [torch_alone, []]
 
 
-def test_a_loaded_fairseq_is_not_patched():
+def test_a_loaded_fairseq_is_not_patched(python):
     program = """
 import fairseq, json, numpy
 from fairseq import checkpoint_utils, options
@@ -117,11 +124,11 @@ print(json.dumps(["leap_transformer_lm_wiki103" in ARCH_MODEL_REGISTRY, "leap_co
         ("leap_fairseq.agents", "fairseq"),
     ],
 )
-def test_a_user_dir_registers_in_every_order(order):
+def test_a_user_dir_registers_in_every_order(python, order):
     imports = "".join(f"import {names}\n" for names in order)
     assert python(imports + USER_DIR.format(folder=f"{PACKAGE}/")) == [True] * 6
 
 
-def test_the_control_that_nothing_registers_without_a_user_dir():
+def test_the_control_that_nothing_registers_without_a_user_dir(python):
     program = "import leap_fairseq.attention\n" + USER_DIR.format(folder=str(PACKAGE))
     assert python(program.replace("utils.import_user_module(", "(")) == [False] * 6

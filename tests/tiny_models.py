@@ -1,5 +1,7 @@
 """Tiny models built through fairseq's own path from options to model, for tests."""
 
+import copy
+import functools
 from argparse import Namespace
 
 import torch
@@ -19,13 +21,30 @@ def make_dictionary(size=20):
     return dictionary
 
 
+def parse(*words):
+    """The options of a command line of fairseq-train."""
+    parser = options.get_training_parser(default_task="leap_language_modeling")
+    return options.parse_args_and_arch(parser, ["unused", *words])
+
+
+@functools.cache
+def _composed(arch):
+    return convert_namespace_to_omegaconf(parse("--arch", arch, "--tokens-per-sample", "64"))
+
+
+def configure_lm(*flags, arch="leap_transformer_lm_tiny"):
+    """fairseq's configuration of a command line; it takes half a second to compose one, so that only options change."""
+    args = vars(parse("--arch", arch, "--tokens-per-sample", "64", *flags))
+    cfg = copy.deepcopy(_composed(arch))
+    for section in (cfg.task, cfg.model):
+        section.update({name: args[name] for name in section if name in args})
+    return cfg
+
+
 def make_lm(*flags, dictionary=None, seed=0, arch="leap_transformer_lm_tiny"):
     """A language model, parsed from a command line as fairseq-train would."""
     dictionary = dictionary or make_dictionary()
-    parser = options.get_training_parser(default_task="leap_language_modeling")
-    argv = ["unused", "--arch", arch, "--tokens-per-sample", "64", *flags]
-    args = options.parse_args_and_arch(parser, argv)
-    cfg = convert_namespace_to_omegaconf(args)
+    cfg = configure_lm(*flags, arch=arch)
     task = LeapLanguageModelingTask(cfg.task, dictionary)
     torch.manual_seed(seed)
     return task.build_model(cfg.model).eval()

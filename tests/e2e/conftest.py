@@ -1,8 +1,8 @@
 """Real command lines on tiny data: every model is trained once a session.
 
-`run` starts a process, as a user does; `run_forked` saves its slow imports (see command_server), as does `bash` for the
-commands of a script. All run without PYTHONPATH, from a folder that is not the repository's, and show the output of a
-command that does not end as it should.
+`run` starts a process, as a user does; `run_forked` saves its slow imports (see forked_commands), as does `bash` for
+the commands of a script. All run without PYTHONPATH, from a folder that is not the repository's, and show the output of
+a command that does not end as it should.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_server import PLUGIN, ROOT, CommandServer
+from command_server import PLUGIN, ROOT
 from forked_commands import ForkedCommands
 
 SCRIPTS = Path(sys.executable).parent
@@ -84,33 +84,45 @@ def run(environment, elsewhere):
 
 
 @pytest.fixture(scope="session")
-def run_forked(environment, elsewhere, tmp_path_factory):
+def forked(environment):
+    """What forks commands (see forked_commands)."""
+    with ForkedCommands(environment) as commands:
+        yield commands
+
+
+@pytest.fixture(scope="session")
+def run_forked(forked, elsewhere):
     """A function: as `run`, with the slow imports made beforehand."""
-    server = CommandServer(environment, tmp_path_factory.mktemp("server"))
 
-    def run_command(command, *args, cwd=elsewhere, stdin="", code=0, imports=()):
-        return expect(command, args, Outcome(*server.run(command, args, cwd, stdin, imports)), code)
+    def run_command(command, *args, cwd=elsewhere, stdin="", code=0):
+        return expect(command, args, Outcome(*forked.run(command, *args, cwd=cwd, stdin=stdin)), code)
 
-    yield run_command
-    server.close()
+    return run_command
 
 
 @pytest.fixture(scope="session")
-def commands(environment):
-    """A folder of commands that start at once (see forked_commands)."""
-    with ForkedCommands(environment) as forked:
-        yield forked.folder
+def commands(forked):
+    """A folder of commands that start at once."""
+    return forked.folder
 
 
 @pytest.fixture(scope="session")
-def bash(elsewhere, environment, commands):
+def trained_anew(tmp_path_factory):
+    """A folder with fairseq-train as it is, for scripts that measure it."""
+    folder = tmp_path_factory.mktemp("anew")
+    (folder / "fairseq-train").symlink_to(SCRIPTS / "fairseq-train")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bash(elsewhere, environment, commands, trained_anew):
     """A function: runs a script from another directory, with the tools of this environment; returns its output.
 
-    Where the script measures its commands, they are started anew.
+    Where the script measures its trainings, they are started anew.
     """
 
     def run(script, *args, code=0, anew=False, **variables):
-        folders = [SCRIPTS, environment["PATH"]] if anew else [commands, SCRIPTS, environment["PATH"]]
+        folders = [*([trained_anew] if anew else []), commands, SCRIPTS, environment["PATH"]]
         path = os.pathsep.join(map(str, folders))
         finished = subprocess.run(
             ["bash", str(script), *map(str, args)],
@@ -148,11 +160,11 @@ def lm_text(run_forked, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def lm_data(run, lm_text, tmp_path_factory):
+def lm_data(run_forked, lm_text, tmp_path_factory):
     """The folder of fairseq-preprocess."""
     folder = tmp_path_factory.mktemp("lm") / "data"
     splits = [part for name in ("train", "valid", "test") for part in (f"--{name}pref", lm_text / f"{name}.txt")]
-    run("fairseq-preprocess", "--only-source", *splits, "--destdir", folder)
+    run_forked("fairseq-preprocess", "--only-source", *splits, "--destdir", folder)
     return folder
 
 
@@ -166,10 +178,10 @@ def lm_options(lm_data):
 
 
 @pytest.fixture(scope="session")
-def lm_checkpoint(run, lm_options, tmp_path_factory):
+def lm_checkpoint(run_forked, lm_options, tmp_path_factory):
     """A LeaP language model after 2 updates."""
     folder = tmp_path_factory.mktemp("lm_leap")
-    run("fairseq-train", *lm_options(folder, 2))
+    run_forked("fairseq-train", *lm_options(folder, 2))
     return folder / "checkpoint_last.pt"
 
 
@@ -219,10 +231,10 @@ def speech_options(speech_data):
 
 
 @pytest.fixture(scope="session")
-def offline_checkpoint(run, speech_options, tmp_path_factory):
+def offline_checkpoint(run_forked, speech_options, tmp_path_factory):
     """An offline translator after 2 updates."""
     folder = tmp_path_factory.mktemp("offline")
-    run("fairseq-train", *speech_options("leap_convtransformer_tiny", folder, 2))
+    run_forked("fairseq-train", *speech_options("leap_convtransformer_tiny", folder, 2))
     return folder / "checkpoint_last.pt"
 
 

@@ -1,4 +1,4 @@
-"""scripts/benchmark.py as a user runs it: each sub-command once, at tiny sizes."""
+"""scripts/benchmark.py as a user runs it: each sub-command once, at tiny sizes; anew where it measures memory."""
 
 from command_server import ROOT
 
@@ -8,10 +8,10 @@ SCRIPT = ROOT / "scripts/benchmark.py"
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30"
 
 
-def measured(run, folder, arguments):
+def measured(start, folder, arguments):
     """What a sub-command prints, and the rows of its table."""
     tsv, png = folder / "new" / "b.tsv", folder / "new" / "b.png"
-    output = run("python", SCRIPT, *arguments.split(), "--threads", 1, "--tsv", tsv, "--png", png).output
+    output = start("python", SCRIPT, *arguments.split(), "--threads", 1, "--tsv", tsv, "--png", png).output
     print(output)
     rows = read_tsv(tsv)
     assert png.stat().st_size > 10_000 and "torch" in rows[0]["machine"] and "1 threads" in output
@@ -30,7 +30,9 @@ def test_attention(run, tmp_path):
 
 
 def test_language_model(run, tmp_path):
-    output, rows = measured(run, tmp_path, f"lm --lengths 64 256 --tokens 256 --rounds 2 --matmul 32 {SIZES}")
+    output, rows = measured(
+        run, tmp_path, f"lm --attention leap --lengths 64 256 --tokens 256 --rounds 2 --matmul 32 {SIZES}"
+    )
     assert "leap: scores and gradients equal" in output and "softmax grows: time T^" in output
     assert [row["attention"] for row in rows] == ["leap", "softmax", "matmul"] * 2
     models = [row for row in rows if row["attention"] != "matmul"]
@@ -38,22 +40,22 @@ def test_language_model(run, tmp_path):
     assert {row["vs_softmax"] for row in models if row["attention"] == "softmax"} == {1.0}
 
 
-def test_profile(run):
-    output = run("python", SCRIPT, *"lm --profile tiny --threads 1".split()).output
+def test_profile(run_forked):
+    output = run_forked(SCRIPT, *"lm --profile tiny --threads 1".split()).output
     assert "tiny, language model: an update of" in output and "aten::mm" in output and "share" in output
 
 
-def test_decoding(run, tmp_path):
-    output, rows = measured(run, tmp_path, f"decode --positions 5 60 --block 20 --rounds 3 {SIZES}")
+def test_decoding(run_forked, tmp_path):
+    output, rows = measured(run_forked, tmp_path, f"decode --positions 5 60 --block 20 --rounds 3 {SIZES}")
     assert "softmax: step by step equals at once" in output
     places = [(kind, position) for kind in ("leap", "softmax") for position in (5, 60)]
     assert [(row["attention"], row["position"]) for row in rows] == places
     assert rows[0]["state_kib"] == rows[1]["state_kib"] and 11 < rows[3]["state_kib"] / rows[2]["state_kib"] < 13
 
 
-def test_streaming(run, tmp_path):
+def test_streaming(run_forked, tmp_path):
     sizes = "--arch leap_convtransformer_simul_trans_tiny --seconds 3 --minutes 1 --sessions 3 --vocab-size 30"
-    output, rows = measured(run, tmp_path, f"simulst {sizes}")
+    output, rows = measured(run_forked, tmp_path, f"simulst {sizes}")
     assert "frames by segments equal frames at once" in output and "last_over_first" in output
     assert "sessions 3" in output and "alone_over_together" in output
     assert [row["encoder"] for row in rows] == ["full", "segment"]

@@ -14,9 +14,9 @@ COMMANDS = ("fairseq-train", "fairseq-validate", "fairseq-eval-lm", "fairseq-gen
 
 @pytest.fixture(scope="module")
 def start(run_forked, lm_data, lm_options, lm_checkpoint, generate_options, simul_checkpoint, tmp_path_factory):
-    """A function: starts a command with the plugin given in some way."""
+    """A function: starts a command with the plugin given in some way, by its name or by other words."""
 
-    def start_command(command, plugin, **options):
+    def start_command(command, plugin, *words, **options):
         lm = ("--user-dir", plugin, "--path", lm_checkpoint, "--cpu")
         arguments = {
             "fairseq-train": lm_options(tmp_path_factory.mktemp("save"), 1, "--no-save", plugin=plugin),
@@ -25,7 +25,7 @@ def start(run_forked, lm_data, lm_options, lm_checkpoint, generate_options, simu
             "fairseq-generate": generate_options(simul_checkpoint, "--beam", 1, plugin=plugin),
             "fairseq-interactive": [lm_data, *lm, "--task", "leap_language_modeling", "--beam", 1, "--max-len-b", 5],
         }
-        return run_forked(command, *arguments[command], stdin="if x\n", **options)
+        return run_forked(*(words or [command]), *arguments[command], stdin="if x\n", **options)
 
     return start_command
 
@@ -51,7 +51,8 @@ def test_spellings_of_the_plugin(start, neighbour, command, spelling):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_imported_before_it_is_named(start, command):
-    start(command, PLUGIN, imports=["leap_fairseq.layers"])
+    module = command.replace("-", "_cli.", 1).replace("-", "_")
+    start(command, PLUGIN, "python", "-c", f"import leap_fairseq.layers, {module} as module; module.cli_main()")
 
 
 def test_imported_before_in_a_process_of_its_own(run, lm_options, tmp_path):

@@ -15,14 +15,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from forked_commands import ForkedCommands
 from lm_runs import differing, files, weights
 
 KILLS = 4
 
 
 @pytest.fixture(scope="module")
-def two_processes(environment, elsewhere):
+def two_processes(environment, elsewhere, commands):
     """A function: runs fairseq-train in two processes, which end well."""
 
     def free_port():
@@ -30,26 +29,24 @@ def two_processes(environment, elsewhere):
             any_port.bind(("localhost", 0))
             return any_port.getsockname()[1]
 
-    with ForkedCommands(environment) as forked:
+    def run(options):
+        shared = f"--distributed-world-size 2 --distributed-init-method tcp://localhost:{free_port()}"
+        fixed = "--ddp-backend legacy_ddp --distributed-backend gloo --distributed-no-spawn"
+        command = [commands / "fairseq-train", *options, *shared.split(), *fixed.split()]
+        # Not pipes: the one that is not read would fill, and both processes would wait.
+        outputs = [elsewhere / f"rank{rank}.log" for rank in range(2)]
+        started = [
+            subprocess.Popen(
+                [*map(str, command), "--distributed-rank", str(rank)],
+                **{"cwd": elsewhere, "env": environment, "stdout": output.open("w"), "stderr": subprocess.STDOUT},
+            )
+            for rank, output in enumerate(outputs)
+        ]
+        codes, texts = [process.wait() for process in started], [output.read_text() for output in outputs]
+        assert codes == [0, 0], "\n".join(text[-3000:] for text in texts)
+        return texts[0]
 
-        def run(options):
-            shared = f"--distributed-world-size 2 --distributed-init-method tcp://localhost:{free_port()}"
-            fixed = "--ddp-backend legacy_ddp --distributed-backend gloo --distributed-no-spawn"
-            command = [forked.folder / "fairseq-train", *options, *shared.split(), *fixed.split()]
-            # Not pipes: the one that is not read would fill, and both processes would wait.
-            outputs = [elsewhere / f"rank{rank}.log" for rank in range(2)]
-            started = [
-                subprocess.Popen(
-                    [*map(str, command), "--distributed-rank", str(rank)],
-                    **{"cwd": elsewhere, "env": environment, "stdout": output.open("w"), "stderr": subprocess.STDOUT},
-                )
-                for rank, output in enumerate(outputs)
-            ]
-            codes, texts = [process.wait() for process in started], [output.read_text() for output in outputs]
-            assert codes == [0, 0], "\n".join(text[-3000:] for text in texts)
-            return texts[0]
-
-        yield run
+    return run
 
 
 WAYS = {

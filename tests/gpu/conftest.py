@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_server import CommandServer
+from forked_commands import ForkedCommands
 
 DEVICE = "cuda"
 
@@ -27,12 +27,12 @@ def device():
 @pytest.fixture(scope="session")
 def command(tmp_path_factory):
     """A function: runs a command line; returns its output. The test fails where the command does."""
-    server = CommandServer({**os.environ, "OMP_NUM_THREADS": "1"}, tmp_path_factory.mktemp("server"))
+    folder = tmp_path_factory.mktemp("commands")
+    with ForkedCommands({**os.environ, "OMP_NUM_THREADS": "1"}) as forked:
 
-    def run(name, *args, stdin=""):
-        code, output = server.run(name, args, server.folder, stdin)
-        assert code == 0, f"{name} {' '.join(map(str, args))}\n{output[-6000:]}"
-        return output
+        def run(name, *args, stdin=""):
+            code, output = forked.run(name, *args, cwd=folder, stdin=stdin)
+            assert code == 0, f"{name} {' '.join(map(str, args))}\n{output[-6000:]}"
+            return output
 
-    yield run
-    server.close()
+        yield run

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.sequence_generator import SequenceGenerator
-from tiny_models import make_dictionary, make_lm, spread_proportions
+from tiny_models import configure_lm, make_dictionary, make_lm, parse, spread_proportions
 from tolerances import assert_same
 
 from leap_fairseq.attention import KINDS
@@ -25,6 +26,20 @@ def random_tokens(batch, length, seed=0):
 def memories(state):
     """The sums of every attention, in the order of the layers."""
     return [x.state.kvz for x in state.values() if hasattr(x, "state")]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        (*ADAPTIVE, "--decoder-self-attention", "contrast", "--attention-half-life", "2-32", "--leap-factor", "4"),
+        ("--decoder-layers", "1", "--dropout", "0.2", "--checkpoint-activations", "--no-token-positional-embeddings"),
+    ],
+)
+def test_the_models_of_these_tests_are_configured_as_by_fairseq(flags):
+    words = ("--arch", "leap_transformer_lm_tiny", "--tokens-per-sample", "64")
+    whole = convert_namespace_to_omegaconf(parse(*words, *flags))
+    found, plain = configure_lm(*flags), configure_lm()
+    assert (found.model, found.task) == (whole.model, whole.task) and found.model != plain.model
 
 
 @EACH_KIND
