@@ -102,7 +102,7 @@ def pass_gate(name: str, model: Any, length: int, options: argparse.Namespace) -
     Raises:
         GateError: one differs, or a layer does not ask for it.
     """
-    module, function, law = language_model.LAWS[CONTENDERS[name][0]]
+    module, function, law = language_model.LAWS[CONTENDERS[name][0] != "softmax"]
     attend, shares = getattr(module, function), []
 
     def held_to_the_law(*args: Any, **named: Any) -> torch.Tensor:
