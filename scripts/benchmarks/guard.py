@@ -46,7 +46,7 @@ class Ratio(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this sub-command."""
     parser.add_argument("--update", action="store_true", help=f"keep the ratios of today in {KEPT.name}")
-    parser.add_argument("--rounds", type=int, default=9, help="measured turns of each")
+    parser.add_argument("--rounds", type=int, default=7, help="measured turns of each")
     parser.add_argument("--clock", choices=measuring.CLOCKS, default="cpu", help=measuring.CLOCK_HELP)
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own choice)")
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     clock = measuring.make_clock(options.clock, "cpu")
     now = {name: measured(make(), options.rounds) for name, make in ratios(clock).items()}
     rows = compared(now, before)
-    print(format_table(rows))
+    print(format_table([{name: shown(value) for name, value in row.items()} for row in rows]))
     machine = measuring.machine(options)
     print(machine)
     if options.update:
@@ -72,6 +72,11 @@ def run(options: argparse.Namespace) -> None:
         print(f"written: {KEPT}")
     elif slower := [row["ratio of"] for row in rows if row["verdict"] == "slower"]:
         raise ValueError(f"slower than before, by more than chance: {'; '.join(slower)}")
+
+
+def shown(value: Any) -> Any:
+    """With two decimals, where it is a number."""
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def read_kept(path: Path) -> Dict[str, Dict[str, float]]:
