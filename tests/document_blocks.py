@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from command_server import ROOT
+from preloading import ROOT
 
 SCRIPTS = Path(sys.executable).parent
 LANGUAGES = ("bash", "python", "text")

@@ -2,7 +2,7 @@
 
 import re
 
-from command_server import PLUGIN
+from preloading import PLUGIN
 
 
 def evaluation(data, checkpoint, plugin=PLUGIN):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from command_server import exit_code, preload, run_file
+from preloading import exit_code, preload, run_file
 
 SCRIPTS = Path(sys.executable).parent
 

@@ -12,13 +12,13 @@ import traceback
 import numpy as np
 import torch
 import torch._dynamo  # noqa: F401  (which the first optimizer of every fork would import)
-from command_server import PLUGIN
 from fairseq import options
 from fairseq.data import indexed_dataset
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 from fairseq_cli import train as fairseq_train
 from lra_data import write_lra
+from preloading import PLUGIN
 from tiny_models import make_dictionary
 
 from leap_fairseq.speech import FeatureZip, ManifestRow, write_manifest

@@ -104,8 +104,8 @@ class _Contrast(torch.autograd.Function):
 def _problem(answers, mass, v, contrast, visible, padding, half_life, floor) -> Contrast:
     batch, queries, heads, value_dim = answers.shape
     problem = Contrast(batch, heads, queries, v.shape[1], value_dim, torch.get_num_threads())
-    named = {"mass": mass, "v": v, "contrast": contrast, "visible": visible, "padding": padding}
-    for name, x in {**named, "half_life": half_life}.items():
+    named = {"mass": mass, "v": v, "contrast": contrast, "visible": visible, "padding": padding, "half_life": half_life}
+    for name, x in named.items():
         setattr(problem, name, None if x is None else x.data_ptr())
     problem.floor, problem.v_strides = floor, Strides(*v.stride()[:3])
     return problem

@@ -103,10 +103,12 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         mask = padding if bool(padding.any()) else None
         for layer in self.transformer_layers:
             x = layer(x, mask)
-        padding = padding[:, :count]
+        if len(x) > count:
+            x, mask = x[:count], mask[:, :count]
+            mask = mask if bool(mask.any()) else None
         return {
-            "encoder_out": [x[:count]],
-            "encoder_padding_mask": [padding] if bool(padding.any()) else [],
+            "encoder_out": [x],
+            "encoder_padding_mask": [] if mask is None else [mask],
             "encoder_embedding": [],
             "encoder_states": [],
             "src_tokens": [],
@@ -144,14 +146,16 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
             empty = features.new_zeros(0, features.shape[0], self.out.out_features)
             return empty, EncoderState(carry, waiting, state.attention, state.frames)
         x = self._whole_segments(x)
-        padding = (torch.arange(x.shape[1], device=x.device) >= count).expand(x.shape[:2])
+        padding = None
+        if x.shape[1] > count:
+            padding = (torch.arange(x.shape[1], device=x.device) >= count).expand(x.shape[:2])
         numbers = torch.arange(1, x.shape[1] + 1, device=x.device) + self.padding_idx
         numbers = (as_offset(state.frames, x.device) + numbers).expand(x.shape[0], -1)
         x = self._embed(x, position_rows(self.embed_positions, numbers))
         # fairseq's softmax attention writes into the dictionaries it is given.
         attention = {key: dict(held) if isinstance(held, dict) else held for key, held in state.attention.items()}
         for layer in self.transformer_layers:
-            x = layer.step(x, attention, padding if len(x) > count else None)
+            x = layer.step(x, attention, padding)
         return x[:count], EncoderState(carry, waiting, attention, increased(state.frames, count))
 
     def merge_states(self, states: Sequence[Optional[EncoderState]]) -> Optional[EncoderState]:

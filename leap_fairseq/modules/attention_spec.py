@@ -45,7 +45,7 @@ class AttentionSpec:
         if self.half_life and not KINDS[self.kind].linear:
             raise ValueError(
                 f"half-life {self.half_life} needs linear attention, and {self.kind} has no state that fades: choose "
-                "another attention, or leave the half-life out"
+                "another attention, or leave --attention-half-life (of speech: that of the encoder or decoder) out"
             )
 
     def build(self, embed_dim: int, num_heads: int, **options) -> nn.Module:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_server import PLUGIN, ROOT
 from forked_commands import ForkedCommands
+from preloading import PLUGIN, ROOT
 
 SCRIPTS = Path(sys.executable).parent
 

@@ -1,6 +1,6 @@
 """scripts/benchmark.py as a user runs it: each sub-command once, at tiny sizes; anew where it measures memory."""
 
-from command_server import ROOT
+from preloading import ROOT
 
 from leap_fairseq.report.tables import read_tsv
 

@@ -11,8 +11,8 @@ import json
 import pytest
 import torch
 from brought_data import as_official, write_lra_sources, write_speech, write_texts
-from command_server import ROOT
 from document_blocks import Block, Clone, blocks_of, quickened
+from preloading import ROOT
 
 LANGUAGE_MODELS = ("README.md", "docs/language_models.md", "docs/from_the_fork.md")
 TRANSLATION = ("docs/simultaneous_translation.md", "docs/streaming.md")

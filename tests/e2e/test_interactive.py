@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from command_server import PLUGIN
+from preloading import PLUGIN
 from tolerances import assert_same
 
 PROMPTS = ["The", "", "The value of the", "If the name is not bound , the result"]

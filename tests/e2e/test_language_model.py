@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
-from command_server import PLUGIN
 from eval_lm import evaluation, score
+from preloading import PLUGIN
 from tolerances import ABSOLUTE, assert_same
 
 import leap_fairseq.models

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 from brought_data import as_official
-from command_server import PLUGIN, ROOT
 from eval_lm import evaluation, score
+from preloading import PLUGIN, ROOT
 
 TRAIN, EVAL = ROOT / "scripts/lm/train.sh", ROOT / "scripts/lm/eval.sh"
 # The recipe with a model that trains in seconds.

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from command_server import PLUGIN, ROOT
 from lra_data import SIZES, write_lra
+from preloading import PLUGIN, ROOT
 
 SCRIPTS = ROOT / "scripts/lra"
 TINY = "--arch leap_lra_tiny --log-interval 1 --log-format json --lr 3e-3".split()

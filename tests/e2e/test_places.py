@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from command_server import PLUGIN, ROOT
+from preloading import PLUGIN, ROOT
 
 import leap_fairseq.models  # noqa: F401  (allows the types of fairseq's checkpoints)
 

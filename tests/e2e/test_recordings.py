@@ -57,7 +57,7 @@ def test_what_cannot_be_is_refused(run_forked, agent_options, simul_checkpoint, 
 
 
 def test_half_precision_and_an_exported_folder(run_forked, interpret, simul_checkpoint, original, expected, tmp_path):
-    from command_server import ROOT
+    from preloading import ROOT
 
     run_forked(ROOT / "scripts/simulst/export.py", simul_checkpoint, tmp_path / "model")
     line = interpret(tmp_path / "model", [original])[0]

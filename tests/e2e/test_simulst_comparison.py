@@ -3,7 +3,7 @@
 import json
 import math
 
-from command_server import ROOT
+from preloading import ROOT
 
 from leap_fairseq.report.tables import read_tsv
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import soundfile
-from command_server import ROOT
+from preloading import ROOT
 
 from leap_fairseq.models import load_translator
 

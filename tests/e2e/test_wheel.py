@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from command_server import PLUGIN, ROOT
+from preloading import PLUGIN, ROOT
 
 TRAINING = (
     "--task leap_speech_to_text --arch leap_convtransformer_simul_trans_tiny --waitk-lagging 1-3 "

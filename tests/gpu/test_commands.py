@@ -5,9 +5,9 @@ import random
 import re
 
 import pytest
-from command_server import PLUGIN, ROOT
 from fake_corpora import write_mustc
 from lra_data import write_lra
+from preloading import PLUGIN, ROOT
 
 PRECISIONS = ["", "--fp16", "--bf16", "--memory-efficient-fp16", "--memory-efficient-bf16", "--amp"]
 COMMON = "--dropout 0 --optimizer adam --lr 0.002 --seed 1 --log-format simple --log-interval 1 --no-epoch-checkpoints"
