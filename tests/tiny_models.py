@@ -33,9 +33,10 @@ def _composed(arch):
 
 
 def configure_lm(*flags, arch="leap_transformer_lm_tiny"):
-    """fairseq's configuration of a command line; it takes half a second to compose one, so that only options change."""
+    """Task and model as fairseq configures them; to compose them takes half a second, so that only options change."""
     args = vars(parse("--arch", arch, "--tokens-per-sample", "64", *flags))
-    cfg = copy.deepcopy(_composed(arch))
+    composed = _composed(arch)
+    cfg = Namespace(task=copy.deepcopy(composed.task), model=copy.deepcopy(composed.model))
     for section in (cfg.task, cfg.model):
         section.update({name: args[name] for name in section if name in args})
     return cfg

@@ -1,12 +1,14 @@
-"""Real command lines on tiny data: every model is trained once a session.
+"""Real command lines on tiny data: every model is trained once a run, by the worker that needs it first.
 
 `run` starts a process, as a user does; `run_forked` saves its slow imports (see forked_commands), as does `bash` for
 the commands of a script. All run without PYTHONPATH, from a folder that is not the repository's, and show the output of
 a command that does not end as it should.
 """
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,24 +150,47 @@ def expect(command, args, outcome, code):
 
 
 @pytest.fixture(scope="session")
-def lm_text(run_forked, tmp_path_factory):
-    """Some lines of real English: {split}.txt."""
-    folder = tmp_path_factory.mktemp("text")
-    run_forked(ROOT / "data_prep/make_pydoc_text.py", folder / "whole")
-    for split, count in (("train", 150), ("valid", 21), ("test", 22)):
-        lines = (folder / "whole" / f"{split}.txt").read_text(encoding="utf-8").splitlines()[:count]
-        text = "".join(" ".join(line.split()[:60]) + "\n" for line in lines)
-        (folder / f"{split}.txt").write_text(text, encoding="utf-8")
-    return folder
+def once(tmp_path_factory):
+    """A function: a folder of a name, filled by the worker that asks first; nobody may change it afterwards."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    shared.mkdir(exist_ok=True)
+
+    def make(name, fill):
+        folder, filled = shared / name, shared / f"{name}.filled"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not filled.exists():
+                # Of a worker that failed.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def lm_data(run_forked, lm_text, tmp_path_factory):
+def lm_text(run_forked, once):
+    """Some lines of real English: {split}.txt."""
+
+    def write(folder):
+        run_forked(ROOT / "data_prep/make_pydoc_text.py", folder / "whole")
+        for split, count in (("train", 150), ("valid", 21), ("test", 22)):
+            lines = (folder / "whole" / f"{split}.txt").read_text(encoding="utf-8").splitlines()[:count]
+            text = "".join(" ".join(line.split()[:60]) + "\n" for line in lines)
+            (folder / f"{split}.txt").write_text(text, encoding="utf-8")
+
+    return once("lm_text", write)
+
+
+@pytest.fixture(scope="session")
+def lm_data(run_forked, lm_text, once):
     """The folder of fairseq-preprocess."""
-    folder = tmp_path_factory.mktemp("lm") / "data"
     splits = [part for name in ("train", "valid", "test") for part in (f"--{name}pref", lm_text / f"{name}.txt")]
-    run_forked("fairseq-preprocess", "--only-source", *splits, "--destdir", folder)
-    return folder
+    command = ("fairseq-preprocess", "--only-source", *splits, "--destdir")
+    return once("lm_data", lambda folder: run_forked(*command, folder))
 
 
 @pytest.fixture(scope="session")
@@ -178,45 +203,49 @@ def lm_options(lm_data):
 
 
 @pytest.fixture(scope="session")
-def lm_checkpoint(run_forked, lm_options, tmp_path_factory):
+def lm_checkpoint(run_forked, lm_options, once):
     """A LeaP language model after 2 updates."""
-    folder = tmp_path_factory.mktemp("lm_leap")
-    run_forked("fairseq-train", *lm_options(folder, 2))
+    folder = once("lm_leap", lambda folder: run_forked("fairseq-train", *lm_options(folder, 2)))
     return folder / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session")
-def travel_corpus(run_forked, tmp_path_factory):
+def travel_corpus(run_forked, once):
     """40 + 8 + 8 spoken sentences in MuST-C's layout."""
-    folder = tmp_path_factory.mktemp("travel") / "corpus"
     sizes = "--sentences-train 40 --sentences-dev 8 --sentences-test 8"
-    run_forked(ROOT / "data_prep/make_travel_corpus.py", folder, *sizes.split())
-    return folder
-
-
-def prepare(run_forked, corpus, out, vocab_size):
-    options = f"--vocab-size {vocab_size} --specaugment none"
-    run_forked(ROOT / "data_prep/prep_mustc.py", corpus, "--out", out, *options.split())
-    return out
+    script = ROOT / "data_prep/make_travel_corpus.py"
+    return once("travel", lambda folder: run_forked(script, folder / "corpus", *sizes.split())) / "corpus"
 
 
 @pytest.fixture(scope="session")
-def speech_data(run_forked, travel_corpus, tmp_path_factory):
-    """Its features, manifests and vocabulary."""
-    return prepare(run_forked, travel_corpus, tmp_path_factory.mktemp("speech") / "data", 150)
+def prepare(run_forked, travel_corpus, once):
+    """A function: the corpus prepared with a vocabulary of a size, in a folder of a name."""
+
+    def make(name, vocab_size):
+        command = (ROOT / "data_prep/prep_mustc.py", travel_corpus)
+        options = f"--vocab-size {vocab_size} --specaugment none"
+        return once(name, lambda folder: run_forked(*command, "--out", folder / "data", *options.split())) / "data"
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def other_speech_data(run_forked, travel_corpus, tmp_path_factory):
+def speech_data(prepare):
+    """Features, manifests and vocabulary."""
+    return prepare("speech", 150)
+
+
+@pytest.fixture(scope="session")
+def other_speech_data(prepare):
     """The same with a smaller vocabulary."""
-    return prepare(run_forked, travel_corpus, tmp_path_factory.mktemp("other_speech") / "data", 60)
+    return prepare("other_speech", 60)
 
 
 @pytest.fixture(scope="session")
-def wavs(run_forked, travel_corpus, tmp_path_factory):
+def wavs(run_forked, travel_corpus, once):
     """The first three test sentences: [(path of the wav, reference)]."""
-    folder = tmp_path_factory.mktemp("eval")
-    run_forked(ROOT / "data_prep/make_eval_list.py", travel_corpus, "--out", folder, "--limit", 3)
+    command = (ROOT / "data_prep/make_eval_list.py", travel_corpus, "--limit", 3, "--out")
+    folder = once("wavs", lambda folder: run_forked(*command, folder))
     paths = (folder / "tst-COMMON.wav_list").read_text(encoding="utf-8").splitlines()
     return list(zip(paths, (folder / "tst-COMMON.target").read_text(encoding="utf-8").splitlines()))
 
@@ -231,19 +260,19 @@ def speech_options(speech_data):
 
 
 @pytest.fixture(scope="session")
-def offline_checkpoint(run_forked, speech_options, tmp_path_factory):
+def offline_checkpoint(run_forked, speech_options, once):
     """An offline translator after 2 updates."""
-    folder = tmp_path_factory.mktemp("offline")
-    run_forked("fairseq-train", *speech_options("leap_convtransformer_tiny", folder, 2))
+    arch = "leap_convtransformer_tiny"
+    folder = once("offline", lambda folder: run_forked("fairseq-train", *speech_options(arch, folder, 2)))
     return folder / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session")
-def simul_checkpoint(run_forked, speech_options, offline_checkpoint, tmp_path_factory):
+def simul_checkpoint(run_forked, speech_options, offline_checkpoint, once):
     """A wait-k translator for k = 1 to 3, its encoder from the offline one, trained until it writes words."""
-    folder = tmp_path_factory.mktemp("simul")
-    options = ("--waitk-lagging", "1-3", "--load-pretrained-encoder-from", offline_checkpoint)
-    run_forked("fairseq-train", *speech_options("leap_convtransformer_simul_trans_tiny", folder, 40, *options))
+    more = ("--waitk-lagging", "1-3", "--load-pretrained-encoder-from", offline_checkpoint)
+    arch = "leap_convtransformer_simul_trans_tiny"
+    folder = once("simul", lambda folder: run_forked("fairseq-train", *speech_options(arch, folder, 40, *more)))
     return folder / "checkpoint_last.pt"
 
 

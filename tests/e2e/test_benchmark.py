@@ -1,4 +1,7 @@
-"""scripts/benchmark.py as a user runs it: each sub-command once, at tiny sizes; anew where it measures memory."""
+"""scripts/benchmark.py as a user runs it: each sub-command once, at tiny sizes.
+
+What it measures of memory it measures in processes that it starts itself, which are new ones here as well.
+"""
 
 from preloading import ROOT
 
@@ -8,10 +11,10 @@ SCRIPT = ROOT / "scripts/benchmark.py"
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30"
 
 
-def measured(start, folder, arguments):
+def measured(run_forked, folder, arguments):
     """What a sub-command prints, and the rows of its table."""
     tsv, png = folder / "new" / "b.tsv", folder / "new" / "b.png"
-    output = start("python", SCRIPT, *arguments.split(), "--threads", 1, "--tsv", tsv, "--png", png).output
+    output = run_forked(SCRIPT, *arguments.split(), "--threads", 1, "--tsv", tsv, "--png", png).output
     print(output)
     rows = read_tsv(tsv)
     assert png.stat().st_size > 10_000 and "torch" in rows[0]["machine"] and "1 threads" in output
@@ -19,9 +22,9 @@ def measured(start, folder, arguments):
     return output, rows
 
 
-def test_attention(run, tmp_path):
+def test_attention(run_forked, tmp_path):
     sizes = "--lengths 128 512 --positions 512 --heads 2 --dim 8 --rounds 2 --matmul 32"
-    output, rows = measured(run, tmp_path, f"attention {sizes}")
+    output, rows = measured(run_forked, tmp_path, f"attention {sizes}")
     assert "sdpa grows: time T^" in output and "memory T^" in output
     memory = {(row["algorithm"], row["keys"]): row["peak_mib"] for row in rows if row["algorithm"] != "matmul"}
     assert min(memory.values()) > 0
@@ -29,9 +32,9 @@ def test_attention(run, tmp_path):
     assert memory["quadratic", 512] > memory["quadratic", 128] + 4
 
 
-def test_language_model(run, tmp_path):
+def test_language_model(run_forked, tmp_path):
     output, rows = measured(
-        run, tmp_path, f"lm --attention leap --lengths 64 256 --tokens 256 --rounds 2 --matmul 32 {SIZES}"
+        run_forked, tmp_path, f"lm --attention leap --lengths 64 256 --tokens 256 --rounds 2 --matmul 32 {SIZES}"
     )
     assert "leap: scores and gradients equal" in output and "softmax grows: time T^" in output
     assert [row["attention"] for row in rows] == ["leap", "softmax", "matmul"] * 2

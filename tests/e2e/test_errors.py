@@ -1,5 +1,7 @@
 """Wrong input ends with one line that says what was given, what is allowed and what to do; audio of any kind works."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -67,15 +69,12 @@ class TestAgent:
         refusal("no data YAML", "missing.yaml", "--config-yaml", options=("--config-yaml", "missing.yaml"))
         refusal("no data YAML", tmp_path, "--data-bin", options=("--data-bin", tmp_path))
 
-    def test_utterance_cmvn(self, refusal, speech_data):
-        config = yaml.safe_load((speech_data / "config_st.yaml").read_text(encoding="utf-8"))
+    def test_utterance_cmvn(self, refusal, speech_data, tmp_path):
+        path = shutil.copytree(speech_data, tmp_path / "data") / "config_st.yaml"
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
         config["feature_transforms"] = {"*": ["utterance_cmvn"]}
-        path = speech_data / "config_utterance.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        try:
-            refusal("utterance_cmvn", "cannot stream", "global_cmvn", options=("--config-yaml", path.name))
-        finally:
-            path.unlink()
+        refusal("utterance_cmvn", "cannot stream", "global_cmvn", options=("--data-bin", path.parent))
 
     def test_dictionary_of_another_size(self, refusal, other_speech_data):
         refusal("dictionary of 150", "has 60", "trained on", options=("--data-bin", other_speech_data))

@@ -85,13 +85,14 @@ def test_data_given_relatively(run_forked, interpret, simul_checkpoint, speech_d
 def test_a_moved_data_folder_still_works(
     run_forked, speech_data, speech_options, generate_options, interpret, simul_checkpoint, wavs, tmp_path
 ):
-    before = interpret(simul_checkpoint, wavs[:1])
-    moved = tmp_path / "moved"
-    shutil.move(speech_data, moved)
-    try:
-        run_forked("fairseq-train", *speech_options(WAITK, tmp_path / "save", 1, data=moved))
-        run_forked("fairseq-generate", *generate_options(simul_checkpoint, "--beam", 1, data=moved))
-        after = interpret(simul_checkpoint, wavs[:1], "--data-bin", moved)
-    finally:
-        shutil.move(moved, speech_data)
+    original, moved, checkpoint = (tmp_path / name for name in ("original", "moved", "checkpoint.pt"))
+    shutil.copytree(speech_data, original)
+    state = torch.load(simul_checkpoint)
+    state["cfg"]["task"].data = str(original)
+    torch.save(state, checkpoint)
+    before = interpret(checkpoint, wavs[:1])
+    shutil.move(original, moved)
+    run_forked("fairseq-train", *speech_options(WAITK, tmp_path / "save", 1, data=moved))
+    run_forked("fairseq-generate", *generate_options(checkpoint, "--beam", 1, data=moved))
+    after = interpret(checkpoint, wavs[:1], "--data-bin", moved)
     assert after[0]["prediction"] == before[0]["prediction"] and after[0]["delays"] == before[0]["delays"]

@@ -11,6 +11,15 @@
 
 namespace {
 
+// The factors of the exponential series, 1 / n!.
+struct Series {
+    double factors[16] = {1};
+
+    constexpr explicit Series(int terms) {
+        for (int term = 1; term <= terms; term++) factors[term] = factors[term - 1] / term;
+    }
+};
+
 // e^x for x <= 0: 2^n e^r with |r| <= ln(2) / 2, and e^r by its series. Where it would be below the smallest normal
 // number, it is about that number.
 template <class T>
@@ -23,8 +32,9 @@ inline typename Vector<T>::type exponential(typename Vector<T>::type x) {
     x = x < least ? least : x;
     const I power = __builtin_convertvector(x * T(1.44269504088896340736) - T(0.5), I);
     const V rest = x - __builtin_convertvector(power, V) * T(0.69314718055994530942);
-    V sum = V{} + T(1);
-    for (int term = TERMS; term > 0; term--) sum = sum * rest * (T(1) / term) + T(1);
+    constexpr Series series(TERMS);
+    V sum{};
+    for (int term = TERMS; term >= 0; term--) sum = sum * rest + T(series.factors[term]);
     return sum * (V)((power + BIAS) << DIGITS);
 }
 
@@ -35,15 +45,16 @@ inline T total(typename Vector<T>::type lanes) {
     return sum;
 }
 
-// A row of `many` numbers anywhere in memory, vector by vector; behind its end there is zero, which is not written.
-template <class T>
+// A row of `many` numbers anywhere in memory, vector by vector; behind its end there is zero, which is not written. WHOLE:
+// its end is that of a vector.
+template <class T, bool WHOLE>
 struct Row {
     typedef typename Vector<T>::type V;
     static constexpr int LANES = Vector<T>::LANES;
 
     static inline V load(const T* row, int at, int many) {
         V lanes{};
-        if (at + LANES <= many)
+        if (WHOLE || at + LANES <= many)
             std::memcpy(&lanes, row + at, sizeof(V));
         else
             std::memcpy(&lanes, row + at, (many - at) * sizeof(T));
@@ -51,7 +62,7 @@ struct Row {
     }
 
     static inline void store(V lanes, T* row, int at, int many) {
-        if (at + LANES <= many)
+        if (WHOLE || at + LANES <= many)
             std::memcpy(row + at, &lanes, sizeof(V));
         else
             std::memcpy(row + at, &lanes, (many - at) * sizeof(T));
@@ -59,16 +70,16 @@ struct Row {
 
     // Zero behind the end.
     static inline V cut(V lanes, int at, int many) {
-        for (int i = many - at; i < LANES; i++) lanes[i] = 0;
+        for (int i = many - at; !WHOLE && i < LANES; i++) lanes[i] = 0;
         return lanes;
     }
 };
 
 // 2K softmax([s x, -s x]) of each token and head.
-template <class T>
+template <class T, bool WHOLE>
 class FeatureWorker {
     typedef typename Vector<T>::type V;
-    typedef Row<T> R;
+    typedef Row<T, WHOLE> R;
     static constexpr int LANES = Vector<T>::LANES;
 
    public:
@@ -132,10 +143,16 @@ class FeatureWorker {
 };
 
 // The part of one thread: chunks, as `next` deals them out.
+template <class T, bool WHOLE>
+inline void map_with(const Features& problem, bool backward, Next* next, void* counter) {
+    const FeatureWorker<T, WHOLE> worker(problem);
+    for (int64_t chunk; (chunk = next(counter)) < problem.chunks;) backward ? worker.backward(chunk) : worker.forward(chunk);
+}
+
 template <class T>
 inline void map_through(const Features& problem, bool backward, Next* next, void* counter) {
-    const FeatureWorker<T> worker(problem);
-    for (int64_t chunk; (chunk = next(counter)) < problem.chunks;) backward ? worker.backward(chunk) : worker.forward(chunk);
+    problem.key_dim % Vector<T>::LANES ? map_with<T, false>(problem, backward, next, counter)
+                                       : map_with<T, true>(problem, backward, next, counter);
 }
 
 }  // namespace
