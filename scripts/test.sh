@@ -15,8 +15,8 @@ bash scripts/setup.sh
 # Small tensors: threads bring nothing, and those that spin while idle take the cores from those that work.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=passive
 if [ $# -eq 0 ]; then
-    # A file of tests stays in one process: its fixtures are made once. In the order of the names, the files of end-to-end
-    # runs come early; by their number of tests, the longest of them would be the last, alone.
+    # A file of tests stays in one process: its fixtures are made once. The order is that of tests/conftest.py: by their
+    # number of tests, the longest file would be the last, alone.
     set -- -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
     [ "${CI:-}" != true ] || set -- "$@" -m "not gpu and not exhaustive" --durations=15
 fi

@@ -3,10 +3,13 @@
 import pytest
 import torch
 
+LONGEST = {"e2e", "test_core_alone.py"}
+"""Folders and files that start processes."""
+
 
 def pytest_collection_modifyitems(items):
-    """Files that start processes come first: only short ones are left when one of the workers has no more to do."""
-    items.sort(key=lambda item: item.path.parent.name != "e2e" and item.path.name != "test_core_alone.py")
+    """The longest come first: only short ones are left when one of the workers has no more to do."""
+    items.sort(key=lambda item: LONGEST.isdisjoint(item.path.parts))
 
 
 @pytest.fixture(autouse=True, scope="session")

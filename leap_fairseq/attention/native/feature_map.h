@@ -70,7 +70,7 @@ struct Row {
 
     // Zero behind the end.
     static inline V cut(V lanes, int at, int many) {
-        for (int i = many - at; !WHOLE && i < LANES; i++) lanes[i] = 0;
+        for (int i = WHOLE ? LANES : many - at; i < LANES; i++) lanes[i] = 0;
         return lanes;
     }
 };
