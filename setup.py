@@ -62,7 +62,11 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["leap_fairseq", "leap_fairseq.*"]),
     entry_points={"console_scripts": ["leap-fairseq = leap_fairseq.cli:main"]},
-    package_data={"leap_fairseq": ["**/*.yaml", "*.yaml"], "leap_fairseq.serve": ["page/*"]},
+    package_data={
+        "leap_fairseq": ["**/*.yaml", "*.yaml"],
+        "leap_fairseq.serve": ["page/*"],
+        "leap_fairseq.example": ["README.md", "*.flac", "model/*"],
+    },
     ext_modules=[COMPILED],
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

@@ -98,11 +98,11 @@ def joined(received):
     return [word for reply in received[:-1] for word in reply["words"]]
 
 
-def served(translator, scenario, workers=2, **limits):
-    """What a coroutine function returns, called with a client of a new server."""
+def served(translator, scenario, workers=2, example=None, **limits):
+    """What a coroutine function returns, called with a client of a new server, which may have an example."""
 
     async def run():
-        server = Server(translator, Limits(**limits), workers, AllowedHosts(HOST))
+        server = Server(translator, Limits(**limits), workers, AllowedHosts(HOST), example=example)
         async with server.listening(HOST, 0) as port, aiohttp.ClientSession() as http:
             return await scenario(Client(http, f"http://{HOST}:{port}", server))
 

@@ -12,6 +12,7 @@ OURS = "leap_fairseq."
 # From the bottom up: the rooms of ours that each may use, and the third-party packages that it must not.
 FRAMEWORKS = {"fairseq", "fairseq_cli", "simuleval", "aiohttp", "omegaconf", "hydra"}
 RULES = {
+    "example": (set(), FRAMEWORKS | {"torch", "numpy"}),
     "speech": ({"files"}, FRAMEWORKS | {"torch"}),
     "attention": (set(), FRAMEWORKS | {"numpy"}),
     "layers": ({"attention"}, FRAMEWORKS | {"numpy"}),
@@ -31,7 +32,7 @@ RULES = {
     "serve": ({"streaming"}, FRAMEWORKS - {"aiohttp"}),
     "agents": ({"models", "streaming", "scoring", "speech", "files"}, {"fairseq", "fairseq_cli", "aiohttp"}),
     "cli": (
-        {"agents", "serve", "models", "streaming", "report", "scoring", "speech", "files"},
+        {"agents", "serve", "models", "streaming", "report", "scoring", "speech", "files", "example"},
         {"fairseq", "fairseq_cli", "simuleval"},
     ),
 }

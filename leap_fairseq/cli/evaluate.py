@@ -44,7 +44,7 @@ class Model(NamedTuple):
     Attributes:
         label: the attention of its decoder to the speech.
         digest: of its checkpoint.
-        lagging: k of wait-k, the highest of training.
+        lagging: k of wait-k, the middle one of training.
         segment_ms: speech between two decisions.
     """
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="exported folder, or checkpoint (.pt)")
     parser.add_argument("lists", metavar="LISTS", help="path of LISTS.wav_list and LISTS.target")
     parser.add_argument("out", metavar="OUT", help="folder for logs and scores")
-    text = "k; several give a table and a curve (default: the highest of training)"
+    text = "k; several give a table and a curve (default: the middle one of training)"
     parser.add_argument("--waitk-lagging", type=int, nargs="+", metavar="K", help=text)
     text = "LISTS holds recordings of any number of sentences"
     parser.add_argument("--long-form", action="store_true", help=text)

@@ -9,6 +9,8 @@ From Python, `leap_fairseq.models.load_translator("my_translator")` loads it.
 import argparse
 import logging
 
+from leap_fairseq.cli.translate import DTYPES
+
 LOG_LEVEL = logging.WARNING
 
 
@@ -18,10 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", help="the folder to make")
     parser.add_argument("--data", help="folder of its data YAML (default: as in training)")
     parser.add_argument("--config-yaml", help="name of its data YAML (default: as in training)")
+    text = "of the weights in the folder; float16 halves its size (default: as they are)"
+    parser.add_argument("--dtype", choices=DTYPES, help=text)
 
 
 def run(options: argparse.Namespace) -> None:
     """Writes the folder."""
     from leap_fairseq.models.export import export_translator
 
-    export_translator(options.checkpoint, options.out, options.data, options.config_yaml)
+    # isort: split
+    # Behind fairseq, whose import is made quick, and torch's with it.
+    import torch
+
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    export_translator(options.checkpoint, options.out, options.data, options.config_yaml, dtype)

@@ -1,9 +1,11 @@
 """Serves a live page: it takes the microphone or a file, and shows the words of the translation as they come.
 
+    leap-fairseq serve
     leap-fairseq serve --model my_translator
 
-The model is a folder of leap-fairseq export, or a checkpoint with --data. The page is for this machine alone, unless
---host says otherwise; from another machine, browsers give the microphone to https pages only.
+The model is a folder of leap-fairseq export, or a checkpoint with --data; without any, the small one that comes with
+leap-fairseq, of travel phrases from English to German. The page is for this machine alone, unless --host says
+otherwise; from another machine, browsers give the microphone to https pages only.
 """
 
 import argparse
@@ -16,7 +18,8 @@ import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from leap_fairseq.cli.translate import add_translator_options, load
+from leap_fairseq.cli.translate import add_translator_options, load, take_example
+from leap_fairseq.example import LANGUAGE, RECORDING
 
 if TYPE_CHECKING:
     from leap_fairseq.serve.server import Server
@@ -46,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serves until Ctrl-C."""
+    """Serves until Ctrl-C.
+
+    Raises:
+        argparse.ArgumentTypeError: no model is given, but a part of one.
+    """
     from leap_fairseq.serve.hosts import AllowedHosts
     from leap_fairseq.serve.server import Server
     from leap_fairseq.serve.websocket import Limits
@@ -54,8 +61,12 @@ def run(options: argparse.Namespace) -> None:
     logging.getLogger("leap_fairseq.serve").setLevel(logging.INFO)
     limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits) if field.name in options})
     hosts = AllowedHosts(options.host, options.allow_host)
+    language, example = options.tgt_lang, None
+    if options.model is None:
+        take_example(options)
+        language, example = language or LANGUAGE, RECORDING
     with contextlib.suppress(KeyboardInterrupt):
-        server = Server(load(options), limits, number_of_workers(options), hosts, options.tgt_lang)
+        server = Server(load(options), limits, number_of_workers(options), hosts, language, example)
         asyncio.run(serve(server, options.host, options.port))
         # Python would wait for the threads that compute, and then take all apart that was imported: for seconds, and
         # nothing is left to be saved.

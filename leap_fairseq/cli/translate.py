@@ -1,12 +1,14 @@
 """Translates speech while it is being read: a file, or raw PCM from standard input.
 
+    leap-fairseq translate --example
     leap-fairseq translate speech.wav --model my_translator
     arecord -t raw -f S16_LE -r 16000 | leap-fairseq translate - --model my_translator
 
 Each word is a line, written as soon as it is known: the time of speech that had been heard, in seconds, and the word.
 With --long-form a sentence is a line: the time of its first word, and its words as they become known.
 Nothing is written before speech is heard. Where the translation of a sentence leaves speech behind it, stderr says so.
-The model is a folder of leap-fairseq export, or a checkpoint with --data.
+The model is a folder of leap-fairseq export, or a checkpoint with --data. With --example, it is a small one that comes
+with leap-fairseq, and so does the speech.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Iterable, Optional
 
+from leap_fairseq.example import MODEL, RECORDING, TRANSCRIPT
 from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.speech import SAMPLE_RATE, stream_file, stream_pcm
 from leap_fairseq.streaming.policy import add_gate_option, add_policy_options, policy_options
@@ -28,7 +31,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
-    parser.add_argument("file", metavar="FILE", help="wav, flac, mp3 or ogg of any rate; - for PCM on standard input")
+    text = "wav, flac, mp3 or ogg of any rate; - for PCM on standard input"
+    parser.add_argument("file", metavar="FILE", nargs="?", help=text)
+    text = "in place of FILE and --model: a recording and a small model of travel phrases, English to German"
+    parser.add_argument("--example", action="store_true", help=text)
     add_translator_options(parser)
     parser.add_argument("--segment-ms", type=int, default=160, metavar="MS", help="length of a segment")
     parser.add_argument("--rate", type=int, default=SAMPLE_RATE, metavar="HZ", help="of the PCM")
@@ -37,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_translator_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that :func:`load` reads."""
-    parser.add_argument("--model", required=True, metavar="DIR", help="exported folder, or a checkpoint (.pt)")
+    parser.add_argument("--model", metavar="DIR", help="exported folder, or a checkpoint (.pt)")
     parser.add_argument("--data", metavar="DIR", help="data folder of a checkpoint (default: as in training)")
     parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
     add_policy_options(parser)
@@ -47,6 +53,25 @@ def add_translator_options(parser: argparse.ArgumentParser) -> None:
     add_gate_option(parser)
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
+
+
+def take_example(options: argparse.Namespace, **others: Optional[str]) -> None:
+    """Has the options name the model that comes with leap-fairseq.
+
+    Args:
+        others: what must not be given either, by its name in messages.
+
+    Raises:
+        argparse.ArgumentTypeError: they name a model already, or a part of one.
+    """
+    own = {"--model": options.model, "--data": options.data, "--config-yaml": options.config_yaml, **others}
+    for name, value in own.items():
+        if value is not None:
+            raise argparse.ArgumentTypeError(
+                f"{name} {value} does not go with the example, which has its own: leave it out, or instead of the "
+                f"example choose a model with --model (that of the example is {MODEL})"
+            )
+    options.model = MODEL
 
 
 def load(options: argparse.Namespace) -> "StreamingTranslator":
@@ -68,7 +93,17 @@ def load(options: argparse.Namespace) -> "StreamingTranslator":
 
 
 def run(options: argparse.Namespace) -> None:
-    """Translates, and writes words as they come."""
+    """Translates, and writes words as they come.
+
+    Raises:
+        argparse.ArgumentTypeError: neither FILE with --model nor --example is given, or both.
+    """
+    if options.example:
+        take_example(options, FILE=options.file)
+        options.file = RECORDING
+        sys.stderr.write(f"{RECORDING}: {TRANSCRIPT}\n")
+    elif options.file is None or options.model is None:
+        raise argparse.ArgumentTypeError("give FILE and --model DIR, or --example alone")
     translator = load(options)
     if options.file == "-":
         speech = stream_pcm(sys.stdin.buffer, options.segment_ms, options.rate, options.channels)

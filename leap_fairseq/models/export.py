@@ -4,10 +4,11 @@ import os
 import shutil
 from argparse import Namespace
 from pathlib import Path
-from typing import Optional, Union
+from typing import Dict, Optional, Tuple, Union
 
 import torch
 import yaml
+from torch import Tensor
 
 from leap_fairseq.files import DataError, whole_folder
 from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, read_checkpoint
@@ -19,6 +20,7 @@ def export_translator(
     out: Union[str, Path],
     data: Optional[Union[str, Path]] = None,
     config_yaml: Optional[str] = None,
+    dtype: Optional[torch.dtype] = None,
 ) -> Path:
     """Gathers what a translator needs: weights and options, data YAML, CMVN, SentencePiece model and dictionary.
 
@@ -27,18 +29,21 @@ def export_translator(
         out: the folder to make; an older one of this kind is replaced.
         data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
         config_yaml: its name (default: the one of training).
+        dtype: of the weights in the file (default: as they are); a translator computes in float32 from any.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: a file of the data folder is missing, or ``out`` holds something else.
+        DataError: a file of the data folder is missing, ``out`` holds something else, or a weight is too large for its
+            type.
         FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_checkpoint`.
     """
     checkpoint, out = Path(checkpoint), Path(out)
     state, _ = read_checkpoint(checkpoint)
     if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
         raise DataError(f"{out} holds something that is not an exported model: give a new folder")
+    state["model"] = _rounded(state["model"], dtype)
     model, task = state["cfg"]["model"], state["cfg"]["task"]
     folder = Path(data if data is not None else task.data)
     given = folder / (config_yaml or task.config_yaml)
@@ -59,6 +64,19 @@ def export_translator(
         kept = {name: state.get(name) for name in ("model", "args", "optimizer_history", "extra_state")}
         torch.save({**kept, "cfg": {"task": task, "model": model}}, made / CHECKPOINT)
     return out
+
+
+def _rounded(weights: Dict[str, Tensor], dtype: Optional[torch.dtype]) -> Dict[str, Tensor]:
+    """Weights in another type. An embedding that is also the output projection stays one tensor, and is saved once."""
+    made: Dict[Tuple, Tensor] = {}
+    rounded = {}
+    for name, value in weights.items():
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        made.setdefault(place, value.to(dtype or value.dtype) if value.is_floating_point() else value)
+        rounded[name] = made[place]
+        if not torch.equal(rounded[name].isfinite(), value.isfinite()):
+            raise DataError(f"{name} has a weight that is too large for {dtype}: take bfloat16 or float32 (--dtype)")
+    return rounded
 
 
 def _without_places(options: Namespace) -> Namespace:

@@ -73,7 +73,7 @@ class LeapConvTransformerSimulTransModel(LeapConvTransformerModel):
 
     @property
     def policy(self) -> WaitkPolicy:
-        """The policy that it was trained for, with the highest k."""
+        """The policy that it was trained for, with the k in the middle of its range."""
         return self.decoder.waitk.policy
 
 

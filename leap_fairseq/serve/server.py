@@ -1,6 +1,7 @@
 """The server of the live page: several listeners at once over one model.
 
-``GET /`` is the page, ``GET /status`` a JSON object of the sessions and the policy, ``GET /stream`` the websocket.
+``GET /`` is the page, ``GET /status`` a JSON object of the sessions and the policy, ``GET /stream`` the websocket, and
+``GET /example`` a recording to try it on, where there is one.
 A session is one recording. The listener sends
 
     {"sample_rate": 48000, "channels": 2}      text: Hz, and channels that are averaged (default 1)
@@ -59,6 +60,7 @@ class Server:
         workers: threads that compute, at least 1.
         hosts: by which requests may name the server.
         language: of the translations, for the page, as in BCP 47: de, zh-CN.
+        example: a recording, where the model is the one that comes with leap-fairseq.
 
     Attributes:
         total: sessions since the start.
@@ -68,11 +70,18 @@ class Server:
     """
 
     def __init__(
-        self, translator: StreamingTranslator, limits: Limits, workers: int, hosts: AllowedHosts, language: str = ""
+        self,
+        translator: StreamingTranslator,
+        limits: Limits,
+        workers: int,
+        hosts: AllowedHosts,
+        language: str = "",
+        example: Optional[Path] = None,
     ):
         if workers < 1:
             raise ValueError(f"workers is {workers}, but must be at least 1 (--workers)")
-        self.translator, self.limits, self.hosts, self.language = translator, limits, hosts, language
+        self.translator, self.limits, self.hosts = translator, limits, hosts
+        self.language, self.example = language, example
         self.total = 0
         self._sockets: Set[BoundedWebSocket] = set()
         self._stopping = False
@@ -125,6 +134,8 @@ class Server:
         application.router.add_get("/", self.page)
         application.router.add_get("/status", self.status)
         application.router.add_get("/stream", self.stream)
+        if self.example is not None:
+            application.router.add_get("/example", self.recording)
         application.router.add_static("/page", PAGE)
         application.on_response_prepare.append(_add_headers)
         application.on_shutdown.append(self.stop)
@@ -133,6 +144,10 @@ class Server:
     async def page(self, request: web.Request) -> web.StreamResponse:
         """The page."""
         return web.FileResponse(PAGE / "index.html")
+
+    async def recording(self, request: web.Request) -> web.StreamResponse:
+        """The example."""
+        return web.FileResponse(self.example)
 
     async def status(self, request: web.Request) -> web.Response:
         """Sessions and policy."""
@@ -147,6 +162,7 @@ class Server:
                 "unit": translator.detokenizer.unit,
                 "long_form": translator.long_form,
                 "language": self.language,
+                "example": self.example is not None,
             }
         )
 

@@ -68,7 +68,7 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
     "waitk_lagging": {
         "type": at_least_one,
         "metavar": "K",
-        "help": "k of wait-k (default: the highest of training)",
+        "help": "k of wait-k (default: the middle one of training)",
     },
 }
 """Options of all policies, by name, as argparse takes them."""

@@ -74,8 +74,8 @@ class WaitkSchedule:
 
     @property
     def policy(self) -> WaitkPolicy:
-        """The policy that streams what this trains, with the highest k."""
-        return WaitkPolicy(self.high, self.ratio)
+        """The policy that streams what this trains, with the k in the middle of the range, or the lower of two."""
+        return WaitkPolicy((self.low + self.high) // 2, self.ratio)
 
     def draw(self) -> int:
         """Makes a k of the range current, drawn by torch's generator, which fairseq seeds at every update."""

@@ -74,12 +74,12 @@ def contents(segments):
 def test_it_writes_what_the_translator_writes(make, lagging):
     agent = make(*(() if lagging is None else ("--test-waitk-lagging", str(lagging))))
     stream = agent.translator.new_stream()
-    assert str(stream.policy) == f"wait-{lagging or 4}"
+    assert str(stream.policy) == f"wait-{lagging or 2}"
     expected = [word.text for word in translate(stream, noise(2000), 160)]
     written = run(agent, noise(2000))
     assert " ".join(segment.content for segment in written if not segment.is_empty).split() == expected
     assert [segment.finished for segment in written] == [False] * (len(written) - 1) + [True]
-    assert any(segment.is_empty for segment in written[: (lagging or 4) - 1]) == ((lagging or 4) > 1)
+    assert any(segment.is_empty for segment in written[: (lagging or 2) - 1]) == ((lagging or 2) > 1)
 
 
 def test_an_early_end_is_kept_until_the_source_ends(make):

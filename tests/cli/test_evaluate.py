@@ -1,9 +1,9 @@
 """The command that evaluates a test set, with a stand-in for SimulEval: what it is told, and what comes of it."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -53,11 +53,11 @@ def test_defaults_are_the_models_own_policy(model, lists, told, tmp_path, capsys
     out = tmp_path / "out"
     assert main(["evaluate", str(model), str(lists), str(out)]) == 0
     (words,) = told
-    assert option(words, "--test-waitk-lagging") == "9" and option(words, "--source-segment-size") == "160"
+    assert option(words, "--test-waitk-lagging") == "5" and option(words, "--source-segment-size") == "160"
     assert option(words, "--model-path") == str(model) and option(words, "--eval-latency-unit") == "word"
     (row,) = read_tsv(out / "table.tsv")
-    assert (row["model"], row["waitk"], row["sentences"]) == ("leap", 9, 5) and row["BLEU"] > 0
-    assert json.loads((out / "table.json").read_text())[0]["waitk"] == 9
+    assert (row["model"], row["waitk"], row["sentences"]) == ("leap", 5, 5) and row["BLEU"] > 0
+    assert json.loads((out / "table.json").read_text())[0]["waitk"] == 5
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 3 and printed[0].split()[:2] == ["model", "waitk"] and "tok:13a" in printed[2]
     assert not (out / "quality_latency.png").exists()
@@ -176,22 +176,21 @@ def test_errors_are_one_line(model, lists, told, tmp_path, monkeypatch, capsys, 
     assert message in error and not told
 
 
-def test_a_request_to_end_reaches_the_jobs(model, lists, tmp_path):
+def test_a_request_to_end_reaches_the_jobs(model, lists, tmp_path, monkeypatch):
     """Of the command in a process of its own: exit code 143, and no job goes on."""
-    program = (
-        "import sys; from leap_fairseq.agents import evaluation; from leap_fairseq.cli import main; "
-        f"evaluation.simuleval_command = lambda: [sys.executable, {fake_simuleval.__file__!r}, '--seconds', '60']; "
-        "sys.exit(main(['evaluate', *sys.argv[1:]]))"
-    )
-    command = [sys.executable, "-c", program, str(model), str(lists), str(tmp_path / "out")]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-        begun = tmp_path / "out/.jobs/0/out/options.json"
-        while not begun.is_file():
-            assert process.poll() is None
-            time.sleep(0.05)
-        job = next(int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and is_job(pid, tmp_path))
-        process.terminate()
-        assert process.wait(30) == 143
+    waiting = [sys.executable, fake_simuleval.__file__, "--seconds", "60"]
+    monkeypatch.setattr(evaluation, "simuleval_command", lambda: waiting)
+    words = ["evaluate", str(model), str(lists), str(tmp_path / "out")]
+    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(main(words)))
+    process.start()
+    begun = tmp_path / "out/.jobs/0/out/options.json"
+    while not begun.is_file():
+        assert process.is_alive()
+        time.sleep(0.05)
+    job = next(int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and is_job(pid, tmp_path))
+    process.terminate()
+    process.join(30)
+    assert process.exitcode == 143
     assert not os.path.exists(f"/proc/{job}")
 
 
@@ -200,4 +199,4 @@ def is_job(pid, folder):
         words = open(f"/proc/{pid}/cmdline").read()
     except OSError:
         return False
-    return fake_simuleval.__file__ in words and str(folder) in words and "-c" not in words.split("\0")
+    return fake_simuleval.__file__ in words and str(folder) in words

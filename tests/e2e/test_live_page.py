@@ -20,6 +20,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'lea
 
 from live_client import served  # noqa: E402
 
+from leap_fairseq.example import MODEL, RECORDING  # noqa: E402
 from leap_fairseq.models import load_translator  # noqa: E402
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -140,10 +141,10 @@ async def follow(browser):
     return seen
 
 
-async def open_page(browser, address):
+async def open_page(browser, address, policy="wait-1"):
     await browser.call("Page.navigate", url=address)
-    policy = 'document.getElementById("policy")?.textContent'
-    assert "wait-1" in await wait_for(lambda: browser.evaluate(policy))
+    text = 'document.getElementById("policy")?.textContent'
+    assert policy in await wait_for(lambda: browser.evaluate(text))
 
 
 def test_a_recording_is_translated_while_it_is_heard(address, wavs, tmp_path):
@@ -166,6 +167,29 @@ def test_a_recording_is_translated_while_it_is_heard(address, wavs, tmp_path):
     assert first < duration
     assert any(state == "listening" and shown for _, state, shown in seen)
     assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_the_example_is_translated_and_saved(tmp_path):
+    translator = load_translator(MODEL)
+
+    async def drive(client):
+        async with Browser(tmp_path / "profile") as browser:
+            await browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+            await open_page(browser, client.address, "wait-6")
+            await browser.evaluate('document.getElementById("example").click()')
+            await follow(browser)
+            (tmp_path / "page.png").write_bytes(await browser.picture())
+            files = [tmp_path / f"translation.{ending}" for ending in ("txt", "srt")]
+            for file in files:
+                await browser.evaluate(f'document.getElementById("{file.suffix[1:]}").click()')
+                await wait_for(lambda file=file: file.is_file() and file.stat().st_size)
+            state = await browser.evaluate('document.getElementById("state").textContent')
+            return state, *(file.read_text(encoding="utf-8") for file in files), browser.errors
+
+    state, text, subtitles, errors = served(translator, drive, example=RECORDING)
+    assert not errors and re.fullmatch(r"Finished: 3.9 s heard, 11 words, [01]\.\d s behind", state)
+    assert len(text.splitlines()) == 11 and text.startswith("    1.") and "Könnten\n" in text
+    assert subtitles.startswith("1\n00:00:01,") and "Könnten Sie mir bitte sechs Tassen Kaffee" in subtitles
 
 
 def test_as_fast_as_possible_gives_the_same_words(address, wavs, tmp_path):

@@ -75,7 +75,8 @@ def package(call, scripts):
 
 
 def test_it_holds_what_is_not_python(package):
-    for name in ("config/leap_transformer_lm_tiny.yaml", "serve/page/index.html", "serve/page/page.js"):
+    page = [f"serve/page/{name}" for name in ("index.html", "page.js")]
+    for name in ("config/leap_transformer_lm_tiny.yaml", "example/model/checkpoint.pt", *page):
         assert (package / name).is_file(), name
     # No compiler, no library: torch computes then. Where the clone has one, the wheel must too.
     ours, theirs = (list((folder / "attention").glob("_native*")) for folder in (PLUGIN, package))
@@ -86,6 +87,7 @@ def test_from_a_corpus_to_a_score(call, scripts, package, tmp_path):
     def leap(*words):
         return call(scripts / "leap-fairseq", *words)
 
+    assert leap("translate", "--example").split()[1] == "Könnten"
     corpus, data, model, run = (tmp_path / name for name in ("corpus", "data", "model", "run"))
     sizes = "--sentences-train 20 --sentences-dev 4 --sentences-test 2"
     leap("prepare", "travel", corpus, *sizes.split())

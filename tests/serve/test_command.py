@@ -1,18 +1,22 @@
 """The page that is served, and the command that serves it."""
 
 import asyncio
+import io
 import re
 import signal
 import sys
 
 import pytest
+import soundfile
 import torch
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
 
-from live_client import HEADER, Client, give, replies, served  # noqa: E402
+from live_client import HEADER, Client, give, joined, pieces, replies, served, words_of  # noqa: E402
 
 from leap_fairseq.cli import command, serve  # noqa: E402
+from leap_fairseq.example import MODEL  # noqa: E402
+from leap_fairseq.models import load_translator  # noqa: E402
 from leap_fairseq.serve.hosts import AllowedHosts  # noqa: E402
 from leap_fairseq.serve.server import PAGE, Server  # noqa: E402
 from leap_fairseq.serve.websocket import Limits  # noqa: E402
@@ -21,7 +25,8 @@ from leap_fairseq.serve.websocket import Limits  # noqa: E402
 def test_the_page_has_all_it_needs(translator):
     async def scenario(client):
         found = {}
-        for name in ("/", "/stream", "/page/../server.py", *(f"/page/{path.name}" for path in PAGE.iterdir())):
+        names = ["/", "/stream", "/example", "/page/../server.py"]
+        for name in names + [f"/page/{path.name}" for path in PAGE.iterdir()]:
             async with client.http.get(client.address + name) as answer:
                 found[name] = answer.status, answer.headers, await answer.text()
         return found
@@ -33,8 +38,8 @@ def test_the_page_has_all_it_needs(translator):
         wanted |= {f"{folder}/{module}" for module in re.findall(r'from "\./(.*?)"', text)}
         wanted |= {f"/{module}" for module in re.findall(r'addModule\("(.*?)"', text)}
         assert not re.search(r"(https?:)?//\w+\.\w", text.replace("http://www.w3.org/2000/svg", "")), name
-    assert len(wanted) == 7 and wanted | {"/", "/page/index.html"} == {n for n in found if found[n][0] == 200}
-    assert found["/stream"][0] == 400 and found["/page/../server.py"][0] == 404
+    assert len(wanted) == 8 and wanted | {"/", "/page/index.html"} == {n for n in found if found[n][0] == 200}
+    assert found["/stream"][0] == 400 and found["/page/../server.py"][0] == found["/example"][0] == 404
     assert found["/"][1]["Content-Security-Policy"].startswith("default-src 'self'")
     assert found["/page/page.js"][1]["Content-Type"].startswith(("application/javascript", "text/javascript"))
 
@@ -75,6 +80,32 @@ def test_errors_of_the_command_are_one_line(capsys, options, reason):
     assert command.main(serve, options) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and reason in error
+
+
+def test_without_a_model_it_serves_the_one_that_comes_with_it(monkeypatch):
+    found = {}
+
+    async def use(server, host, port):
+        async with server.listening(host, 0) as free_port, aiohttp.ClientSession() as http:
+            client = Client(http, f"http://{host}:{free_port}", server)
+            async with http.get(f"{client.address}/example") as answer:
+                samples, _ = soundfile.read(io.BytesIO(await answer.read()), dtype="int16", always_2d=True)
+            found.update(status=await client.status(), samples=samples)
+            found["words"] = joined(await client.translate(pieces(samples)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "serve", use)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    assert command.main(serve, []) == 0
+    assert [found["status"][name] for name in ("example", "language", "policy")] == [True, "de", "wait-6"]
+    assert found["words"] == words_of(load_translator(MODEL), found["samples"]) and len(found["words"]) == 11
+
+
+def test_a_part_of_no_model_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(serve, ["--data", "mine"])
+    assert ended.value.code == 2
+    assert "--data mine does not go with the example, which has its own" in capsys.readouterr().err
 
 
 def test_errors_of_workers_and_address(monkeypatch, capsys, translator):

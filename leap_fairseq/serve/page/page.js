@@ -3,12 +3,13 @@
 import { Connection } from "./connection.js";
 import { FileSource, MicrophoneSource } from "./sources.js";
 import { Staircase } from "./staircase.js";
+import { asSubtitles, asText, save, secondsBehind } from "./transcript.js";
 
 const LEVELS_PER_SECOND = 50;
 
 const find = (id) => document.getElementById(id);
 const staircase = new Staircase(find("staircase"));
-let sentence = null;
+let written = [];
 
 /** Enters a state (idle, starting, listening, finishing, finished or error) and tells it in a line. */
 function show(state, text) {
@@ -16,34 +17,39 @@ function show(state, text) {
   document.body.dataset.state = state;
   document.body.classList.toggle("running", running);
   find("state").textContent = text;
-  find("microphone").disabled = find("file").disabled = running;
+  find("microphone").disabled = find("example").disabled = find("file").disabled = running;
   find("stop").disabled = state !== "listening";
+  find("saves").hidden = running || !written.length;
 }
 
 const inState = (state) => document.body.dataset.state === state;
 
 function clear() {
   find("words").replaceChildren();
-  sentence = null;
+  written = [];
   staircase.clear();
 }
 
 function write(words) {
   const box = find("words");
   for (const word of words) {
-    if (!box.lastChild || (word.sentence ?? null) !== sentence) box.append(document.createElement("p"));
-    sentence = word.sentence ?? null;
+    if (!written.length || word.sentence !== written.at(-1).sentence) box.append(document.createElement("p"));
+    const text = status.unit === "spm" ? word.text.replaceAll("\u2581", " ") : word.text;
+    written.push({ ...word, text });
     const span = document.createElement("span");
-    span.textContent = status.unit === "spm" ? word.text.replaceAll("\u2581", " ") : word.text;
+    span.textContent = text;
     span.title = `${(word.delay / 1000).toFixed(2)} s`;
-    box.lastChild.append(span, status.unit === "word" ? " " : "");
+    box.lastChild.append(span, separator);
   }
   box.scrollTop = box.scrollHeight;
 }
 
 function summary() {
-  const count = staircase.words.length;
-  return `${staircase.heard.toFixed(1)} s heard, ${count} ${status.unit === "word" ? "word" : "unit"}${count === 1 ? "" : "s"}`;
+  const count = written.length;
+  const units = `${count} ${status.unit === "word" ? "word" : "unit"}${count === 1 ? "" : "s"}`;
+  // Over several sentences, with pauses between them, an even pace says nothing.
+  const lag = count && !status.long_form ? `, ${secondsBehind(written, staircase.heard * 1000).toFixed(1)} s behind` : "";
+  return `${staircase.heard.toFixed(1)} s heard, ${units}${lag}`;
 }
 
 /** Tells the picture how loud a piece is. */
@@ -69,8 +75,8 @@ async function listen(source) {
   const connection = await Connection.open(source, (words, heard) => {
     write(words);
     staircase.add(words, heard);
-    const behind = connection.seconds - heard / 1000;
-    const late = behind > 0.5 ? `, ${behind.toFixed(1)} s behind` : "";
+    const waiting = connection.seconds - heard / 1000;
+    const late = waiting > 0.5 ? `; computing is ${waiting.toFixed(1)} s late` : "";
     show(document.body.dataset.state, `Listening: ${summary()}${late}`);
   });
   find("stop").onclick = () => source.stop();
@@ -105,15 +111,22 @@ async function run(open) {
   staircase.finish();
 }
 
+const openFile = (file) => FileSource.open(file, { fast: find("fast").checked, audible: find("audible").checked });
+
 find("microphone").onclick = () => run(() => MicrophoneSource.open());
+find("example").onclick = () => run(async () => openFile(new File([await (await fetch("example")).blob()], "example")));
 find("file").onchange = () => {
   const [file] = find("file").files;
-  const options = { fast: find("fast").checked, audible: find("audible").checked };
-  if (file) run(() => FileSource.open(file, options));
+  if (file) run(() => openFile(file));
 };
 // The same file again is a change too.
 find("file").onclick = () => (find("file").value = "");
+find("txt").onclick = () => save(asText(written, separator, status.long_form), "translation.txt", "text/plain");
+find("srt").onclick = () =>
+  save(asSubtitles(written, separator, staircase.heard * 1000), "translation.srt", "application/x-subrip");
 
 const status = await (await fetch("status")).json();
+const separator = status.unit === "word" ? " " : "";
 find("words").lang = status.language;
+find("example").hidden = find("about").hidden = !status.example;
 find("policy").textContent = `${status.policy}, a decision every ${status.decision_ms} ms of speech`;
