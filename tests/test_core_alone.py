@@ -1,5 +1,6 @@
 """The core needs torch alone: importing it loads nothing of fairseq and changes nothing in the process."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from forked_commands import ForkedCommands
 
 PACKAGE = Path(__file__).parents[1] / "leap_fairseq"
 
-ROOMS = ("attention", "layers", "speech", "streaming", "scoring", "report", "prepare", "lra")
+ROOMS = ("attention", "layers", "speech", "streaming", "scoring", "report", "prepare", "lra", "example")
 
 FRAMEWORKS = ("fairseq", "fairseq_cli", "simuleval", "aiohttp", "omegaconf", "hydra")
 
@@ -32,17 +33,30 @@ def modules_of(room):
     return [name.removesuffix(".__init__") for name in names]
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory):
-    """A function: runs a program in a process of its own that has imported torch; returns its last line, as JSON."""
-    folder = tmp_path_factory.mktemp("apart")
-    with ForkedCommands(dict(os.environ), "torch") as forked:
+@contextlib.contextmanager
+def programs(folder, *imports):
+    """A function: runs a program in a process of its own that has made some imports; returns its last line, as JSON."""
+    with ForkedCommands(dict(os.environ), *imports) as forked:
 
         def run(program):
             code, output = forked.run("python", "-c", program, cwd=folder)
             assert code == 0, output
             return json.loads(output.splitlines()[-1])
 
+        yield run
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """A function: runs a program where torch alone was imported."""
+    with programs(tmp_path_factory.mktemp("apart"), "torch") as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def python_for_fairseq(tmp_path_factory):
+    """A function: runs a program where the libraries were imported that take fairseq longest."""
+    with programs(tmp_path_factory.mktemp("apart"), "torch", "hydra", "sklearn.metrics") as run:
         yield run
 
 
@@ -80,7 +94,7 @@ def test_nothing_is_loaded_and_nothing_is_changed(python, room, torch_alone):
     assert python(program) == [torch_alone, []]
 
 
-def test_a_loaded_fairseq_is_not_patched(python):
+def test_a_loaded_fairseq_is_not_patched(python_for_fairseq):
     program = """
 import fairseq, json, numpy
 from fairseq import checkpoint_utils, options
@@ -97,7 +111,7 @@ core = watched() == before
 import leap_fairseq.models
 print(json.dumps([core, watched() == before]))
 """
-    assert python(program) == [True, False]
+    assert python_for_fairseq(program) == [True, False]
 
 
 USER_DIR = """
@@ -124,11 +138,11 @@ print(json.dumps(["leap_transformer_lm_wiki103" in ARCH_MODEL_REGISTRY, "leap_co
         ("leap_fairseq.agents", "fairseq"),
     ],
 )
-def test_a_user_dir_registers_in_every_order(python, order):
+def test_a_user_dir_registers_in_every_order(python_for_fairseq, order):
     imports = "".join(f"import {names}\n" for names in order)
-    assert python(imports + USER_DIR.format(folder=f"{PACKAGE}/")) == [True] * 6
+    assert python_for_fairseq(imports + USER_DIR.format(folder=f"{PACKAGE}/")) == [True] * 6
 
 
-def test_the_control_that_nothing_registers_without_a_user_dir(python):
+def test_the_control_that_nothing_registers_without_a_user_dir(python_for_fairseq):
     program = "import leap_fairseq.attention\n" + USER_DIR.format(folder=str(PACKAGE))
-    assert python(program.replace("utils.import_user_module(", "(")) == [False] * 6
+    assert python_for_fairseq(program.replace("utils.import_user_module(", "(")) == [False] * 6

@@ -1,5 +1,6 @@
 """Every algorithm equals ``naive``, outputs and all gradients; and broken variants are seen to fail."""
 
+import functools
 import itertools
 
 import pytest
@@ -85,6 +86,16 @@ def run(algorithm, tensors, visible, mask=None, **options):
     return {"out": out.detach(), **zeros}
 
 
+@functools.lru_cache(maxsize=8)
+def case(schedule, t, s, half_life=None, **drawn):
+    """Arguments of `run`, and what naive makes of them in float64; once for all algorithms, which follow each other."""
+    visible = SCHEDULES[schedule](t, s)
+    tensors, mask = make_inputs(t, s, **drawn)
+    options = {"visible": visible, "mask": mask, "half_life": None if half_life is None else torch.tensor(half_life)}
+    reference = {name: x.detach().double().requires_grad_() for name, x in tensors.items()}
+    return {"tensors": tensors, **options}, run("naive", reference, **options)
+
+
 def assert_equal_runs(actual, expected, dtype=None):
     for name in expected:
         assert_same(actual[name], expected[name], dtype, name)
@@ -96,20 +107,17 @@ def assert_equal_runs(actual, expected, dtype=None):
     "t, s", [(n, n) for n in LENGTHS] + [(1, 100), (2, 65), (65, 2), (63, 100), (100, 63), (64, 1)]
 )
 def test_equals_naive_for_every_schedule_and_length(algorithm, schedule, t, s):
-    visible = SCHEDULES[schedule](t, s)
-    tensors, mask = make_inputs(t, s, padding="right")
-    assert_equal_runs(run(algorithm, tensors, visible, mask), run("naive", tensors, visible, mask))
+    given, expected = case(schedule, t, s, padding="right")
+    assert_equal_runs(run(algorithm, **given), expected)
 
 
 @pytest.mark.parametrize("algorithm", FAST)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("t, s", [(n, n) for n in (1, 2, 64, 65, 300)] + [(1, 100), (65, 2), (63, 300), (300, 63)])
 def test_equals_naive_with_half_lives(algorithm, schedule, t, s):
-    visible = SCHEDULES[schedule](t, s)
-    tensors, mask = make_inputs(t, s, padding="right")
-    for half_life in (HALF_LIFE, torch.tensor([20.0, torch.inf])):
-        actual = run(algorithm, tensors, visible, mask, half_life=half_life)
-        assert_equal_runs(actual, run("naive", tensors, visible, mask, half_life=half_life))
+    for half_life in ((2, 50), (20.0, torch.inf)):
+        given, expected = case(schedule, t, s, half_life, padding="right")
+        assert_equal_runs(run(algorithm, **given), expected)
 
 
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])
@@ -134,14 +142,12 @@ def test_weights_halve_with_each_half_life():
 @pytest.mark.parametrize("padding", [None, "left", "right"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_equals_naive_for_every_kind_and_padding(algorithm, feature_map, proportion, padding, dtype):
-    t = s = 100
-    tensors, mask = make_inputs(t, s, proportion=proportion, feature_map=feature_map, padding=padding, dtype=dtype)
+    drawn = {"proportion": proportion, "feature_map": feature_map, "padding": padding, "dtype": dtype}
     # The denominators of left padded prefixes differ by orders of magnitude; float64 is the reference of float32.
-    reference = {name: x.detach().double().requires_grad_() for name, x in tensors.items()}
     for schedule in ("causal", "full", "segment", "waitk"):
-        visible = SCHEDULES[schedule](t, s)
-        actual, expected = run(algorithm, tensors, visible, mask), run("naive", reference, visible, mask)
-        assert_equal_runs(actual, expected, dtype)
+        # Of two blocks of keys, and of segments the last of which is cut.
+        given, expected = case(schedule, 72, 72, **drawn)
+        assert_equal_runs(run(algorithm, **given), expected, dtype)
 
 
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])

@@ -126,7 +126,7 @@ def assert_outcomes(arguments, faulty):
         truth = outcome("naive", {name: copied(x) for name, x in arguments.items()})
         for one, other in zip(expected, truth, strict=True):
             assert_same(one, other, arguments["v"].dtype)
-    for algorithm in ("auto", *ALGORITHMS):
+    for algorithm in ("auto", *(name for name in ALGORITHMS if name != "naive")):
         actual = outcome(algorithm, arguments)
         if isinstance(expected, ValueError):
             assert isinstance(actual, ValueError), f"{algorithm} accepts what naive refuses: {expected}"

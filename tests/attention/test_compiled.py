@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import itertools
 import logging
 
 import pytest
@@ -34,15 +35,18 @@ def make(t, s, heads=2, key_dim=20, value_dim=12, batch=2, dtype=torch.float64):
     return q, k, v, {"query_proportion": rand(batch, t, heads), "key_proportion": rand(batch, s, heads)}
 
 
+def cotangent_of(out):
+    return torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(out.dtype)
+
+
 def everything(q, k, v, proportions, visible, algorithm, **options):
     """Output and gradients."""
     out = prefix_attention(q, k, v, visible, algorithm=algorithm, **proportions, **options)
-    cotangent = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(out.dtype)
     leaves = {"q": q, "k": k, "v": v, **proportions}
     state = options.get("initial_state")
     if state is not None and state.kvz.requires_grad:
         leaves["initial_state"] = state.kvz
-    gradients = torch.autograd.grad(out, list(leaves.values()), cotangent)
+    gradients = torch.autograd.grad(out, list(leaves.values()), cotangent_of(out))
     return {"out": out, **dict(zip(leaves, gradients))}
 
 
@@ -118,26 +122,64 @@ STRETCHES = {
 }
 
 
-@built
-@pytest.mark.parametrize("visible, s", STRETCHES.values(), ids=STRETCHES)
-@pytest.mark.parametrize("initial", [None, "given", "with a gradient"])
-@pytest.mark.parametrize("reweighted", [False, True])
-@pytest.mark.parametrize("half_life", [None, torch.tensor([1.0, 90.0, 2000.0])])
-def test_stretch_after_stretch(visible, s, initial, reweighted, half_life, nothing_is_left_unwritten):
+@functools.cache
+def stretches(name, reweighted, aging, initial):
+    """Arguments of `everything`, and what naive makes of them; once, whether the state has a gradient or not."""
+    visible, s = STRETCHES[name]
     q, k, v, proportions = make(len(visible), s, heads=3, key_dim=8, value_dim=5)
-    if not reweighted:
-        proportions = {}
     padding = torch.zeros(2, s, dtype=torch.bool)
     padding[0, s - 40 :] = padding[1, 520] = padding[1, 0] = True
-    features = 8 * (1 + reweighted)
-    options = {"key_padding_mask": padding, "half_life": half_life}
+    given = (q, k, v, proportions if reweighted else {}, visible)
+    options = {"key_padding_mask": padding, "half_life": torch.tensor([1.0, 90.0, 2000.0]) if aging else None}
     if initial:
-        kvz = torch.rand(2, 3, features, 6, dtype=torch.float64, requires_grad=initial == "with a gradient")
+        kvz = torch.rand(2, 3, 8 * (1 + reweighted), 6, dtype=torch.float64, requires_grad=True)
         options["initial_state"] = LinearAttentionState(kvz)
-    expected = everything(q, k, v, proportions, visible, "naive", **options)
-    assert_all_same(everything(q, k, v, proportions, visible, "compiled", **options), expected)
+    return given, options, head_by_head(*given, **options)
+
+
+def head_by_head(q, k, v, proportions, visible, key_padding_mask, half_life, initial_state=None):
+    """As `everything` by naive; weights of all heads at once are memory that the system clears each time."""
+    leaves = {"q": q, "k": k, "v": v, **proportions}
+    if initial_state is not None:
+        leaves["initial_state"] = initial_state.kvz
+    out = torch.empty(*q.shape[:3], v.shape[-1], dtype=v.dtype)
+    gradients = {name: torch.zeros_like(x) for name, x in leaves.items()}
+    cotangent = cotangent_of(out)
+    for row, head in itertools.product(range(len(q)), range(q.shape[2])):
+        one = slice(row, row + 1), slice(None), slice(head, head + 1)
+        parts = {name: x[one[::2] if name == "initial_state" else one] for name, x in leaves.items()}
+        options = {name: parts[name] for name in proportions}
+        if initial_state is not None:
+            options["initial_state"] = LinearAttentionState(parts["initial_state"])
+        if half_life is not None:
+            options["half_life"] = half_life[one[2]]
+        part = prefix_attention(
+            *(parts[name] for name in "qkv"),
+            visible,
+            key_padding_mask=key_padding_mask[one[0]],
+            algorithm="naive",
+            **options,
+        )
+        out[one] = part.detach()
+        for name, gradient in zip(leaves, torch.autograd.grad(part, list(leaves.values()), cotangent[one])):
+            gradients[name] += gradient
+    return {"out": out, **gradients}
+
+
+@built
+@pytest.mark.parametrize("name", STRETCHES)
+@pytest.mark.parametrize("initial", [None, "given", "with a gradient"])
+@pytest.mark.parametrize("reweighted", [False, True])
+@pytest.mark.parametrize("aging", [False, True])
+def test_stretch_after_stretch(name, initial, reweighted, aging, nothing_is_left_unwritten):
+    (*given, proportions, visible), options, expected = stretches(name, reweighted, aging, bool(initial))
+    options, expected = dict(options), dict(expected)
+    if initial == "given":
+        options["initial_state"] = LinearAttentionState(options["initial_state"].kvz.detach())
+        del expected["initial_state"]
+    assert_all_same(everything(*given, proportions, visible, "compiled", **options), expected)
     with torch.no_grad():
-        out = prefix_attention(q, k, v, visible, algorithm="compiled", **proportions, **options)
+        out = prefix_attention(*given, visible, algorithm="compiled", **proportions, **options)
     assert_same(out, expected["out"], what="out without a backward pass")
 
 

@@ -64,7 +64,8 @@ REST = [(task, kind) for task in TASKS for kind in ZOO_KINDS if (task, kind) not
 
 @pytest.mark.parametrize("task, kind", GRID + [pytest.param(*pair, marks=pytest.mark.slow) for pair in REST])
 def test_five_updates_and_an_evaluation(caplog, data, evaluate, tmp_path, task, kind):
-    loss, accuracy, right, samples = train(caplog, data(task), tmp_path, attention=kind)
+    # The five are one epoch: one validation, one checkpoint.
+    loss, accuracy, right, samples = train(caplog, data(task), tmp_path, attention=kind, dataset__batch_size=4)
     assert samples == SIZES["valid"] and accuracy == pytest.approx(100 * right / samples, abs=1e-4)
     found = evaluate(data(task), tmp_path / "checkpoint_last.pt", "valid", batch_size=3)
     assert (found["right"], found["samples"]) == (right, samples)

@@ -85,9 +85,10 @@ def _composed(words):
     return convert_namespace_to_omegaconf(parse(list(words))[1])
 
 
-def configuration(before, words):
-    """fairseq's configuration of a command and that of its model; without the last words it is composed once."""
-    cfg, args = _composed(tuple(before)), parse([*before, *words])[1]
+def configuration(family, folders, words=()):
+    """fairseq's configuration of a command and that of its model; composed once for a family and criterion."""
+    composed = command(family, folders, *(ADAPTIVE.split() if "--criterion" in words else ()))
+    cfg, args = _composed(tuple(composed)), parse(command(family, folders, *words))[1]
     if isinstance(cfg.model, argparse.Namespace):
         return cfg, args
     model = copy.deepcopy(cfg.model)
@@ -110,47 +111,52 @@ def step(cfg, options):
     return {"loss": loss.detach(), **model.state_dict(), **named}
 
 
+@pytest.fixture(scope="module")
+def step_beside(folders):
+    """A function: the step with what stands beside an option, computed once."""
+    return functools.cache(lambda family, words=(): step(*configuration(family, folders, words)))
+
+
 def same(a, b):
     return a.keys() == b.keys() and all(a[name].shape == b[name].shape and torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_option_of_a_model_has_an_effect(family, folders):
+def test_every_option_of_a_model_has_an_effect(family, folders, step_beside):
     flags = flags_of(parse(command(family, folders))[0])
     cfg = _composed(tuple(command(family, folders)))
     wrong = {}
     for flag, (title, action) in flags.items():
         if title == "Model-specific configuration" and flag not in WITHOUT_EFFECT:
             value = getattr(cfg.model, action.dest, None)
-            found = effect(family, folders, flag, action, value)
+            found = effect(family, folders, flag, action, value, step_beside)
             if found != ("refused" if flag in REFUSED else "changed"):
                 wrong[flag] = found
     assert not wrong
 
 
-def effect(family, folders, flag, action, default):
+def effect(family, folders, flag, action, default, step_beside):
     text, beside = CASES.get(flag) or (REFUSED.get(flag), "")
     value = text.split() if text is not None and (text or action.nargs == 0) else another(action, default)
-    before = command(family, folders, *beside.split())
+    before = tuple(beside.split())
     try:
-        with_it = step(*configuration(before, [flag, *value]))
+        with_it = step(*configuration(family, folders, (*before, flag, *value)))
     except (ValueError, FileNotFoundError) as error:
         return "refused" if flag in str(error) else f"refused without its name: {error}"
     except Exception as error:
         return f"crashed: {error}"
-    return "same" if same(with_it, step(*configuration(before, []))) else "changed"
+    return "same" if same(with_it, step_beside(family, before)) else "changed"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_control_that_nothing_changes_without_an_option(family, folders):
-    words = command(family, folders)
-    assert same(step(*configuration(words, [])), step(*configuration(words, [])))
+    assert same(step(*configuration(family, folders)), step(*configuration(family, folders)))
 
 
-def test_what_is_said_to_have_no_effect_has_none(folders):
+def test_what_is_said_to_have_no_effect_has_none(folders, step_beside):
     for family in FAMILIES:
         words = command(family, folders)
         for flag, (_, action) in flags_of(parse(words)[0]).items():
             if flag in WITHOUT_EFFECT:
                 value = another(action, getattr(_composed(tuple(words)).model, action.dest, None))
-                assert same(step(*configuration(words, [flag, *value])), step(*configuration(words, []))), flag
+                assert same(step(*configuration(family, folders, (flag, *value))), step_beside(family)), flag

@@ -2,19 +2,20 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary, data_utils, indexed_dataset
 
+from leap_fairseq.cli import command
 from leap_fairseq.files import DataError, file_digest
 from leap_fairseq.prepare import wikitext
 from leap_fairseq.prepare.wikitext import format_counts, prep_wikitext
@@ -188,21 +189,26 @@ def test_second_run_reuses_and_changes_redo(corpus, tmp_path, caplog, data_set):
     assert not list(out.glob(".prep_wikitext/build-*"))
 
 
-def test_killed_run_is_completed_by_the_next(tmp_path, hashes):
+def test_killed_run_is_completed_by_the_next(corpus, prepared, tmp_path, hashes, monkeypatch):
     """SIGKILL while fairseq writes; the rerun gives the bytes of an undisturbed run."""
-    corpus, out = make_corpus(tmp_path / "corpus", train=40_000), tmp_path / "data"
-    process = subprocess.Popen([*COMMAND, corpus, "--out", out, "--any-text"], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if list(out.glob(".prep_wikitext/build-*/train.bin")):
-            break
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert [path.name for path in out.iterdir()] == [".prep_wikitext"] and list(out.glob(".prep_wikitext/build-*"))
+    out, lines, add = tmp_path / "data", iter(range(100)), indexed_dataset.MMapIndexedDatasetBuilder.add_item
+
+    def add_some(builder, tensor):
+        if next(lines, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        add(builder, tensor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexed_dataset.MMapIndexedDatasetBuilder, "add_item", add_some)
+        options = {"out": out, "any_text": True}
+        process = multiprocessing.get_context("fork").Process(target=prep_wikitext, args=([corpus],), kwargs=options)
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in out.iterdir()] == [".prep_wikitext"]
+    assert list(out.glob(".prep_wikitext/build-*/train.bin"))
     prep_wikitext([corpus], out=out, any_text=True)
-    prep_wikitext([corpus], out=tmp_path / "undisturbed", any_text=True)
-    assert hashes(out) == hashes(tmp_path / "undisturbed")
+    assert hashes(out) == hashes(prepared)
 
 
 @pytest.mark.parametrize("moves", range(7))
@@ -239,13 +245,12 @@ def test_failure_in_the_middle_leaves_the_older_data_set(corpus, tmp_path, monke
 
 
 @needs_wikitext
-def test_official_texts_have_exactly_the_published_counts(dictionary, tmp_path):
-    command = [*COMMAND, *OFFICIAL, "--srcdict", dictionary, "--out", tmp_path / "data"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    rows = [line.split()[:4] for line in result.stdout.splitlines()]
+def test_official_texts_have_exactly_the_published_counts(dictionary, tmp_path, capsys, caplog):
+    words = [*OFFICIAL, "--srcdict", dictionary, "--out", tmp_path / "data"]
+    assert command.main(wikitext, list(map(str, words))) == 0
+    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
     assert rows[1:] == [["valid", "217,646", "217,646", "3,760"], ["test", "245,569", "245,569", "4,358"]]
-    assert "train is missing" in result.stderr
+    assert "train is missing" in caplog.text
     valid = data_utils.load_indexed_dataset(str(tmp_path / "data" / "valid"), None)
     assert sum(len(valid[i]) for i in range(len(valid))) == 217_646
 
@@ -422,7 +427,7 @@ def test_fairseqs_log_file_is_closed(prepared):
 
 
 def test_user_error_is_one_line(tmp_path):
-    command = [*COMMAND, "missing", "--out", "data"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    words = [*COMMAND, "missing", "--out", "data"]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "missing does not exist" in result.stderr.splitlines()[-1]

@@ -14,7 +14,7 @@ from leap_fairseq.streaming.sentence import Sentence
 TICK = 4000
 """Samples that each stream gets at a time: a quarter of a second."""
 
-DURATIONS = (2500, 1300, 2500, 20, 700)
+DURATIONS = (1900, 1000, 1900, 20, 700)
 """ms; the fourth is too short for a word."""
 
 BEGINS = (0, 0, 3, 1, 5)
@@ -88,7 +88,7 @@ def test_streams_of_any_age_write_what_they_write_alone(vocabulary, scores, kind
     changes = dict(KINDS[kind])
     if visibility == "full":
         changes.pop("encoder_attention_half_life", None)
-    stream = translator(vocabulary, lagging=2, ratio=4, visibility=visibility, endless=True, changes=changes)
+    stream = translator(vocabulary, 2, 4, max_len_b=18, visibility=visibility, endless=True, changes=changes)
     sounds = recordings()
     streams, words = run_together(stream, sounds)
     for sound, together, of_it in zip(sounds, streams, words):
@@ -125,7 +125,7 @@ def test_the_long_form(vocabulary, kind):
     with torch.no_grad():
         weight = stream.model.decoder.output_projection.weight
         weight[dictionary.index(NEXT_SENTENCE)] = weight[dictionary.eos()] = weight[4:].mean(0) * 3
-    sounds = recordings((11000, 5000, 6000))
+    sounds = recordings((11000, 3000, 4000))
     streams, words = run_together(stream, sounds, (0, 2, 3))
     for sound, together, of_it in zip(sounds, streams, words):
         alone, expected = run_alone(stream, sound)
