@@ -36,6 +36,11 @@ class Arguments(NamedTuple):
     slots: bool = False
     contrast: Optional[Tensor] = None
 
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to compute: no query, no head, or no dimension."""
+        return 0 in (*self.q.shape, self.v.shape[3])
+
 
 def checked(given: Arguments) -> Arguments:
     """The arguments, which fit together; ``visible`` in int64, in which the algorithms count.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments, checked
 from leap_fairseq.attention.blockwise import BLOCK, blockwise
-from leap_fairseq.attention.compiled import can_compile, compiled
+from leap_fairseq.attention.compiled import can_compile, can_contrast, compiled
 from leap_fairseq.attention.contrast import with_contrast
 from leap_fairseq.attention.flash_linear import flash_linear
 from leap_fairseq.attention.inputs import without_autocast
@@ -95,7 +95,8 @@ def prefix_attention(
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
     if slots and algorithm != "naive":
         given = without_slots(given, functools.partial(_attend, algorithm))
-    if contrast is not None and algorithm != "naive":
+    by_library = algorithm in ("auto", "compiled") and can_contrast(given)
+    if contrast is not None and algorithm != "naive" and not by_library:
         return with_contrast(given, functools.partial(_attend, algorithm))
     return _attend(algorithm, given)
 

@@ -7,7 +7,7 @@ Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dime
 
 import ctypes
 import math
-from typing import Optional, Tuple
+from typing import Dict, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from torch import Tensor
 from leap_fairseq.attention.arguments import Arguments
 from leap_fairseq.attention.blockwise import blockwise
 from leap_fairseq.attention.compiled_library import (
-    GRADIENTS,
     INPUTS,
     LARGEST_HEAD,
     Problem,
@@ -37,11 +36,16 @@ def can_compile(given: Arguments) -> bool:
     )
 
 
+def can_contrast(given: Arguments) -> bool:
+    """Whether the library also takes away the contrast: of keys that are neither re-weighted nor absorbed before."""
+    return can_compile(given) and given.query_proportion is given.initial_state is None and not given.nothing
+
+
 def compiled(given: Arguments, family: int = 0) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S) by the library.
 
     Args:
-        given: the arguments.
+        given: the arguments; with contrast where :func:`can_contrast` says so.
         family: which of :func:`leap_fairseq.attention.compiled_library.families` computes.
 
     Raises:
@@ -52,7 +56,7 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
             f"the compiled algorithm is for the CPU and heads of at most {LARGEST_HEAD}, where the package was "
             'installed with a C++ compiler: choose "auto"'
         )
-    if 0 in (*given.q.shape, given.v.shape[3]):
+    if given.nothing:
         # The library is for outputs that have to be computed.
         return blockwise(given)
     dtype = sum_dtype(given.q.dtype)
@@ -62,10 +66,11 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
         *_angle(given.key_proportion, given.key_padding_mask, dtype),
     )
     initial = None if given.initial_state is None else in_memory(given.initial_state.kvz, dtype)
+    contrast = None if given.contrast is None else in_memory(given.contrast, dtype)
     padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
     visible = given.visible.to("cpu", torch.int64).contiguous()
     options = (visible, padding, in_keys(given.half_life), given.normalizer_floor, family)
-    out = _PrefixAttention.apply(*tensors, *angles, initial, *options)
+    out = _PrefixAttention.apply(*tensors, *angles, initial, contrast, *options)
     return out.to(given.v.dtype)
 
 
@@ -78,36 +83,46 @@ def _angle(proportion: Optional[Tensor], padding: Optional[Tensor], dtype: torch
 
 
 class _PrefixAttention(torch.autograd.Function):
-    """The library as a function with gradients of q, k, v, the cosines and sines, and the initial state."""
+    """The library as a function with gradients of all but what is visible, padded and faded."""
 
     @staticmethod
-    def forward(ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, initial, visible, padding, half_life, floor, family):
+    def forward(
+        ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, initial, contrast, visible, padding, half_life, floor, family
+    ):
         inputs = [x.resolve_neg() if x.stride(-1) == 1 else in_memory(x, x.dtype) for x in (q, k, v)]
-        inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin, initial)]
-        out = q.new_empty(*q.shape[:3], v.shape[-1])
-        denominator = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
-        states = _empty_states(q, k, v, q_cos is not None) if any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(*inputs, visible, padding, half_life, out, denominator, states)
-        ctx.floor, ctx.family = floor, family
-        problem = _problem(inputs, visible, padding, half_life, out, denominator, states, floor)
-        _run(problem, q.dtype, False, family)
+        inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin, initial, contrast)]
+        named = dict(zip(INPUTS, inputs), visible=visible, padding=padding, half_life=half_life)
+        trained = any(ctx.needs_input_grad)
+        named["out"] = out = q.new_empty(*q.shape[:3], v.shape[3])
+        named["denominator"] = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
+        if contrast is not None:
+            named["contrasted"] = out = torch.empty_like(out) if trained else out
+            named["mass"] = q.new_empty(k.shape[0], k.shape[2], k.shape[1])
+        if trained:
+            named["states"] = _empty_states(q, k, v, q_cos is not None)
+            # What is made of the answers, the gradients do not need.
+            ctx.names = [name for name in named if name != "contrasted"]
+            ctx.save_for_backward(*map(named.get, ctx.names))
+            ctx.floor, ctx.family = floor, family
+        _run(named, floor, False, family)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, out_gradient):
-        *inputs, visible, padding, half_life, out, denominator, states = ctx.saved_tensors
-        problem = _problem(inputs, visible, padding, half_life, out, denominator, states, ctx.floor)
-        out_gradient = in_memory(out_gradient, out.dtype)
-        problem.out_gradient = out_gradient.data_ptr()
+        named = dict(zip(ctx.names, ctx.saved_tensors))
+        named["out_gradient"] = out_gradient = in_memory(out_gradient, named["out"].dtype)
+        shapes = {name: named[name].shape for name in INPUTS if named[name] is not None}
         if not ctx.needs_input_grad[INPUTS.index("initial")]:
-            inputs[-1] = None
+            shapes.pop("initial", None)
+        if "contrast" in shapes:
+            shapes["contrast"] = (out_gradient.shape[0], out_gradient.shape[2])
         # The library writes each element.
-        gradients = [None if x is None else torch.empty(x.shape, dtype=x.dtype) for x in inputs]
-        for name, gradient in zip(GRADIENTS, gradients):
-            setattr(problem, name, None if gradient is None else gradient.data_ptr())
-        _run(problem, out.dtype, True, ctx.family)
-        return (*gradients, None, None, None, None, None)
+        gradients = {name: torch.empty(shape, dtype=out_gradient.dtype) for name, shape in shapes.items()}
+        _run({**named, **{f"d{name}": x for name, x in gradients.items()}}, ctx.floor, True, ctx.family)
+        if "contrast" in gradients:
+            gradients["contrast"] = gradients["contrast"].sum(0)
+        return (*map(gradients.get, INPUTS), None, None, None, None, None)
 
 
 def _empty_states(q: Tensor, k: Tensor, v: Tensor, reweighted: bool) -> Tensor:
@@ -116,19 +131,16 @@ def _empty_states(q: Tensor, k: Tensor, v: Tensor, reweighted: bool) -> Tensor:
     return q.new_empty(q.shape[0], q.shape[2], native_library().leap_stretches(k.shape[1]), features, v.shape[3] + 1)
 
 
-def _problem(inputs, visible, padding, half_life, out, denominator, states, floor) -> Problem:
-    q, k, v, q_cos, _, k_cos, _, _ = inputs
-    problem = Problem(q.shape[0], q.shape[2], q.shape[1], k.shape[1], q.shape[3], v.shape[3], q_cos is not None)
-    named = {"visible": visible, "padding": padding, "half_life": half_life, **dict(zip(INPUTS, inputs))}
-    for name, x in {**named, "out": out, "denominator": denominator, "states": states}.items():
-        setattr(problem, name, None if x is None else x.data_ptr())
-    for name, x in zip(("q", "k", "v", "q_angle", "k_angle"), (q, k, v, q_cos, k_cos)):
+def _run(named: Dict[str, Optional[Tensor]], floor: float, backward: bool, family: int) -> None:
+    """Has the library compute; tensors by the names of :class:`Problem`."""
+    q, k, v = (named[name] for name in "qkv")
+    problem = Problem(q.shape[0], q.shape[2], q.shape[1], k.shape[1], q.shape[3], v.shape[3])
+    problem.reweighted, problem.floor, problem.threads = named["q_cos"] is not None, floor, torch.get_num_threads()
+    for name, x in named.items():
+        if x is not None:
+            setattr(problem, name, x.data_ptr())
+    for name, x in {"q": q, "k": k, "v": v, "q_angle": named["q_cos"], "k_angle": named["k_cos"]}.items():
         if x is not None:
             setattr(problem, f"{name}_strides", Strides(*x.stride()[:3]))
-    problem.floor, problem.threads = floor, torch.get_num_threads()
-    return problem
-
-
-def _run(problem: Problem, dtype: torch.dtype, backward: bool, family: int) -> None:
-    doubles = int(dtype == torch.float64)
+    doubles = int(q.dtype == torch.float64)
     check_status(native_library().leap_attend(ctypes.byref(problem), doubles, int(backward), family))

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LIBRARY = "_native*.so"
 LARGEST_HEAD = 8192
 """K and V at most, as in ``native/problem.h``."""
-INPUTS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin", "initial")
+INPUTS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin", "initial", "contrast")
 GRADIENTS = tuple(f"d{name}" for name in INPUTS)
 
 
@@ -41,7 +41,8 @@ class Problem(ctypes.Structure):
         ("floor", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in INPUTS),
         *((f"{name}_strides", Strides) for name in ("q", "k", "v", "q_angle", "k_angle")),
-        *((name, ctypes.c_void_p) for name in ("out", "denominator", "states", "out_gradient", *GRADIENTS)),
+        *((name, ctypes.c_void_p) for name in ("out", "denominator", "contrasted", "mass", "states")),
+        *((name, ctypes.c_void_p) for name in ("out_gradient", *GRADIENTS)),
         ("threads", ctypes.c_int64),
     ]
 
@@ -65,20 +66,6 @@ class Features(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("tokens", "heads", "key_dim", "chunks", "threads")),
         *((name, ctypes.c_void_p) for name in ("x", "scale", "features")),
         *((name, ctypes.c_void_p) for name in ("features_gradient", "x_gradient", "scale_gradients")),
-    ]
-
-
-class Contrast(ctypes.Structure):
-    """The structure of the same name in ``native/problem.h``, field by field."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "value_dim", "threads")),
-        *((name, ctypes.c_void_p) for name in ("visible", "padding")),
-        ("floor", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ("half_life", "answers", "mass", "v", "contrast")),
-        ("v_strides", Strides),
-        *((name, ctypes.c_void_p) for name in ("out", "out_gradient")),
-        *((name, ctypes.c_void_p) for name in ("mass_gradient", "v_gradient", "contrast_gradients")),
     ]
 
 
@@ -113,8 +100,8 @@ def native_library() -> Optional[ctypes.CDLL]:
             found = ctypes.CDLL(str(path))
             found.leap_family.restype, found.leap_attend.restype = ctypes.c_char_p, ctypes.c_int
             found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
-            sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size, found.leap_contrast_size)
-            for size, structure in zip(sizes, (Problem, Step, Features, Contrast)):
+            sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size)
+            for size, structure in zip(sizes, (Problem, Step, Features)):
                 size.restype = ctypes.c_int64
                 if size() != ctypes.sizeof(structure):
                     raise OSError(f"{path} was built from other sources")

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
-from leap_fairseq.attention.compiled_contrast import can_contrast, compiled_contrast
 from leap_fairseq.attention.inputs import sum_dtype, zero_padding
 
 
@@ -38,14 +37,9 @@ def with_contrast(given: Arguments, algorithm: Callable[[Arguments], Tensor]) ->
     """
     flat = flat_queries(given)
     answers = algorithm(given._replace(contrast=None)).to(flat.v.dtype)
-    averages = flat.query_proportion is flat.initial_state is None
-    if averages and can_contrast(answers, flat.v):
-        options = (given.visible, given.key_padding_mask, given.normalizer_floor, given.half_life)
-        out = compiled_contrast(answers, flat.k.squeeze(-1), flat.v, given.contrast, *options)
-    else:
-        mean = running_mean(flat) if averages and given.half_life is None else algorithm(flat)
-        out = answers - given.contrast.to(mean.dtype).unsqueeze(-1) * mean
-    return out.to(given.v.dtype)
+    averages = flat.query_proportion is flat.initial_state is flat.half_life is None
+    mean = running_mean(flat) if averages else algorithm(flat)
+    return (answers - given.contrast.to(mean.dtype).unsqueeze(-1) * mean).to(given.v.dtype)
 
 
 def flat_queries(given: Arguments) -> Arguments:

@@ -246,7 +246,7 @@ class LinearAttention(nn.Module):
         if state is None:
             raise ValueError("cross-attention needs a key, or a state that has absorbed a source")
         positions = as_offset(state.queries, query.device) + token_positions(query, None)
-        q, p_q = self._mapped(self.q_proj(query) * self.scaling, positions, 0)
+        q, p_q = self._queries(query, positions)
         out = state.state.read(q, p_q, self.normalizer_floor, self.kind.slots, self.contrast)
         return out, state.advanced(state.state, query.shape[1], 0)
 
@@ -256,15 +256,21 @@ class LinearAttention(nn.Module):
         key_positions = first_key + token_positions(query if own else key, padding)
         query_positions = key_positions if own else first_query + token_positions(query, None)
         # Silenced before the projections: 0 * inf would otherwise reach the gradient of their weights.
-        key = zero_padding(query if own else key, padding)
-        if own and padding is not None:
+        query, key = query.contiguous(), query if own else key
+        key = key.contiguous() if padding is None else zero_padding(key, padding)
+        if own and padding is not None and not _all_finite(query):
             query = query.where(query.isfinite() | ~padding.unsqueeze(-1), 0)
-        q, p_q = self._mapped(self.q_proj(query) * self.scaling, query_positions, 0)
+        q, p_q = self._queries(query, query_positions)
         k, p_k = self._mapped(self.k_proj(key), key_positions, 1)
         options = {"query_proportion": p_q, "key_proportion": p_k, "key_padding_mask": padding}
         options.update(normalizer_floor=self.normalizer_floor, half_life=self.half_life)
         options.update(slots=self.kind.slots, contrast=self.contrast)
         return q, k, options, key
+
+    def _queries(self, x: Tensor, positions: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+        """Features [B, T, H, ...] of queries, and their proportions."""
+        q = self.q_proj(x)
+        return self._mapped(q if self.kind.scale else q * self.scaling, positions, 0)
 
     def _mapped(self, x: Tensor, positions: Tensor, side: int) -> Tuple[Tensor, Optional[Tensor]]:
         """Features [B, T, H, ...] of queries (side 0) or keys (1), and their proportions [B, T, H] or None."""
@@ -282,6 +288,11 @@ class LinearAttention(nn.Module):
         # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,
         # which equals dropping weights in expectation.
         return v * self.dropout_module(v.new_ones(v.shape[:-1] + (1,)))
+
+
+def _all_finite(x: Tensor) -> bool:
+    """Whether all numbers are known to be finite: on the CPU, from their sum; elsewhere nobody waits for an answer."""
+    return x.is_cpu and bool(x.detach().sum(dtype=torch.float32).isfinite())
 
 
 def token_positions(x: Tensor, padding: Optional[Tensor]) -> Tensor:

@@ -8,7 +8,6 @@ from leap_fairseq.attention import (
     LinearAttentionState,
     attention_weights,
     causal_visibility,
-    contrast,
     full_visibility,
     hedgehog,
     prefix_attention,
@@ -117,15 +116,6 @@ def test_equals_naive_with_half_lives(form, algorithm, schedule):
     visible = SCHEDULES[schedule](130, 130)
     expected = run(form, x, visible, "naive", half_life=HALF_LIFE)
     assert_equal_runs(run(form, x, visible, algorithm, half_life=HALF_LIFE), expected)
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_contrast_without_the_library(schedule, monkeypatch):
-    monkeypatch.setattr(contrast, "can_contrast", lambda *_: False)
-    x, padding = inputs(63, 100, padded=True)
-    visible = SCHEDULES[schedule](63, 100)
-    expected = run("contrast", x, visible, "naive", key_padding_mask=padding)
-    assert_equal_runs(run("contrast", x, visible, "blockwise", key_padding_mask=padding), expected)
 
 
 @EACH

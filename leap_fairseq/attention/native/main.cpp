@@ -7,7 +7,6 @@
 #include <thread>
 #include <vector>
 
-#include "contrast.h"
 #include "problem.h"
 #include "step.h"
 
@@ -56,6 +55,8 @@ bool can_be(const Problem& p, bool backward) {
     if (p.key_dim > LARGEST_HEAD || p.value_dim > LARGEST_HEAD) return false;
     if (any_null({p.visible, p.q, p.out, p.denominator}) || (p.keys && any_null({p.k, p.v}))) return false;
     if (p.reweighted && (any_null({p.q_cos, p.q_sin}) || (p.keys && any_null({p.k_cos, p.k_sin})))) return false;
+    if (p.contrast && (p.reweighted || p.initial || !(backward ? p.dcontrast : p.contrasted) || (p.keys && !p.mass)))
+        return false;
     if (backward) {
         if (any_null({p.out_gradient, p.dq}) || (p.keys && any_null({p.states, p.dk, p.dv}))) return false;
         if (p.reweighted && (any_null({p.dq_cos, p.dq_sin}) || (p.keys && any_null({p.dk_cos, p.dk_sin})))) return false;
@@ -77,15 +78,6 @@ bool can_be(const Features& p, bool backward) {
         if (size < 1 || size > MOST) return false;
     if (p.key_dim > LARGEST_HEAD || any_null({p.x, p.scale, p.features})) return false;
     return !backward || !any_null({p.features_gradient, p.x_gradient, p.scale_gradients});
-}
-
-bool can_be(const Contrast& p, bool backward) {
-    for (int64_t size : {p.batch, p.heads, p.queries, p.value_dim, p.threads, p.keys + 1})
-        if (size < 1 || size > MOST) return false;
-    if (any_null({p.visible, p.answers, p.contrast, p.out}) || (p.keys && any_null({p.mass, p.v}))) return false;
-    if (backward && any_null({p.out_gradient, p.contrast_gradients})) return false;
-    if (backward && p.keys && any_null({p.mass_gradient, p.v_gradient})) return false;
-    return goes_on(p.visible, p.queries, p.keys);
 }
 
 // All items, by threads that each call `work(counter)`.
@@ -114,7 +106,6 @@ extern "C" {
 int64_t leap_problem_size() { return sizeof(Problem); }
 int64_t leap_step_size() { return sizeof(Step); }
 int64_t leap_map_size() { return sizeof(Features); }
-int64_t leap_contrast_size() { return sizeof(Contrast); }
 
 int64_t leap_stretches(int64_t keys) { return stretches_of(keys); }
 
@@ -135,20 +126,6 @@ int leap_map(const Features* problem, int doubles, int backward, int family) {
     return deal_out(problem->chunks, problem->threads, [&](void* counter) {
         FAMILIES[family].map(*problem, doubles, backward, next_item, counter);
     });
-}
-
-int leap_contrast(const Contrast* problem, int doubles, int backward) {
-    if (!can_be(*problem, backward)) return REFUSED;
-    std::atomic<bool> complete{true};
-    const int status = deal_out(problem->batch * groups_of(*problem), problem->threads, [&](void* counter) {
-        try {
-            doubles ? contrast_through<double>(*problem, backward, next_item, counter)
-                    : contrast_through<float>(*problem, backward, next_item, counter);
-        } catch (const std::bad_alloc&) {
-            complete = false;
-        }
-    });
-    return complete ? status : NO_MEMORY;
 }
 
 int leap_step(const Step* step, int doubles) {

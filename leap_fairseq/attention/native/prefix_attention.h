@@ -12,6 +12,7 @@
 // Shape letters: T queries, S keys, K key dimension, V value dimension, F features (2K re-weighted, else K).
 #pragma once
 
+#include "contrast.h"
 #include "matrix.h"
 #include "problem.h"
 
@@ -651,11 +652,14 @@ class Worker {
 template <class T>
 inline void work_through(const Problem& problem, bool backward, Next* next, void* counter) {
     Worker<T> worker(problem);
-    if (!worker.ready()) return;
+    ContrastWorker<T> contrast(problem);
+    if (!worker.ready() || !contrast.ready()) return;
     const int64_t many = heads_at_a_time(problem), groups = groups_of(problem);
     for (int64_t item; (item = next(counter)) < problem.batch * groups;) {
         const int64_t b = item / groups, first = item % groups * many, last = least(first + many, problem.heads);
         backward ? worker.backward(b, first, last) : worker.forward(b, first, last);
+        for (int64_t h = first; problem.contrast && h < last; h++)
+            backward ? contrast.backward(b, h) : contrast.forward(b, h);
     }
 }
 

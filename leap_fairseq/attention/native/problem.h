@@ -29,18 +29,20 @@ struct Problem {
     double floor;
     const void *q, *k, *v, *q_cos, *q_sin, *k_cos, *k_sin;
     const void* initial;  // [B, H, F, V + 1], or null
+    const void* contrast;  // [H], or null; not re-weighted, without `initial`
     Strides q_strides, k_strides, v_strides, q_angle_strides, k_angle_strides;
     void *out, *denominator;  // [B, T, H, V], [B, H, T]
+    void *contrasted, *mass;  // [B, T, H, V], which may be `out` without a backward pass, and [B, H, S]
     void* states;  // [B, H, stretches_of(S), F, V + 1]: those behind each stretch, for the backward pass; or null
     const void* out_gradient;  // [B, T, H, V], contiguous
     void *dq, *dk, *dv, *dq_cos, *dq_sin, *dk_cos, *dk_sin;  // contiguous, as their inputs
     void* dinitial;  // as `initial`, or null where nobody wants it
+    void* dcontrast;  // [B, H]
     int64_t threads;
 };
 
 // A thread works on some heads of a batch row at a time: on as many as leave all threads about as much to do.
-template <class AnyProblem>
-static inline int64_t heads_at_a_time(const AnyProblem& p) {
+static inline int64_t heads_at_a_time(const Problem& p) {
     for (int64_t many = p.heads; many > 1; many--) {
         const int64_t items = p.batch * ((p.heads + many - 1) / many), rounds = (items + p.threads - 1) / p.threads;
         if (8 * rounds * many * p.threads <= 9 * p.batch * p.heads) return many;
@@ -48,8 +50,7 @@ static inline int64_t heads_at_a_time(const AnyProblem& p) {
     return 1;
 }
 
-template <class AnyProblem>
-static inline int64_t groups_of(const AnyProblem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
+static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
 
 // A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
 // re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column.
@@ -68,20 +69,6 @@ struct Features {
     void* features;         // [N, H, 2K]
     const void* features_gradient;
     void *x_gradient, *scale_gradients;  // the latter [chunks, H]
-};
-
-// Answers, less a share of what all queries read of keys with one feature, their mass. All but v is contiguous.
-struct Contrast {
-    int64_t batch, heads, queries, keys, value_dim, threads;
-    const int64_t* visible;  // [T]
-    const uint8_t* padding;  // [B, S], or null
-    double floor;
-    const double* half_life;  // [H] in keys, or null
-    const void *answers, *mass, *v, *contrast;  // [B, T, H, V], [B, S, H], [B, S, H, V], [H]
-    Strides v_strides;
-    void* out;  // [B, T, H, V]
-    const void* out_gradient;
-    void *mass_gradient, *v_gradient, *contrast_gradients;  // the last [B, H]
 };
 
 // Who computes the others: for each processor family one of both, in a file of its own.
