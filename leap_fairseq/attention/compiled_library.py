@@ -55,7 +55,7 @@ class Step(ctypes.Structure):
         ("floor", ctypes.c_double),
         ("half_life", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("q", "k", "v", "query_proportion", "key_proportion", "before")),
-        *((name, ctypes.c_void_p) for name in ("after", "out")),
+        *((name, ctypes.c_void_p) for name in ("contrast", "after", "out")),
     ]
 
 
@@ -123,12 +123,19 @@ def families() -> List[str]:
 
 
 def can_step(
-    kvz: Tensor, q: Tensor, k: Tensor, v: Tensor, p_q: Optional[Tensor], p_k: Optional[Tensor], floor: float
+    kvz: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    p_q: Optional[Tensor],
+    p_k: Optional[Tensor],
+    floor: float,
+    contrast: Optional[Tensor] = None,
 ) -> bool:
     """Whether the library can compute a step of decoding: all is as :func:`step` must have it, without gradients.
 
     Args:
-        kvz, q, k, v, p_q, p_k, floor: as for :func:`step`.
+        kvz, q, k, v, p_q, p_k, floor, contrast: as for :func:`step`.
     """
     reweighted = p_q is not None and p_k is not None
     batch, heads, features, width = kvz.shape
@@ -138,10 +145,11 @@ def can_step(
         and v.shape == (*token, width - 1)
         and (p_q.shape == p_k.shape == token and not features % 2 if reweighted else p_q is p_k)
         and floor >= SMALLEST[kvz.dtype]
+        and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
     ):
         return False
     dtype, gradients = kvz.dtype, torch.is_grad_enabled()
-    for x in (kvz, q, k, v, p_q, p_k) if reweighted else (kvz, q, k, v):
+    for x in (kvz, q, k, v, *(x for x in (p_q, p_k, contrast) if x is not None)):
         if not x.is_cpu or x.layout is not torch.strided or SUMMED_IN.get(x.dtype) is not dtype:
             return False
         if gradients and x.requires_grad:
@@ -157,6 +165,7 @@ def step(
     p_q: Optional[Tensor],
     p_k: Optional[Tensor],
     floor: float,
+    contrast: Optional[Tensor] = None,
     half_life: Optional[Tensor] = None,
 ) -> Tuple[Tensor, Tensor]:
     """One more key, and one query that sees it and all before, by the library, where :func:`can_step` says so.
@@ -166,13 +175,14 @@ def step(
         q, k, v: [B, 1, H, K] twice and [B, 1, H, V].
         p_q, p_k: proportions [B, 1, H], or None.
         floor: the denominator is at least this.
+        contrast: [H], how much of what every query reads is taken away, or None.
         half_life: [H] in keys, or None.
 
     Returns:
         The output [B, 1, H, V] in the type of v, and the state behind it.
     """
     # They must outlive the call.
-    given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz)]
+    given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz, contrast)]
     half_life, results = in_keys(half_life), (torch.empty_like(given[5]), torch.empty_like(given[2]))
     sizes = (q.shape[0], q.shape[2], q.shape[3], v.shape[3], p_q is not None)
     pointers = (None if x is None else x.data_ptr() for x in (half_life, *given, *results))

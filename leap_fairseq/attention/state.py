@@ -197,12 +197,11 @@ class LinearAttentionState:
         Raises:
             ValueError: the token does not fit the state, or the floor is not above 0.
         """
-        if can_step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor):
-            if half_life is not None:
-                check_half_life(half_life, q.shape[2], self.kvz.dtype)
-            out, kvz = step(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, half_life)
-            after = LinearAttentionState.computed(kvz)
-            return after._contrasted(out, q, query_proportion, normalizer_floor, contrast), after
+        token = (self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast)
+        if can_step(*token):
+            check_half_life(half_life, q.shape[2], self.kvz.dtype)
+            out, kvz = step(*token, half_life)
+            return out, LinearAttentionState.computed(kvz)
         after = self.absorb(k, v, key_proportion, half_life=half_life)
         return after.read(q, query_proportion, normalizer_floor, contrast=contrast), after
 
@@ -243,7 +242,8 @@ class LinearAttentionState:
         if contrast is None:
             return out
         check_tensor("contrast", contrast, q.shape[2:3], FLOATING, q.device)
-        sums = self.flat(q.shape[3]).sums(torch.ones_like(q[..., :1]), query_proportion)
+        # Without proportions, one answer to them all.
+        sums = self.sums(torch.ones_like(q[:, :1] if query_proportion is None else q), query_proportion)
         return out - contrast.unsqueeze(-1).to(q.dtype) * normalise(sums, normalizer_floor, q.dtype)
 
     def flat(self, key_dim: int) -> "LinearAttentionState":

@@ -32,7 +32,8 @@ def test_any_split_gives_the_same_state(splits, half_life):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("reweighted", [True, False])
 @pytest.mark.parametrize("floor, half_life", [(0.1, None), (1000.0, None), (0.1, torch.tensor([1, 7]))])
-def test_a_step_absorbs_and_reads(dtype, reweighted, floor, half_life):
+@pytest.mark.parametrize("contrast", [None, torch.tensor([0.5, 0.9])])
+def test_a_step_absorbs_and_reads(dtype, reweighted, floor, half_life, contrast):
     """Also where the inputs are views, and with a gradient, where torch computes."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.rand(3, 4, 2, dim, generator=generator).to(dtype) for dim in (4, 4, 5))
@@ -42,15 +43,16 @@ def test_a_step_absorbs_and_reads(dtype, reweighted, floor, half_life):
     for n in range(4):
         one = [None if x is None else x[:, n : n + 1] for x in (q, k, v, p_q, p_k)]
         before = state.kvz.clone()
-        out, after = state.step(*one, floor, half_life=half_life)
+        options = {"half_life": half_life, "contrast": contrast}
+        out, after = state.step(*one, floor, **options)
         expected_state = state.absorb(one[1], one[2], one[4], half_life=half_life)
-        expected = expected_state.read(one[0], one[3], floor)
+        expected = expected_state.read(one[0], one[3], floor, contrast=contrast)
         assert out.dtype == dtype and after.kvz.dtype == before.dtype
         assert_same(out, expected, dtype)
         assert_same(after.kvz, expected_state.kvz)
         assert torch.equal(state.kvz, before)
         leaf = one[2].clone().requires_grad_()
-        differentiable = state.step(one[0], one[1], leaf, *one[3:], floor, half_life=half_life)[0]
+        differentiable = state.step(one[0], one[1], leaf, *one[3:], floor, **options)[0]
         assert_same(differentiable, expected, dtype)
         assert torch.autograd.grad(differentiable.sum(), leaf)[0].abs().sum() > 0
         state = after

@@ -53,12 +53,12 @@ static inline int64_t heads_at_a_time(const Problem& p) {
 static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
 
 // A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
-// re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column.
+// re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column, contrast [H] or null.
 struct Step {
     int64_t batch, heads, key_dim, value_dim, reweighted;
     double floor;
     const double* half_life;  // [H] in keys, or null
-    const void *q, *k, *v, *query_proportion, *key_proportion, *before;
+    const void *q, *k, *v, *query_proportion, *key_proportion, *before, *contrast;
     void *after, *out;
 };
 
