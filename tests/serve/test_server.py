@@ -36,7 +36,14 @@ def test_words_are_those_of_the_translator_and_come_while_it_listens(translator)
     assert joined(received) == expected and len(expected) > 10
     assert [reply["heard_ms"] for reply in received[:25]] == [100.0 * (i + 1) for i in range(25)]
     assert next(i for i, reply in enumerate(received) if reply["words"]) < 20
-    policy = {"policy": "wait-2", "decision_ms": 280, "unit": "char", "long_form": False, "language": ""}
+    policy = {
+        "policy": "wait-2",
+        "decision_ms": 280,
+        "unit": "char",
+        "long_form": False,
+        "language": "",
+        "example": False,
+    }
     always = {"max_sessions": 8, "total": 1, **policy}
     assert during == {"open": 1, **always} and after == {"open": 0, **always}
 
