@@ -1,7 +1,7 @@
 """Hedgehog's features by the compiled library: one pass over the tokens each way, not one for each operation of torch.
 
 The definition is in :mod:`leap_fairseq.attention.feature_maps`, which computes what this does not: half types, other
-devices, few tokens.
+devices, few tokens that are trained.
 
 Shape legend: any shape in front; H heads, K head dimension.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from leap_fairseq.attention.compiled_library import LARGEST_HEAD, Features, check_status, in_memory, native_library
 
 FEWEST = 4096
-"""Numbers of all tokens, below which a call costs more than torch's operations."""
+"""Numbers of all tokens, below which a function with gradients costs more than torch's operations."""
 TOKENS = 256
 """Of a chunk, which sums its part of the gradient of the scales by itself."""
 CHUNKS = 64
@@ -28,7 +28,7 @@ def can_map(x: Tensor, scale: Tensor) -> bool:
         x, scale: as for :func:`compiled_hedgehog`.
     """
     return (
-        x.numel() >= FEWEST
+        x.numel() >= (FEWEST if _differentiated(x, scale) else 1)
         and all(each.is_cpu and each.layout is torch.strided for each in (x, scale))
         and x.dtype is scale.dtype
         and x.dtype in (torch.float32, torch.float64)
@@ -48,7 +48,19 @@ def compiled_hedgehog(x: Tensor, scale: Tensor, family: int = 0) -> Tensor:
     Returns:
         [..., H, 2K], in the type of x.
     """
-    return _Hedgehog.apply(x, scale, family)
+    if _differentiated(x, scale):
+        return _Hedgehog.apply(x, scale, family)
+    return _features(in_memory(x, x.dtype), in_memory(scale, x.dtype), family)
+
+
+def _differentiated(x: Tensor, scale: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad)
+
+
+def _features(x: Tensor, scale: Tensor, family: int) -> Tensor:
+    features = x.new_empty(*x.shape[:-1], 2 * x.shape[-1])
+    _run(_problem(x, scale, features), x.dtype, False, family)
+    return features
 
 
 class _Hedgehog(torch.autograd.Function):
@@ -57,10 +69,9 @@ class _Hedgehog(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale, family):
         x, scale = in_memory(x, x.dtype), in_memory(scale, x.dtype)
-        features = x.new_empty(*x.shape[:-1], 2 * x.shape[-1])
+        features = _features(x, scale, family)
         ctx.save_for_backward(x, scale, features)
         ctx.family = family
-        _run(_problem(x, scale, features), x.dtype, False, family)
         return features
 
     @staticmethod

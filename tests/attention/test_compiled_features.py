@@ -83,12 +83,19 @@ def test_any_number(dtype):
     assert features[0, 4:6].isnan().all() and features[0, :4].isfinite().all() and features[1].isfinite().all()
 
 
-def test_many_tokens_take_the_library_and_few_do_not(monkeypatch):
-    x, scale = (each.detach() for each in make(300, 16, torch.float32))
-    called = []
-    monkeypatch.setattr(module._Hedgehog, "apply", lambda x, scale, family: called.append(x) or definition(x, scale))
-    at_once = hedgehog(x, scale)
+def test_who_computes(monkeypatch):
+    """The library; but for few tokens with gradients, torch."""
+    called, run = [], module._run
+    monkeypatch.setattr(module, "_run", lambda *given: called.append(given) or run(*given))
+    x, scale = make(300, 16, torch.float32)
+    expected = definition(x, scale)
+    tokens = x.split(1, dim=1)
+    assert_same(torch.cat([hedgehog(token, scale) for token in tokens], dim=1), expected)
+    assert not called
+    assert_same(hedgehog(x, scale), expected)
     assert len(called) == 1
-    one_by_one = torch.cat([hedgehog(token, scale) for token in x.split(1, dim=1)], dim=1)
-    assert len(called) == 1
-    assert_same(one_by_one, at_once)
+    with torch.no_grad():
+        assert_same(torch.cat([hedgehog(token, scale) for token in tokens], dim=1), expected)
+    assert len(called) == 1 + len(tokens)
+    assert_same(torch.cat([hedgehog(token.detach(), scale.detach()) for token in tokens], dim=1), expected)
+    assert len(called) == 1 + 2 * len(tokens)
