@@ -125,8 +125,8 @@ def families() -> List[str]:
 def can_step(
     kvz: Tensor,
     q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    k: Optional[Tensor],
+    v: Optional[Tensor],
     p_q: Optional[Tensor],
     p_k: Optional[Tensor],
     floor: float,
@@ -137,19 +137,21 @@ def can_step(
     Args:
         kvz, q, k, v, p_q, p_k, floor, contrast: as for :func:`step`.
     """
-    reweighted = p_q is not None and p_k is not None
     batch, heads, features, width = kvz.shape
-    token, key_dim = (batch, 1, heads), features // 2 if reweighted else features
+    token, key_dim = (batch, 1, heads), features if p_q is None else features // 2
     if not (
-        q.shape == k.shape == (*token, key_dim)
-        and v.shape == (*token, width - 1)
-        and (p_q.shape == p_k.shape == token and not features % 2 if reweighted else p_q is p_k)
-        and floor >= SMALLEST[kvz.dtype]
+        q.shape == (*token, key_dim)
+        and (k is v is None or k.shape == q.shape and v.shape == (*token, width - 1))
+        and (p_q is None or p_q.shape == token and not features % 2)
+        and (p_k is None if k is None or p_q is None else p_k is not None and p_k.shape == token)
         and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
+        and floor >= SMALLEST[kvz.dtype]
     ):
         return False
     dtype, gradients = kvz.dtype, torch.is_grad_enabled()
-    for x in (kvz, q, k, v, *(x for x in (p_q, p_k, contrast) if x is not None)):
+    for x in (kvz, q, k, v, p_q, p_k, contrast):
+        if x is None:
+            continue
         if not x.is_cpu or x.layout is not torch.strided or SUMMED_IN.get(x.dtype) is not dtype:
             return False
         if gradients and x.requires_grad:
@@ -160,8 +162,8 @@ def can_step(
 def step(
     kvz: Tensor,
     q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    k: Optional[Tensor],
+    v: Optional[Tensor],
     p_q: Optional[Tensor],
     p_k: Optional[Tensor],
     floor: float,
@@ -172,20 +174,22 @@ def step(
 
     Args:
         kvz: [B, H, F, V + 1], the state before, float32 or float64.
-        q, k, v: [B, 1, H, K] twice and [B, 1, H, V].
+        q, k, v: [B, 1, H, K] twice and [B, 1, H, V]; without k and v the query reads the state as it is.
         p_q, p_k: proportions [B, 1, H], or None.
         floor: the denominator is at least this.
         contrast: [H], how much of what every query reads is taken away, or None.
-        half_life: [H] in keys, or None.
+        half_life: [H] in keys, or None, as without a key.
 
     Returns:
-        The output [B, 1, H, V] in the type of v, and the state behind it.
+        The output [B, 1, H, V] in the type of v or else of q, and the state behind it.
     """
     # They must outlive the call.
     given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz, contrast)]
-    half_life, results = in_keys(half_life), (torch.empty_like(given[5]), torch.empty_like(given[2]))
-    sizes = (q.shape[0], q.shape[2], q.shape[3], v.shape[3], p_q is not None)
+    half_life, after = in_keys(half_life), kvz if k is None else kvz.new_empty(kvz.shape)
+    out = kvz.new_empty(*q.shape[:3], kvz.shape[3] - 1)
+    results = (None if k is None else after, out)
+    sizes = (q.shape[0], q.shape[2], q.shape[3], out.shape[3], p_q is not None)
     pointers = (None if x is None else x.data_ptr() for x in (half_life, *given, *results))
     arguments = Step(*sizes, floor, *pointers)
     check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64)))
-    return results[1].to(v.dtype), results[0]
+    return out.to((q if v is None else v).dtype), after

@@ -229,6 +229,9 @@ class LinearAttentionState:
             ValueError: the queries do not fit the state, or the floor is not above 0.
         """
         check_floor(normalizer_floor, self.kvz.dtype)
+        token = (self.kvz, q, None, None, query_proportion, None, normalizer_floor, contrast)
+        if not slots and can_step(*token):
+            return step(*token)[0]
         queries = q
         if slots:
             check_queries(q, query_proportion)

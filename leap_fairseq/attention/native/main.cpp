@@ -68,9 +68,10 @@ bool can_be(const Step& p) {
     for (int64_t size : {p.batch, p.heads, p.key_dim, p.value_dim})
         if (size < 0 || size > MOST) return false;
     if (!p.batch || !p.heads) return true;
-    if (p.key_dim && any_null({p.q, p.k, p.before, p.after})) return false;
-    if (p.reweighted && any_null({p.query_proportion, p.key_proportion})) return false;
-    return !p.value_dim || !any_null({p.v, p.out});
+    if (p.key_dim && (any_null({p.q, p.before}) || !p.k != !p.after)) return false;
+    if (p.reweighted && (!p.query_proportion || (p.k && !p.key_proportion))) return false;
+    if (!p.k && p.half_life) return false;
+    return !p.value_dim || (p.out && (p.v || !p.k));
 }
 
 bool can_be(const Features& p, bool backward) {

@@ -53,7 +53,8 @@ static inline int64_t heads_at_a_time(const Problem& p) {
 static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
 
 // A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
-// re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column, contrast [H] or null.
+// re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column, contrast [H] or null. To read a
+// state as it is: without k, v, key_proportion, half_life and after.
 struct Step {
     int64_t batch, heads, key_dim, value_dim, reweighted;
     double floor;

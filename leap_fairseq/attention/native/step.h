@@ -1,4 +1,5 @@
-// One more key for a state, and one query that reads all of it: a token of decoding, in a single pass over the state.
+// One more key for a state, and one query that reads all of it: a token of decoding, in a single pass over the state. Without
+// a key, the query reads the state as it is.
 //
 // The equations are those of state.py, which halves the weights of older keys; a re-weighted feature is (c x, s x) with
 // c = cos(pi/2 P), s = sin(pi/2 P). With contrast, a second query reads the same sums, with all x alike.
@@ -16,35 +17,37 @@ inline T floored(T denominator, double floor) {
     return denominator > T(floor) ? denominator : T(floor);
 }
 
+// Of a query or key, and of one whose x are all 1: that has the same in each half of the state.
+template <class T>
+inline void featurise(const Step& p, const void* x, const void* proportion, int64_t item, T* features, T* halves) {
+    const T* of_item = (const T*)x + item * p.key_dim;
+    if (p.reweighted) {
+        const T angle = ((const T*)proportion)[item] * T(1.57079632679489661923);
+        halves[0] = std::cos(angle), halves[1] = std::sin(angle);
+    }
+    for (int64_t half = 0; half <= p.reweighted; half++)
+        for (int64_t f = 0; f < p.key_dim; f++) *features++ = halves[half] * of_item[f];
+}
+
 template <class T>
 inline void take_step(const Step& p) {
     const int64_t K = p.key_dim, V = p.value_dim, F = p.reweighted ? 2 * K : K;
-    const T quarter = T(1.57079632679489661923);
-    std::vector<T> value(V + 1), sums(V + 1), flat_sums(V + 1), key_features(F), query_features(F);
+    // Without a key it is zero, and each row of the state behind it goes to the same place.
+    std::vector<T> value(V + 1), key_features(F), row(V + 1), query_features(F), sums(V + 1), flat_sums(V + 1);
     for (int64_t item = 0; item < p.batch * p.heads; item++) {
-        const T *q = (const T*)p.q + item * K, *k = (const T*)p.k + item * K, *v = (const T*)p.v + item * V;
-        T flat_features[] = {1, 1};  // of the second query, in the halves of the state
-        if (p.reweighted) {
-            const T q_angle = ((const T*)p.query_proportion)[item] * quarter;
-            const T k_angle = ((const T*)p.key_proportion)[item] * quarter;
-            const T q_cos = std::cos(q_angle), q_sin = std::sin(q_angle);
-            const T k_cos = std::cos(k_angle), k_sin = std::sin(k_angle);
-            flat_features[0] = q_cos, flat_features[1] = q_sin;
-            for (int64_t f = 0; f < K; f++) {
-                query_features[f] = q_cos * q[f], query_features[K + f] = q_sin * q[f];
-                key_features[f] = k_cos * k[f], key_features[K + f] = k_sin * k[f];
-            }
-        } else {
-            for (int64_t f = 0; f < K; f++) query_features[f] = q[f], key_features[f] = k[f];
+        T query_halves[] = {1, 1}, key_halves[] = {1, 1};
+        featurise(p, p.q, p.query_proportion, item, query_features.data(), query_halves);
+        if (p.k) {
+            featurise(p, p.k, p.key_proportion, item, key_features.data(), key_halves);
+            for (int64_t j = 0; j < V; j++) value[j] = ((const T*)p.v)[item * V + j];
+            value[V] = 1;
         }
-        for (int64_t j = 0; j < V; j++) value[j] = v[j];
-        value[V] = 1;
         for (int64_t j = 0; j <= V; j++) sums[j] = flat_sums[j] = 0;
         const T* before = (const T*)p.before + item * F * (V + 1);
-        T* after = (T*)p.after + item * F * (V + 1);
+        T* after = p.k ? (T*)p.after + item * F * (V + 1) : row.data();
         const T left = p.half_life ? T(std::exp2(-1 / p.half_life[item % p.heads])) : T(1);
-        for (int64_t f = 0; f < F; f++, before += V + 1, after += V + 1) {
-            const T of_key = key_features[f], of_query = query_features[f], of_flat = flat_features[f / K];
+        for (int64_t f = 0; f < F; f++, before += V + 1, after += p.k ? V + 1 : 0) {
+            const T of_key = key_features[f], of_query = query_features[f], of_flat = query_halves[f / K];
             for (int64_t j = 0; j <= V; j++) {
                 const T now = left * before[j] + of_key * value[j];
                 after[j] = now;
