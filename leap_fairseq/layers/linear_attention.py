@@ -255,9 +255,9 @@ class LinearAttention(nn.Module):
         own = key is None
         key_positions = first_key + token_positions(query if own else key, padding)
         query_positions = key_positions if own else first_query + token_positions(query, None)
+        query = query.contiguous()
         # Silenced before the projections: 0 * inf would otherwise reach the gradient of their weights.
-        query, key = query.contiguous(), query if own else key
-        key = key.contiguous() if padding is None else zero_padding(key, padding)
+        key = zero_padding(query if own else key.contiguous(), padding)
         if own and padding is not None and not _all_finite(query):
             query = query.where(query.isfinite() | ~padding.unsqueeze(-1), 0)
         q, p_q = self._queries(query, query_positions)
