@@ -95,10 +95,9 @@ def prefix_attention(
         raise ValueError(f"unknown algorithm {algorithm!r}: choose from {['auto', *ALGORITHMS]}")
     if slots and algorithm != "naive":
         given = without_slots(given, functools.partial(_attend, algorithm))
-    by_library = algorithm in ("auto", "compiled") and can_contrast(given)
-    if contrast is not None and algorithm != "naive" and not by_library:
-        return with_contrast(given, functools.partial(_attend, algorithm))
-    return _attend(algorithm, given)
+    if contrast is None or algorithm == "naive" or (algorithm in ("auto", "compiled") and can_contrast(given)):
+        return _attend(algorithm, given)
+    return with_contrast(given, functools.partial(_attend, algorithm))
 
 
 def _attend(algorithm: str, given: Arguments) -> Tensor:

@@ -11,7 +11,7 @@ import functools
 import itertools
 import logging
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -122,28 +122,37 @@ def families() -> List[str]:
     return [name.decode() for name in itertools.takewhile(lambda name: name is not None, names)]
 
 
-def can_step(
-    kvz: Tensor,
-    q: Tensor,
-    k: Optional[Tensor],
-    v: Optional[Tensor],
-    p_q: Optional[Tensor],
-    p_k: Optional[Tensor],
-    floor: float,
-    contrast: Optional[Tensor] = None,
-) -> bool:
-    """Whether the library can compute a step of decoding: all is as :func:`step` must have it, without gradients.
+class Token(NamedTuple):
+    """One more key for a state, and one query that sees it and all before; or, without a key, one that reads the state.
 
-    Args:
-        kvz, q, k, v, p_q, p_k, floor, contrast: as for :func:`step`.
+    Attributes:
+        kvz: [B, H, F, V + 1], the state before, float32 or float64.
+        q, k, v: [B, 1, H, K] twice and [B, 1, H, V]; k and v may be None.
+        p_q, p_k: proportions [B, 1, H], or None.
+        floor: the denominator is at least this.
+        contrast: [H], how much of what every query reads is taken away, or None.
     """
+
+    kvz: Tensor
+    q: Tensor
+    k: Optional[Tensor]
+    v: Optional[Tensor]
+    p_q: Optional[Tensor]
+    p_k: Optional[Tensor]
+    floor: float
+    contrast: Optional[Tensor]
+
+
+def can_step(token: Token) -> bool:
+    """Whether the library can compute a step of decoding: all fits together, and needs no gradient."""
+    kvz, q, k, v, p_q, p_k, floor, contrast = token
     batch, heads, features, width = kvz.shape
-    token, key_dim = (batch, 1, heads), features if p_q is None else features // 2
+    one, key_dim = (batch, 1, heads), features if p_q is None else features // 2
     if not (
-        q.shape == (*token, key_dim)
-        and (k is v is None or k.shape == q.shape and v.shape == (*token, width - 1))
-        and (p_q is None or p_q.shape == token and not features % 2)
-        and (p_k is None if k is None or p_q is None else p_k is not None and p_k.shape == token)
+        q.shape == (*one, key_dim)
+        and (k is v is None or k.shape == q.shape and v.shape == (*one, width - 1))
+        and (p_q is None or p_q.shape == one and not features % 2)
+        and (p_k is None if k is None or p_q is None else p_k is not None and p_k.shape == one)
         and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
         and floor >= SMALLEST[kvz.dtype]
     ):
@@ -159,30 +168,17 @@ def can_step(
     return native_library() is not None
 
 
-def step(
-    kvz: Tensor,
-    q: Tensor,
-    k: Optional[Tensor],
-    v: Optional[Tensor],
-    p_q: Optional[Tensor],
-    p_k: Optional[Tensor],
-    floor: float,
-    contrast: Optional[Tensor] = None,
-    half_life: Optional[Tensor] = None,
-) -> Tuple[Tensor, Tensor]:
-    """One more key, and one query that sees it and all before, by the library, where :func:`can_step` says so.
+def step(token: Token, half_life: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    """A token of decoding by the library, where :func:`can_step` says so.
 
     Args:
-        kvz: [B, H, F, V + 1], the state before, float32 or float64.
-        q, k, v: [B, 1, H, K] twice and [B, 1, H, V]; without k and v the query reads the state as it is.
-        p_q, p_k: proportions [B, 1, H], or None.
-        floor: the denominator is at least this.
-        contrast: [H], how much of what every query reads is taken away, or None.
+        token: the state before, and what comes.
         half_life: [H] in keys, or None, as without a key.
 
     Returns:
         The output [B, 1, H, V] in the type of v or else of q, and the state behind it.
     """
+    kvz, q, k, v, p_q, p_k, floor, contrast = token
     # They must outlive the call.
     given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz, contrast)]
     half_life, after = in_keys(half_life), kvz if k is None else kvz.new_empty(kvz.shape)

@@ -29,7 +29,7 @@ from leap_fairseq.attention.checks import (
     described,
     one_of,
 )
-from leap_fairseq.attention.compiled_library import can_step, step
+from leap_fairseq.attention.compiled_library import Token, can_step, step
 from leap_fairseq.attention.half_life import aged_keys, remaining
 from leap_fairseq.attention.inputs import key_side, normalise, query_side, slot_queries, sum_dtype, without_autocast
 
@@ -197,10 +197,10 @@ class LinearAttentionState:
         Raises:
             ValueError: the token does not fit the state, or the floor is not above 0.
         """
-        token = (self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast)
-        if can_step(*token):
+        token = Token(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast)
+        if can_step(token):
             check_half_life(half_life, q.shape[2], self.kvz.dtype)
-            out, kvz = step(*token, half_life)
+            out, kvz = step(token, half_life)
             return out, LinearAttentionState.computed(kvz)
         after = self.absorb(k, v, key_proportion, half_life=half_life)
         return after.read(q, query_proportion, normalizer_floor, contrast=contrast), after
@@ -229,19 +229,15 @@ class LinearAttentionState:
             ValueError: the queries do not fit the state, or the floor is not above 0.
         """
         check_floor(normalizer_floor, self.kvz.dtype)
-        token = (self.kvz, q, None, None, query_proportion, None, normalizer_floor, contrast)
-        if not slots and can_step(*token):
-            return step(*token)[0]
+        token = Token(self.kvz, q, None, None, query_proportion, None, normalizer_floor, contrast)
+        if not slots and can_step(token):
+            return step(token)[0]
         queries = q
         if slots:
             check_queries(q, query_proportion)
             self.check(q, query_proportion)
             queries = slot_queries(q, self.z_state.unsqueeze(1))
         out = normalise(self.sums(queries, query_proportion), normalizer_floor, q.dtype)
-        return self._contrasted(out, q, query_proportion, normalizer_floor, contrast)
-
-    def _contrasted(self, out, q, query_proportion, normalizer_floor, contrast: Optional[Tensor]) -> Tensor:
-        """Answers [B, T, H, V], less the share of what every query reads."""
         if contrast is None:
             return out
         check_tensor("contrast", contrast, q.shape[2:3], FLOATING, q.device)

@@ -196,7 +196,7 @@ class LinearAttention(nn.Module):
         if not self.cross_attention:
             raise ValueError("self-attention has no source to absorb: make the layer with cross_attention=True")
         state.check_rows(frames)
-        positions = state.positions.unsqueeze(1) + token_positions(frames, key_padding_mask)
+        positions = self._positions(frames, state.positions.unsqueeze(1), key_padding_mask)
         frames = zero_padding(frames, key_padding_mask)
         k, p_k = self._mapped(self.k_proj(frames), positions, 1)
         absorbed = state.state.absorb(k, self._values(frames), p_k, key_padding_mask)
@@ -245,7 +245,7 @@ class LinearAttention(nn.Module):
         """Output [B, T, H, K] of queries that see all that was absorbed, and the state that has counted them."""
         if state is None:
             raise ValueError("cross-attention needs a key, or a state that has absorbed a source")
-        positions = as_offset(state.queries, query.device) + token_positions(query, None)
+        positions = self._positions(query, as_offset(state.queries, query.device))
         q, p_q = self._queries(query, positions)
         out = state.state.read(q, p_q, self.normalizer_floor, self.kind.slots, self.contrast)
         return out, state.advanced(state.state, query.shape[1], 0)
@@ -253,8 +253,8 @@ class LinearAttention(nn.Module):
     def _sides(self, query, key, padding, first_query=0, first_key=0) -> Tuple[Tensor, Tensor, dict, Tensor]:
         """Queries and keys behind the feature map, further options of the core, and the silenced keys."""
         own = key is None
-        key_positions = first_key + token_positions(query if own else key, padding)
-        query_positions = key_positions if own else first_query + token_positions(query, None)
+        key_positions = self._positions(query if own else key, first_key, padding)
+        query_positions = key_positions if own else self._positions(query, first_query)
         query = query.contiguous()
         # Silenced before the projections: 0 * inf would otherwise reach the gradient of their weights.
         key = zero_padding(query if own else key.contiguous(), padding)
@@ -267,12 +267,16 @@ class LinearAttention(nn.Module):
         options.update(slots=self.kind.slots, contrast=self.contrast)
         return q, k, options, key
 
-    def _queries(self, x: Tensor, positions: Tensor) -> Tuple[Tensor, Optional[Tensor]]:
+    def _positions(self, x: Tensor, first: Union[int, Tensor], padding: Optional[Tensor] = None) -> Optional[Tensor]:
+        """Positions [B, T] of the tokens of x, from the first one's, for a kind that reads them."""
+        return first + token_positions(x, padding) if self.kind.needs_length else None
+
+    def _queries(self, x: Tensor, positions: Optional[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
         """Features [B, T, H, ...] of queries, and their proportions."""
         q = self.q_proj(x)
         return self._mapped(q if self.kind.scale else q * self.scaling, positions, 0)
 
-    def _mapped(self, x: Tensor, positions: Tensor, side: int) -> Tuple[Tensor, Optional[Tensor]]:
+    def _mapped(self, x: Tensor, positions: Optional[Tensor], side: int) -> Tuple[Tensor, Optional[Tensor]]:
         """Features [B, T, H, ...] of queries (side 0) or keys (1), and their proportions [B, T, H] or None."""
         x = self.kind.mapped(x.unflatten(-1, (self.num_heads, self.head_dim)), (self.q_scale, self.k_scale)[side])
         if self.kind.proportions == "learned":

@@ -81,7 +81,7 @@ def train_and_evaluate(model: str, seed: int, options: argparse.Namespace) -> No
     stages = begin(folder, [str(part) for part in train], "command.json", "compare")
     once(stages, "train", train, "a")
     for name, evaluation in EVALUATIONS.items():
-        if name == "carried" and not model.startswith("leap") and not model.endswith("fading"):
+        if name == "carried" and model != "leap" and FADING not in MODELS[model]:
             continue
         test = ["fairseq-eval-lm", data, *plugin, "--path", folder / "checkpoint_last.pt", "--gen-subset", "test"]
         once(stages, name, [*test, *evaluation.split()])

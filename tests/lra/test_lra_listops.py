@@ -84,8 +84,9 @@ def test_labels_are_the_values():
 
 
 @pytest.mark.slow
-def test_labels_of_long_lists_are_the_values():
-    assert check_labels(draw(1_000, Limits())) == 0
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.exhaustive)])
+def test_labels_of_long_lists_are_the_values(count):
+    assert check_labels(draw(count, Limits())) == 0
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def loss_of(trainer, batches):
     return sum(losses[-50:]) / 50
 
 
-def test_many_updates_in_bfloat16_end_where_float32_does(tmp_path):
-    batches = markov_batches(150)
+def test_three_hundred_updates_in_bfloat16_end_where_float32_does(tmp_path):
+    batches = markov_batches(300)
     losses = {}
     for flags in ("", "--bf16"):
         trainer = make_trainer(tmp_path, flags)
