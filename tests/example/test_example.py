@@ -80,6 +80,7 @@ def test_it_translates_as_its_card_says(spoken, tmp_path):
     assert scores(broken, row["waitk"], sentences[:10], tmp_path)["BLEU"] < 20
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_whole_test_set(spoken, tmp_path):
     row = next(row for row in facts()["scores"] if (row["sentences"], row["waitk"]) == (TEST_SET, 5))
