@@ -9,6 +9,8 @@ The model is transformer_lm, convtransformer or convtransformer_simul_trans of f
 import argparse
 import sys
 
+from leap_fairseq.cli.model_options import add_data_options, add_device_option
+
 BLOCKS = ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention")
 HALF_LIVES = ("attention_half_life", "encoder_attention_half_life", "decoder_attention_half_life")
 OPTIONS = ("leap_factor", "normalizer_floor", *HALF_LIVES)
@@ -29,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("distillation", "The new attentions learn to give what the old ones give.")
     group.add_argument("--distill-updates", metavar="N", type=int, help="from as many batches (default: none)")
     group.add_argument("--distill-lr", metavar="RATE", type=float, default=0.01, help="learning rate")
-    group.add_argument("--data", metavar="DIR", help="folder of the data (default: as in training)")
+    add_data_options(group, config_yaml=False)
     group.add_argument("--train-subset", metavar="NAME", help="of the data (default: as in training)")
-    group.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    add_device_option(group)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -41,9 +43,9 @@ def run(options: argparse.Namespace) -> None:
     )
     if not kinds and options.attention is None:
         raise argparse.ArgumentTypeError("give --attention KIND, or the attention of a block")
-    if options.distill_updates is None and (options.data or options.train_subset):
+    if options.distill_updates is None and (options.data_bin or options.train_subset):
         raise argparse.ArgumentTypeError(
-            "--data and --train-subset are those of a distillation: give --distill-updates N"
+            "--data-bin and --train-subset are those of a distillation: give --distill-updates N"
         )
     from leap_fairseq.models.conversion import convert_checkpoint
     from leap_fairseq.models.distillation import Distillation
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     how = None
     if options.distill_updates is not None:
         how = Distillation(
-            *(options.distill_updates, options.distill_lr, options.data, options.train_subset, options.device)
+            *(options.distill_updates, options.distill_lr, options.data_bin, options.train_subset, options.device)
         )
     changed = convert_checkpoint(options.checkpoint, options.out, kinds, options.attention, others, how)
     for name, (before, after) in changed.items():

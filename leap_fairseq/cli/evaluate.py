@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any, Container, Dict, List, NamedTuple
 
+from leap_fairseq.cli.model_options import add_data_options, add_device_option, add_dtype_option
 from leap_fairseq.cli.score import add_scoring_options, print_table, settings_of
 from leap_fairseq.files import file_digest
 from leap_fairseq.report.tables import write_json, write_tsv
@@ -35,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 TALKS_PER_JOB = 5
 
-DTYPES = {"fp32": [], "fp16": ["--dtype", "fp16"], "bf16": ["--bf16"]}
+SIMULEVAL_DTYPES = {"fp32": [], "fp16": ["--dtype", "fp16"], "bf16": ["--bf16"]}
+"""By --dtype, what SimulEval and the agent are told: SimulEval's own --dtype has no bfloat16."""
 
 
 class Model(NamedTuple):
@@ -68,13 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "speech between two decisions (default: the model's pre-decision)"
     parser.add_argument("--segment-ms", type=int, metavar="MS", help=text)
     add_scoring_options(parser)
-    parser.add_argument("--data-bin", metavar="DIR", help="of a checkpoint: its data folder (default: as in training)")
-    text = "of a checkpoint: its data YAML (default: as in training)"
-    parser.add_argument("--config-yaml", metavar="NAME", help=text)
+    add_data_options(parser)
     parser.add_argument("--max-len-a", type=float, default=0.0, help="at most a * features + b tokens")
     parser.add_argument("--max-len-b", type=int, default=200, help="at most a * features + b tokens")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
-    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the model")
+    add_device_option(parser)
+    add_dtype_option(parser, default="fp32")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -165,7 +165,7 @@ def evaluate(
     command = [*simuleval_command(), "--agent-class", "leap_fairseq.agents.WaitkAgent", "--no-scoring"]
     command += ["--no-progress-bar", "--model-path", options.model, "--device", options.device]
     command += ["--long-form"] if options.long_form else []
-    command += [*DTYPES[options.dtype], *(str(word) for pair in settings.items() for word in pair)]
+    command += [*SIMULEVAL_DTYPES[options.dtype], *(str(word) for pair in settings.items() for word in pair)]
     for name, value in (("--data-bin", options.data_bin), ("--config-yaml", options.config_yaml)):
         command += [name, value] if value else []
     if scoring.spm_model:

@@ -7,8 +7,8 @@ leap-fairseq plot proportions my_translator speech.wav --waitk-lagging 4 --out p
 
 import argparse
 import logging
-from pathlib import Path
 
+from leap_fairseq.cli.model_options import add_data_options
 from leap_fairseq.cli.score import add_unit_options
 from leap_fairseq.speech import stream_file
 from leap_fairseq.streaming.policy import add_policy_options, policy_options
@@ -33,8 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_unit_options(staircase)
     proportions = kinds.add_parser("proportions", help="proportions P_q and P_k over time of one sentence")
     proportions.set_defaults(draw=draw_proportions)
-    proportions.add_argument("model", metavar="MODEL_DIR", help="folder of leap-fairseq export")
+    proportions.add_argument("model", metavar="MODEL", help="exported folder, or a checkpoint (.pt)")
     proportions.add_argument("recording", metavar="WAV", help="wav, flac, mp3 or ogg of any rate")
+    add_data_options(proportions)
     add_policy_options(proportions)
     proportions.add_argument("--layer", type=int, metavar="L", help="of the decoder, from 0 (default: all)")
     for kind in (quality, staircase, proportions):
@@ -81,16 +82,15 @@ def draw_proportions(options: argparse.Namespace) -> None:
     """Translates a recording, and draws its proportions.
 
     Raises:
-        OSError, ValueError: no exported model, no such recording, or nothing to draw.
+        OSError, ValueError: no such model or recording, or nothing to draw.
     """
-    if not Path(options.model).is_dir():
-        raise FileNotFoundError(f"no folder {options.model}: make it from a checkpoint with leap-fairseq export")
     from leap_fairseq.models import load_translator
     from leap_fairseq.report.proportions import plot_proportions
     from leap_fairseq.streaming.frames import FRAME_MS
     from leap_fairseq.streaming.proportions import collect_proportions
 
-    translator = load_translator(options.model, **policy_options(options))
+    places = options.model, options.data_bin, options.config_yaml
+    translator = load_translator(*places, **policy_options(options))
     # What is heard between two segments of one frame does not delay a word beyond what its policy waits for.
     found = collect_proportions(translator, stream_file(options.recording, FRAME_MS))
     plot_proportions(found, options.out, options.layer)

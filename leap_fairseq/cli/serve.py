@@ -3,8 +3,8 @@
     leap-fairseq serve
     leap-fairseq serve --model my_translator
 
-The model is a folder of leap-fairseq export, or a checkpoint with --data; without any, the small one that comes with
-leap-fairseq, of travel phrases from English to German. The page is for this machine alone, unless --host says
+The model is a folder of leap-fairseq export, or a checkpoint with --data-bin; without any, the small one that comes
+with leap-fairseq, of travel phrases from English to German. The page is for this machine alone, unless --host says
 otherwise; from another machine, browsers give the microphone to https pages only.
 """
 

@@ -7,8 +7,8 @@
 Each word is a line, written as soon as it is known: the time of speech that had been heard, in seconds, and the word.
 With --long-form a sentence is a line: the time of its first word, and its words as they become known.
 Nothing is written before speech is heard. Where the translation of a sentence leaves speech behind it, stderr says so.
-The model is a folder of leap-fairseq export, or a checkpoint with --data. With --example, it is a small one that comes
-with leap-fairseq, and so does the speech.
+The model is a folder of leap-fairseq export, or a checkpoint with --data-bin. With --example, it is a small one that
+comes with leap-fairseq, and so does the speech.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Iterable, Optional
 
+from leap_fairseq.cli.model_options import add_data_options, add_device_option, add_dtype_option, torch_dtype
 from leap_fairseq.example import MODEL, RECORDING, TRANSCRIPT
 from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.speech import SAMPLE_RATE, stream_file, stream_pcm
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from leap_fairseq.streaming import StreamingTranslator, Word
 
 LOG_LEVEL = logging.WARNING
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_translator_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that :func:`load` reads."""
     parser.add_argument("--model", metavar="DIR", help="exported folder, or a checkpoint (.pt)")
-    parser.add_argument("--data", metavar="DIR", help="data folder of a checkpoint (default: as in training)")
-    parser.add_argument("--config-yaml", metavar="NAME", help="data YAML of a checkpoint (default: as in training)")
+    add_data_options(parser)
     add_policy_options(parser)
     parser.add_argument("--unit", choices=UNITS, default="word", help="char for zh, ja (default: word)")
     text = "the speech holds any number of sentences: end one and begin the next"
     parser.add_argument("--long-form", action="store_true", help=text)
     add_gate_option(parser)
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the model")
+    add_device_option(parser)
+    add_dtype_option(parser, default="fp32")
 
 
 def take_example(options: argparse.Namespace, **others: Optional[str]) -> None:
@@ -64,7 +62,7 @@ def take_example(options: argparse.Namespace, **others: Optional[str]) -> None:
     Raises:
         argparse.ArgumentTypeError: they name a model already, or a part of one.
     """
-    own = {"--model": options.model, "--data": options.data, "--config-yaml": options.config_yaml, **others}
+    own = {"--model": options.model, "--data-bin": options.data_bin, "--config-yaml": options.config_yaml, **others}
     for name, value in own.items():
         if value is not None:
             raise argparse.ArgumentTypeError(
@@ -82,14 +80,10 @@ def load(options: argparse.Namespace) -> "StreamingTranslator":
     """
     from leap_fairseq.models import load_translator
 
-    # isort: split
-    # Behind fairseq, whose import is made quick, and torch's with it.
-    import torch
-
-    places = options.model, options.data, options.config_yaml
+    places = options.model, options.data_bin, options.config_yaml
     how = {name: getattr(options, name) for name in ("unit", "long_form", "speech_gate")}
     translator = load_translator(*places, **how, **policy_options(options))
-    return translator.to(options.device, getattr(torch, options.dtype))
+    return translator.to(options.device, torch_dtype(options.dtype))
 
 
 def run(options: argparse.Namespace) -> None:

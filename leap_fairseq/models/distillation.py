@@ -12,6 +12,8 @@ Shape legend: T queries, B batch, C model dimension.
 
 import itertools
 import logging
+import os
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from leap_fairseq.files import DataError
 from leap_fairseq.models.checked import load_model
+from leap_fairseq.models.data_places import data_folder
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,8 @@ class Distillation:
     Args:
         updates: as many batches.
         lr: Adam's learning rate, which is reached after a tenth of the updates and falls to zero.
-        data: folder of the data (default: the one of training, as the checkpoint remembers it).
+        data: folder of the data (default: the one of training, as the checkpoint remembers it, or the first place near
+            the checkpoint; see :mod:`leap_fairseq.models.data_places`).
         subset: of the data (default: likewise).
         device: of torch.
 
@@ -78,7 +82,7 @@ def distill(old: Mapping[str, Any], new: Mapping[str, Any], path: Path, how: Dis
         FileNotFoundError: no such data.
         ValueError: another dictionary than the model's, or nothing that differs.
     """
-    overrides = {} if how.data is None else {"data": str(how.data)}
+    overrides = {"data": _data_of(old, path) if how.data is None else str(how.data)}
     theirs, cfg, task = load_model(old, path, overrides)
     ours, _, _ = load_model(new, path, overrides, task=task)
     for model in (theirs, ours):
@@ -168,6 +172,16 @@ def output_error(attention: nn.Module, args: tuple, kwargs: Dict[str, Any], outp
         kept = ~padding.to(torch.bool).transpose(0, 1)
         error, size = error[kept], size[kept]
     return error.mean() / size.mean().clamp(min=1e-12)
+
+
+def _data_of(state: Mapping[str, Any], path: Path) -> str:
+    """The data of a checkpoint, as its training or a place near it has them."""
+    task = state["cfg"]["task"]
+    options = vars(task) if isinstance(task, Namespace) else task
+    # A text may be divided among several folders, which are left as they are.
+    if os.pathsep in options["data"]:
+        return options["data"]
+    return str(data_folder(path, options["data"], options.get("config_yaml") or "dict.txt"))
 
 
 def _attentions(model: nn.Module) -> List[Tuple[str, nn.Module]]:

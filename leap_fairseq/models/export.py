@@ -11,8 +11,9 @@ import yaml
 from torch import Tensor
 
 from leap_fairseq.files import DataError, whole_folder
-from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, read_checkpoint
-from leap_fairseq.speech.data_config import read_data_config
+from leap_fairseq.models.data_places import data_folder
+from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, check_streaming, read_checkpoint
+from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig
 
 
 def export_translator(
@@ -27,17 +28,16 @@ def export_translator(
     Args:
         checkpoint: of a simultaneous translator; the state of its optimizer is left out.
         out: the folder to make; an older one of this kind is replaced.
-        data: folder of the data YAML (default: the one of training, as the checkpoint remembers it).
-        config_yaml: its name (default: the one of training).
+        data, config_yaml: folder and name of the data YAML, as for
+            :func:`leap_fairseq.models.translator_checkpoint.load_translator`.
         dtype: of the weights in the file (default: as they are); a translator computes in float32 from any.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: a file of the data folder is missing, ``out`` holds something else, or a weight is too large for its
-            type.
-        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_checkpoint`.
+        DataError: the dictionary is missing, ``out`` holds something else, or a weight is too large for its type.
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.load_translator`.
     """
     checkpoint, out = Path(checkpoint), Path(out)
     state, _ = read_checkpoint(checkpoint)
@@ -45,17 +45,16 @@ def export_translator(
         raise DataError(f"{out} holds something that is not an exported model: give a new folder")
     state["model"] = _rounded(state["model"], dtype)
     model, task = state["cfg"]["model"], state["cfg"]["task"]
-    folder = Path(data if data is not None else task.data)
-    given = folder / (config_yaml or task.config_yaml)
-    if not given.is_file():
-        raise DataError(f"no data YAML at {given}: give the prepared folder of the model (--data) and its name")
-    config = read_data_config(given)
+    name = config_yaml or task.config_yaml
+    folder = Path(data_folder(checkpoint, task.data, name) if data is None else data)
+    found = LeapS2TDataConfig(folder / name)
+    check_streaming(found)
+    config = found.config
     with whole_folder(out) as made:
-        config["vocab_filename"] = _take(folder, config["vocab_filename"], made)
-        tokenizer = config["bpe_tokenizer"]
-        tokenizer["sentencepiece_model"] = _take(folder, tokenizer["sentencepiece_model"], made)
-        if config.get("global_cmvn"):
-            config["global_cmvn"]["stats_npz_path"] = _take(folder, config["global_cmvn"]["stats_npz_path"], made)
+        config["vocab_filename"] = _take(folder / found.vocab_filename, made)
+        config["bpe_tokenizer"]["sentencepiece_model"] = _take(found.bpe_tokenizer["sentencepiece_model"], made)
+        if found.global_cmvn_stats_npz is not None:
+            config["global_cmvn"]["stats_npz_path"] = _take(found.global_cmvn_stats_npz, made)
         config["audio_root"] = "."
         (made / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         # Where it was trained is of no use elsewhere, and nobody's business.
@@ -84,9 +83,9 @@ def _without_places(options: Namespace) -> Namespace:
     return Namespace(**{k: None if isinstance(x, str) and os.path.isabs(x) else x for k, x in vars(options).items()})
 
 
-def _take(folder: Path, name: str, made: Path) -> str:
-    """Copies a file of the data folder; returns its name in the new one."""
-    source = folder / name
+def _take(source: Union[str, Path], made: Path) -> str:
+    """Copies a file of the data; returns its name in the new folder."""
+    source = Path(source)
     if not source.is_file():
         raise DataError(f"{source} is missing: it is named in the data YAML, and the translator needs it")
     shutil.copyfile(source, made / source.name)

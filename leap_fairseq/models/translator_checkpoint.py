@@ -10,6 +10,7 @@ from typing import Any, Dict, Optional, Tuple, Union
 from fairseq.models import ARCH_MODEL_REGISTRY
 
 from leap_fairseq.models.checked import read_checked
+from leap_fairseq.models.data_places import data_folder
 from leap_fairseq.models.options import model_options
 from leap_fairseq.speech import NUM_MEL_BINS, SAMPLE_RATE, GlobalCmvn
 from leap_fairseq.speech.data_config import require_closed
@@ -46,7 +47,8 @@ def load_translator(
 
     Args:
         path: an exported folder, or the .pt file of a checkpoint.
-        data: of a checkpoint, folder of its data YAML (default: the one of training, as the checkpoint remembers it).
+        data: of a checkpoint, folder of its data YAML (default: the one of training, as the checkpoint remembers it, or
+            the first place near the checkpoint; see :mod:`leap_fairseq.models.data_places`).
         config_yaml: of a checkpoint, name of its data YAML (default: the one of training).
         unit: what it writes: "word"; "char" for languages without spaces; or "spm", pieces.
         max_len_a, max_len_b, long_form, speech_gate: as for :class:`StreamingTranslator`.
@@ -66,10 +68,9 @@ def load_translator(
         data, config_yaml = path, CONFIG
     state, _ = read_checkpoint(path)
     options, trained = state["cfg"]["model"], state["cfg"]["task"]
-    if data is not None:
-        trained.data = str(data)
     if config_yaml is not None:
         trained.config_yaml = config_yaml
+    trained.data = str(data_folder(path, trained.data, trained.config_yaml) if data is None else data)
     if path.is_dir():
         require_closed(path, CONFIG)
     task = LeapSpeechToTextTask.setup_task(trained)
@@ -108,7 +109,9 @@ def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, Any], Policy]:
     """
     path = checkpoint_file(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: give the .pt file that fairseq-train saved")
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: give the .pt file that fairseq-train saved, or a folder of leap-fairseq export"
+        )
     state = read_checked(path)
     options = model_options(state["cfg"])
     policy_of = getattr(ARCH_MODEL_REGISTRY[options["_name"]], "policy_of", None)

@@ -5,8 +5,9 @@ vocabulary is looked up beside the YAML, tokenizer files in the working director
 statistics of the transform ``global_cmvn`` only in the working directory.
 """
 
+import logging
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set
 
 from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.tasks import register_task
@@ -14,6 +15,8 @@ from fairseq.tasks.speech_to_text import SpeechToTextTask
 
 from leap_fairseq.speech.data_config import read_data_config
 from leap_fairseq.tasks.references import ManifestReferences
+
+logger = logging.getLogger(__name__)
 
 TOKENIZER_FILE_KEYS = (
     "sentencepiece_model",
@@ -30,7 +33,8 @@ TOKENIZER_FILE_KEYS = (
 class LeapS2TDataConfig(S2TDataConfig):
     """A data YAML whose relative paths are looked up in its own folder first, then in the working directory.
 
-    Absolute paths and URLs stay as they are; no ``audio_root`` means that the manifest's paths are used as written.
+    Files that are not there may still lie beside the YAML: a folder was moved that has them with their old paths.
+    URLs stay as they are; no ``audio_root`` means that the manifest's paths are used as written.
 
     Args:
         yaml_path: of the data YAML.
@@ -50,6 +54,7 @@ class LeapS2TDataConfig(S2TDataConfig):
         # Not by fairseq's loader, which builds types of Python as well.
         self.config, self.root = read_data_config(yaml_path), Path(yaml_path).parent
         self.yaml_path = yaml_path
+        self._guessed: Set[Path] = set()
 
     @property
     def audio_root(self) -> str:
@@ -99,24 +104,32 @@ class LeapS2TDataConfig(S2TDataConfig):
         return options
 
     def _file(self, value: str, key: str) -> str:
-        path = self._resolve(value, key)
+        """Where a file is that a key of the YAML names."""
+        path = self._resolve(value, key, self.root / Path(value).name)
         if "://" not in path and not Path(path).is_file():
             raise FileNotFoundError(
                 f"{path}: not a file, named by the key {key} of {self.yaml_path}; correct the path there"
             )
         return path
 
-    def _resolve(self, value: str, key: str) -> str:
-        if "://" in value or Path(value).is_absolute():
+    def _resolve(self, value: str, key: str, *more: Path) -> str:
+        """The first place that is there: beside the YAML, in the working directory, or one of more."""
+        if "://" in value or (Path(value).is_absolute() and not more):
             return value
-        beside = self.root / value
-        if beside.exists():
-            return beside.as_posix()
-        if Path(value).exists():
-            return value
+        named = [self.root / value, Path(value)]
+        places = dict.fromkeys([*named, *more])
+        for place in places:
+            if place.exists():
+                if place not in named and place not in self._guessed:
+                    self._guessed.add(place)
+                    logger.warning(
+                        "%s, named by the key %s of %s, is not there: %s is taken", value, key, self.yaml_path, place
+                    )
+                return place.as_posix()
+        looked = ", ".join(str(place.absolute()) for place in places)
         raise FileNotFoundError(
-            f"{value}: not found, named by the key {key} of {self.yaml_path}; looked in {self.root.resolve()} and in "
-            f"{Path.cwd()}. Put the file beside the YAML, or write its absolute path there"
+            f"{value}: not found, named by the key {key} of {self.yaml_path}; looked at {looked}. Put the file beside "
+            "the YAML, or write its absolute path there"
         )
 
 

@@ -18,7 +18,7 @@ CUDA_VISIBLE_DEVICES='' PROCESSES=1 bash "$ROOT/scripts/simulst/train.sh" "$WORK
     --recipe small --seed 3 --max-update 2000 --save-interval-updates 500 --waitk-lagging 1-12 \
     --encoder-visibility segment --encoder-self-attention contrast --decoder-self-attention contrast \
     --decoder-cross-attention contrast --encoder-attention-half-life 2-64 --decoder-attention-half-life 2-64
-leap export "$WORK/translator/checkpoint_best.pt" "$OUT/model" --data "$WORK/data" --dtype float16
+leap export "$WORK/translator/checkpoint_best.pt" "$OUT/model" --data-bin "$WORK/data" --dtype fp16
 
 leap prepare lists "$WORK/corpus" --split tst-COMMON --out "$WORK/eval"
 python -c 'import sys, soundfile; soundfile.write(sys.argv[2], *soundfile.read(sys.argv[1], dtype="int16"))' \

@@ -36,7 +36,7 @@ def test_it_says_what_each_block_has(softmax, tmp_path, capsys):
     [
         ("", "give --attention KIND, or the attention of a block"),
         ("--leap-factor 4", "give --attention KIND"),
-        ("--attention leap --data x", "--data and --train-subset are those of a distillation: give --distill-updates"),
+        ("--attention leap --data-bin x", "--data-bin and --train-subset are those of a distillation: give --"),
         ("--attention leap --distill-updates many", "argument --distill-updates: invalid int value: 'many'"),
     ],
 )
@@ -52,7 +52,7 @@ def test_words_that_are_wrong_together(softmax, tmp_path, capsys, words, message
         ("--attention sharp", "--encoder-self-attention is sharp, but must be one of leap, "),
         ("--attention hedgehog --attention-half-life 8", "which has no --attention-half-life: leave it out"),
         ("--attention hedgehog --distill-updates 0", "--distill-updates 0 must be at least 1: leave it out"),
-        ("--attention hedgehog --distill-updates 1 --data gone", "gone/config.yaml"),
+        ("--attention hedgehog --distill-updates 1 --data-bin gone", "gone/config.yaml"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(softmax, tmp_path, capsys, words, message):

@@ -48,7 +48,7 @@ def test_errors_of_proportions(plot, model, wav, tmp_path):
     for words, message in (
         ((model, wav, "--layer", 7), "choose --layer from 0 to 1"),
         ((model, tmp_path / "gone.wav"), "cannot read audio file"),
-        ((tmp_path / "gone", wav), "make it from a checkpoint with leap-fairseq export"),
+        ((tmp_path / "gone", wav), "give the .pt file that fairseq-train saved, or a folder of leap-fairseq export"),
     ):
         code, error, _ = plot("proportions", *words)
         assert code == 1 and error.startswith("error: ") and message in error

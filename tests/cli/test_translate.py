@@ -43,7 +43,7 @@ def test_softmax_cross_attention_goes_through_export(lines, wav, tmp_path):
     trained, options = write_model(tmp_path / "trained", **changes), ("--waitk-lagging", 1, "--unit", "char")
     words = lines(wav, "--model", trained, *options)
     out = tmp_path / "exported"
-    assert main(["export", str(trained / "checkpoint.pt"), str(out), "--data", str(trained)]) == 0
+    assert main(["export", str(trained / "checkpoint.pt"), str(out), "--data-bin", str(trained)]) == 0
     shutil.rmtree(trained)
     model = load_translator(out).model
     assert model.streams_merge and not model.decoder.layers[0].encoder_attn.kind.linear

@@ -104,7 +104,7 @@ def test_exporting_again_replaces_it_and_nothing_else(run_forked, simul_checkpoi
 def test_what_cannot_be_exported_is_named(run_forked, offline_checkpoint, simul_checkpoint, tmp_path):
     assert "no read/write policy" in run_forked(EXPORT, offline_checkpoint, tmp_path / "x", code=1).reason
     assert "no checkpoint at" in run_forked(EXPORT, tmp_path / "none.pt", tmp_path / "x", code=1).reason
-    options = ("--data", tmp_path)
+    options = ("--data-bin", tmp_path)
     assert "no data YAML at" in run_forked(EXPORT, simul_checkpoint, tmp_path / "x", *options, code=1).reason
     assert not (tmp_path / "x").exists()
 

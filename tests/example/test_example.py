@@ -101,7 +101,7 @@ def test_the_command_writes_what_the_card_shows(capsys):
     [
         ("--example speech.wav", "FILE speech.wav does not go with the example, which has its own"),
         ("--example --model mine", "--model mine does not go with the example, which has its own: leave it out"),
-        ("--example --data mine", f"choose a model with --model (that of the example is {MODEL})"),
+        ("--example --data-bin mine", f"choose a model with --model (that of the example is {MODEL})"),
         ("speech.wav", "give FILE and --model DIR, or --example alone"),
         ("--model mine", "give FILE and --model DIR, or --example alone"),
         ("", "give FILE and --model DIR, or --example alone"),

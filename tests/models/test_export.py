@@ -20,7 +20,7 @@ def export(trained):
 
     def run(*options):
         out = trained.with_name("exported")
-        return out, main(["export", str(trained / "checkpoint.pt"), str(out), "--data", str(trained), *options])
+        return out, main(["export", str(trained / "checkpoint.pt"), str(out), "--data-bin", str(trained), *options])
 
     return run
 

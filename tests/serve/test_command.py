@@ -103,9 +103,9 @@ def test_without_a_model_it_serves_the_one_that_comes_with_it(monkeypatch):
 
 def test_a_part_of_no_model_is_refused(capsys):
     with pytest.raises(SystemExit) as ended:
-        command.main(serve, ["--data", "mine"])
+        command.main(serve, ["--data-bin", "mine"])
     assert ended.value.code == 2
-    assert "--data mine does not go with the example, which has its own" in capsys.readouterr().err
+    assert "--data-bin mine does not go with the example, which has its own" in capsys.readouterr().err
 
 
 def test_errors_of_workers_and_address(monkeypatch, capsys, translator):

@@ -90,6 +90,17 @@ def test_absolute_paths_urls_and_absence_stay(folder):
     assert read(folder, bpe_tokenizer=remote).bpe_tokenizer == remote
 
 
+def test_files_of_a_moved_folder_are_beside_the_yaml(folder, caplog):
+    """As fairseq's own preparation writes them, with their whole paths; of a folder nothing is guessed."""
+    tokenizer = {"bpe": "sentencepiece", "sentencepiece_model": "/was/here/spm.model"}
+    config = read(folder, bpe_tokenizer=tokenizer, audio_root="/was/here")
+    assert read(folder).bpe_tokenizer and "is not there" not in caplog.text
+    for _ in range(2):
+        assert config.bpe_tokenizer["sentencepiece_model"] == str(folder / "spm.model")
+    assert caplog.text.count("/was/here/spm.model, named by the key bpe_tokenizer.sentencepiece_model of") == 1
+    assert config.audio_root == "/was/here"
+
+
 @pytest.mark.parametrize(
     "key,changes,use",
     [
@@ -112,7 +123,7 @@ def test_a_missing_file_is_named_with_its_key_and_yaml(folder, key, changes, use
         use(config)
     for part in ("gone", key, "config.yaml"):
         assert part in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and f"{folder}/gone" in str(error.value)
 
 
 def test_a_transform_without_statistics_says_so(folder):
