@@ -1,16 +1,19 @@
 """The server of the live page: several listeners at once over one model.
 
-``GET /`` is the page, ``GET /status`` a JSON object of the sessions and the policy, ``GET /stream`` the websocket, and
-``GET /example`` a recording to try it on, where there is one.
+``GET /`` is the page, ``GET /status`` a JSON object of the sessions, the policy and its options, ``GET /stream`` the
+websocket, and ``GET /example`` a recording to try it on, where there is one.
 A session is one recording. The listener sends
 
-    {"sample_rate": 48000, "channels": 2}      text: Hz, and channels that are averaged (default 1)
+    {"sample_rate": 48000, "channels": 2}      text: Hz, and channels that are averaged (default 1); it may ask for
+                                               options of a policy: "policy": {"waitk_lagging": 3}
     ...                                        bytes: PCM, signed 16-bit little-endian, channels interleaved
     {"end": true}                              text: all has been sent
 
-and receives text only: for each piece of sound, and for the end, the words that became known and the speech that had
-been heard, in ms; then the last message, and the connection is closed.
+and receives text only: the policy that it has got, where it asked for one; for each piece of sound, and for the end,
+the words that became known and the speech that had been heard, in ms; then the last message, and the connection is
+closed.
 
+    {"policy": "wait-3", "decision_ms": 160}
     {"words": [{"text": "Der", "delay": 840.0, "sentence": 0}], "heard_ms": 840.0}
     {"finished": true}                         the translation is complete, which may be before the end; with a "notice"
                                                where much of the speech that was heard is not translated
@@ -26,26 +29,20 @@ import contextlib
 import logging
 from pathlib import Path
 from typing import AsyncIterator, Optional, Set
-from urllib.parse import urlsplit
 
+from leap_fairseq.serve.admission import check_origin, guarded_application
 from leap_fairseq.serve.connections import Connections
 from leap_fairseq.serve.hosts import AllowedHosts
-from leap_fairseq.serve.refusals import LONGEST_TEXT, OneLine, quoted
+from leap_fairseq.serve.refusals import OneLine, quoted
 from leap_fairseq.serve.scheduler import Scheduler
 from leap_fairseq.serve.session import ProtocolError, Session
+from leap_fairseq.serve.session_policy import described, offered
 from leap_fairseq.serve.websocket import BoundedWebSocket, Limits, WSCloseCode, web
 from leap_fairseq.streaming import StreamingTranslator
-from leap_fairseq.streaming.frames import FRAME_MS
 
 logger = logging.getLogger(__name__)
 
 PAGE = Path(__file__).with_name("page")
-HEADERS = {
-    "Cache-Control": "no-cache",
-    # Some browsers do not count the page's own websocket as 'self'.
-    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 STOPPING_SECONDS = 1.0
 """What listeners have to hear that the server stops, and then what is left of other requests has half of it."""
@@ -126,18 +123,13 @@ class Server:
     def application(self) -> web.Application:
         """The application for aiohttp's runner."""
 
-        @web.middleware
-        async def checked(request: web.Request, handler) -> web.StreamResponse:
-            return await self._checked(request, handler)
-
-        application = web.Application(middlewares=[checked])
+        application = guarded_application(self.hosts, self._asked)
         application.router.add_get("/", self.page)
         application.router.add_get("/status", self.status)
         application.router.add_get("/stream", self.stream)
         if self.example is not None:
             application.router.add_get("/example", self.recording)
         application.router.add_static("/page", PAGE)
-        application.on_response_prepare.append(_add_headers)
         application.on_shutdown.append(self.stop)
         return application
 
@@ -150,15 +142,15 @@ class Server:
         return web.FileResponse(self.example)
 
     async def status(self, request: web.Request) -> web.Response:
-        """Sessions and policy."""
+        """Sessions, the policy, and what a session may choose of it."""
         translator = self.translator
         return web.json_response(
             {
                 "open": self.open,
                 "total": self.total,
                 "max_sessions": self.limits.max_sessions,
-                "policy": str(translator.policy),
-                "decision_ms": translator.policy.decision_frames * FRAME_MS,
+                **described(translator.policy),
+                "policy_options": offered(),
                 "unit": translator.detokenizer.unit,
                 "long_form": translator.long_form,
                 "language": self.language,
@@ -172,7 +164,7 @@ class Server:
         Raises:
             web.HTTPForbidden: a page of another site opened it.
         """
-        _check_origin(request)
+        check_origin(request)
         socket = BoundedWebSocket(request, self.limits)
         await socket.prepare(request)
         most = self.limits.max_sessions
@@ -208,22 +200,9 @@ class Server:
             await asyncio.wait_for(asyncio.gather(*farewells), STOPPING_SECONDS)
         self._scheduler.stop()
 
-    async def _checked(self, request: web.Request, handler) -> web.StreamResponse:
-        """What the handler answers; or a refusal, which leaves a line in the log and tells nothing of this machine."""
+    def _asked(self, request: web.Request) -> None:
         if self._connections is not None:
             self._connections.asked(request.transport)
-        try:
-            _check_host(request, self.hosts)
-            return await handler(request)
-        except web.HTTPError as refused:
-            what = f"{request.method} {request.path}"
-            logger.warning("refused %s of %s: %s", quoted(what), request.remote, quoted(refused.text))
-            raise
-        except ConnectionError:
-            raise
-        except Exception:
-            logger.exception("a request failed")
-            raise web.HTTPInternalServerError() from None
 
     async def _converse(self, socket: BoundedWebSocket, session: Session) -> Optional[str]:
         """Answers message by message; returns the error that ended it, or None."""
@@ -250,31 +229,3 @@ class Server:
             logger.exception("a session failed")
             return "the translation failed: the log of the server says why"
         return None
-
-
-def _check_host(request: web.Request, hosts: AllowedHosts) -> None:
-    """A page whose name was made to point to this machine is of the same origin as its requests."""
-    given = ", ".join(request.headers.getall("Host", ["no host"]))
-    if not hosts.allow(given):
-        raise web.HTTPForbidden(
-            text=f"this server does not go by the name of {given[:LONGEST_TEXT]}: open the address that it printed, "
-            "or start it with --allow-host NAME"
-        )
-
-
-def _check_origin(request: web.Request) -> None:
-    """Any page that a browser shows may open a websocket to this server: only its own is let in."""
-    origin = request.headers.get("Origin")
-    try:
-        own = origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
-    except ValueError:
-        own = False
-    if not own:
-        raise web.HTTPForbidden(
-            text=f"a page of {origin} may not use the translator at {request.host}: open the page that it serves; "
-            "behind a proxy, pass the Host header on"
-        )
-
-
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)

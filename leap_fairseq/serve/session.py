@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from leap_fairseq.serve.session_policy import asked_for, described
 from leap_fairseq.streaming import StreamingTranslator, Word, write_batch
 
 SAMPLE_RATES = (8000, 192000)
@@ -52,7 +53,7 @@ class Session:
     """Takes the messages of one listener in their order.
 
     Args:
-        translator: of this listener alone.
+        translator: of this listener alone; where the listener asks for another policy, another one over its model.
         max_minutes: of speech.
 
     Attributes:
@@ -65,7 +66,7 @@ class Session:
         self.translator, self.max_minutes = translator, max_minutes
         self.heard_ms, self.words, self.finished = 0.0, 0, False
         self._format: Optional[Tuple[int, int]] = None
-        self._ended = False
+        self._ended = self._chose = False
 
     def hear(self, message: Union[str, bytes]) -> bool:
         """Takes the next message, but for the words that it allows.
@@ -92,7 +93,9 @@ class Session:
         if self._format is not None:
             raise ProtocolError(f"a second header {_quote(message)}: a session is one recording, open another one")
         self._format = _sound_format(fields)
-        return False
+        if fields.get("policy") is not None:
+            self._choose(fields["policy"])
+        return self._chose
 
     def reply(self, words: Iterable[Word]) -> Dict[str, Any]:
         """The reply to the last message.
@@ -100,17 +103,28 @@ class Session:
         Args:
             words: that became known.
         """
+        if self._chose:
+            self._chose = False
+            return described(self.translator.policy)
         if self._ended:
             self.translator.close()
         self.finished = self.translator.finished
-        described = [{"text": word.text, "delay": word.delay, "sentence": word.sentence} for word in words]
-        self.words += len(described)
-        return {"words": described, "heard_ms": self.heard_ms}
+        known = [{"text": word.text, "delay": word.delay, "sentence": word.sentence} for word in words]
+        self.words += len(known)
+        return {"words": known, "heard_ms": self.heard_ms}
 
     def last_reply(self) -> Dict[str, Any]:
         """The end of a complete translation, and what of the sound it leaves out, where that is much."""
         notice = self.translator.notice()
         return {"finished": True} if notice is None else {"finished": True, "notice": notice}
+
+    def _choose(self, options: Any) -> None:
+        try:
+            policy = asked_for(self.translator.policy, options)
+        except ValueError as error:
+            raise ProtocolError(f"this session asks for what its policy cannot be: {error}") from None
+        self.translator = self.translator.new_stream(policy)
+        self._chose = True
 
     def _hear_sound(self, data: bytes) -> None:
         if self._format is None:

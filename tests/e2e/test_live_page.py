@@ -6,6 +6,7 @@ The browser is driven over its DevTools protocol. Skipped where there is no Chro
 import asyncio
 import base64
 import itertools
+import json
 import re
 import shutil
 import subprocess
@@ -190,6 +191,44 @@ def test_the_example_is_translated_and_saved(tmp_path):
     assert not errors and re.fullmatch(r"Finished: 3.9 s heard, 11 words, [01]\.\d s behind", state)
     assert len(text.splitlines()) == 11 and text.startswith("    1.") and "Könnten\n" in text
     assert subtitles.startswith("1\n00:00:01,") and "Könnten Sie mir bitte sechs Tassen Kaffee" in subtitles
+
+
+def test_k_is_chosen_and_the_text_is_copied(tmp_path):
+    translator = load_translator(MODEL)
+
+    async def fill(browser, **options):
+        for name, value in options.items():
+            await browser.evaluate(f'document.getElementById("option-{name}").value = {json.dumps(value)}')
+        await browser.evaluate('document.getElementById("example").click()')
+        await follow(browser)
+        shown = "[document.getElementById('policy').textContent, document.getElementById('state').textContent]"
+        return await browser.evaluate(shown)
+
+    async def drive(client):
+        async with Browser(tmp_path / "profile") as browser:
+            await browser.call(
+                "Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"]
+            )
+            await browser.call("Emulation.setFocusEmulationEnabled", enabled=True)
+            await open_page(browser, client.address, "wait-6")
+            await browser.evaluate('document.getElementById("fast").checked = true')
+            await browser.evaluate('document.querySelector("details").open = true')
+            found = [await fill(browser, waitk_lagging="3"), await fill(browser, waitk_lagging="none")]
+            found.append(await fill(browser, waitk_lagging=""))
+            (tmp_path / "page.png").write_bytes(await browser.picture())
+            await browser.evaluate('document.getElementById("copy").click()')
+            copied = 'document.getElementById("copied").textContent'
+            found.append(await wait_for(lambda: browser.evaluate(copied)))
+            return found, await browser.evaluate("navigator.clipboard.readText()"), browser.errors
+
+    (chosen, refused, default, said), text, errors = served(translator, drive, example=RECORDING)
+    assert chosen[0].startswith("wait-3, a decision every 160 ms") and chosen[1].startswith("Finished: ")
+    assert refused[1] == (
+        "Ended: this session asks for what its policy cannot be: argument --waitk-lagging: 'none' must be a number of "
+        "at least 1"
+    )
+    assert default[0].startswith("wait-6, ") and default[1].startswith("Finished: ") and not errors
+    assert said == "Copied." and len(text.splitlines()) == 11 and "Könnten\n" in text
 
 
 def test_as_fast_as_possible_gives_the_same_words(address, wavs, tmp_path):

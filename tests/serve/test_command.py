@@ -38,7 +38,7 @@ def test_the_page_has_all_it_needs(translator):
         wanted |= {f"{folder}/{module}" for module in re.findall(r'from "\./(.*?)"', text)}
         wanted |= {f"/{module}" for module in re.findall(r'addModule\("(.*?)"', text)}
         assert not re.search(r"(https?:)?//\w+\.\w", text.replace("http://www.w3.org/2000/svg", "")), name
-    assert len(wanted) == 8 and wanted | {"/", "/page/index.html"} == {n for n in found if found[n][0] == 200}
+    assert len(wanted) == 9 and wanted | {"/", "/page/index.html"} == {n for n in found if found[n][0] == 200}
     assert found["/stream"][0] == 400 and found["/page/../server.py"][0] == found["/example"][0] == 404
     assert found["/"][1]["Content-Security-Policy"].startswith("default-src 'self'")
     assert found["/page/page.js"][1]["Content-Type"].startswith(("application/javascript", "text/javascript"))

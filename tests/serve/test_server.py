@@ -11,6 +11,7 @@ pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[
 
 from live_client import HEADER, give, joined, noise, pieces, replies, served, words_of  # noqa: E402
 
+from leap_fairseq.serve.session_policy import offered  # noqa: E402
 from leap_fairseq.streaming import StreamingTranslator  # noqa: E402
 
 
@@ -39,6 +40,7 @@ def test_words_are_those_of_the_translator_and_come_while_it_listens(translator)
     policy = {
         "policy": "wait-2",
         "decision_ms": 280,
+        "policy_options": offered(),
         "unit": "char",
         "long_form": False,
         "language": "",

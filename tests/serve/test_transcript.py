@@ -1,4 +1,4 @@
-"""What the page saves, and how far behind it says that the translation is: its JavaScript, run by Node."""
+"""What the page saves and copies, and how far behind it says that the translation is: its JavaScript, run by Node."""
 
 import json
 import shutil
@@ -64,3 +64,22 @@ def test_behind_is_average_lagging(evaluate, heard):
     expected = length_adaptive_average_lagging(delays, heard, len(delays))
     assert evaluate(f"page.secondsBehind(words, {heard})") == pytest.approx(expected / 1000)
     assert evaluate("page.secondsBehind(words, 0)", []) == 0
+
+
+@pytest.mark.parametrize(
+    "clipboard, expected",
+    [
+        ("undefined", "Browsers give the clipboard to https pages and to localhost only; saving works here."),
+        (
+            "{ writeText: async () => { throw new Error('denied') } }",
+            "The browser does not let the page copy (denied); saving",
+        ),
+        ("{ writeText: async (text) => { globalThis.copied = text } }", "Ja."),
+    ],
+)
+def test_what_is_copied_is_told(evaluate, clipboard, expected):
+    setting = (
+        f"Object.defineProperty(globalThis, 'navigator', {{ value: {{ clipboard: {clipboard} }}, configurable: true }})"
+    )
+    found = evaluate(f"({setting}, await page.copy('Ja.').then(() => globalThis.copied, (error) => error.message))")
+    assert found.startswith(expected)

@@ -1,27 +1,28 @@
 // The websocket to the server; leap_fairseq/serve/server.py describes the protocol.
 
 export class Connection {
-  /** Opens a session; resolves when it is open, rejects when there is none. */
-  static open({ sampleRate, channels }, onWords) {
+  /** Opens a session, which may ask for a policy; resolves when it is open, rejects when there is none. */
+  static open({ sampleRate, channels }, policy, { onWords, onPolicy }) {
     const address = new URL("stream", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    const connection = new Connection(new WebSocket(address), sampleRate * channels, onWords);
+    const connection = new Connection(new WebSocket(address), sampleRate * channels, onWords, onPolicy);
     return new Promise((resolve, reject) => {
       connection.ended.then(({ error }) => reject(new Error(error)));
       connection.socket.onopen = () => {
-        connection.socket.send(JSON.stringify({ sample_rate: sampleRate, channels }));
+        connection.socket.send(JSON.stringify({ sample_rate: sampleRate, channels, policy }));
         resolve(connection);
       };
     });
   }
 
   /** Its `ended` resolves to the error that ended the session, if any, and to what the server has to say of its end. */
-  constructor(socket, samplesPerSecond, onWords) {
+  constructor(socket, samplesPerSecond, onWords, onPolicy) {
     Object.assign(this, { socket, samplesPerSecond, samples: 0 });
     this.ended = new Promise((resolve) => {
       socket.onmessage = ({ data }) => {
         const reply = JSON.parse(data);
         if (reply.words) onWords(reply.words, reply.heard_ms);
+        else if (reply.policy) onPolicy(reply);
         else resolve(reply);
       };
       socket.onclose = () => resolve({ error: "the server cannot be reached" });

@@ -1,9 +1,10 @@
 // Ties the parts of the page together: a source of speech, the connection, the words and the picture.
 
 import { Connection } from "./connection.js";
+import { addFields, asked } from "./policy.js";
 import { FileSource, MicrophoneSource } from "./sources.js";
 import { Staircase } from "./staircase.js";
-import { asSubtitles, asText, save, secondsBehind } from "./transcript.js";
+import { asSubtitles, asText, copy, save, secondsBehind } from "./transcript.js";
 
 const LEVELS_PER_SECOND = 50;
 
@@ -17,7 +18,7 @@ function show(state, text) {
   document.body.dataset.state = state;
   document.body.classList.toggle("running", running);
   find("state").textContent = text;
-  find("microphone").disabled = find("example").disabled = find("file").disabled = running;
+  find("microphone").disabled = find("example").disabled = find("file").disabled = find("options").disabled = running;
   find("stop").disabled = state !== "listening";
   find("saves").hidden = running || !written.length;
 }
@@ -26,6 +27,7 @@ const inState = (state) => document.body.dataset.state === state;
 
 function clear() {
   find("words").replaceChildren();
+  find("copied").textContent = "";
   written = [];
   staircase.clear();
 }
@@ -70,15 +72,21 @@ function leftOut(source) {
   return `${rest} is not translated: this model translates one sentence; leap-fairseq serve --long-form goes on.`;
 }
 
+function tellPolicy({ policy, decision_ms }) {
+  find("policy").textContent = `${policy}, a decision every ${decision_ms} ms of speech`;
+}
+
 /** Sends a source to the server and shows what comes; resolves to what was left out. */
 async function listen(source) {
-  const connection = await Connection.open(source, (words, heard) => {
+  const onWords = (words, heard) => {
     write(words);
     staircase.add(words, heard);
     const waiting = connection.seconds - heard / 1000;
     const late = waiting > 0.5 ? `; computing is ${waiting.toFixed(1)} s late` : "";
     show(document.body.dataset.state, `Listening: ${summary()}${late}`);
-  });
+  };
+  tellPolicy(status);
+  const connection = await Connection.open(source, asked(find("options")), { onWords, onPolicy: tellPolicy });
   find("stop").onclick = () => source.stop();
   show("listening", "Listening ...");
   const send = (pcm) => {
@@ -125,8 +133,15 @@ find("txt").onclick = () => save(asText(written, separator, status.long_form), "
 find("srt").onclick = () =>
   save(asSubtitles(written, separator, staircase.heard * 1000), "translation.srt", "application/x-subrip");
 
+find("copy").onclick = () =>
+  copy(asText(written, separator, status.long_form)).then(
+    () => (find("copied").textContent = "Copied."),
+    (error) => (find("copied").textContent = error.message),
+  );
+
 const status = await (await fetch("status")).json();
 const separator = status.unit === "word" ? " " : "";
 find("words").lang = status.language;
 find("example").hidden = find("about").hidden = !status.example;
-find("policy").textContent = `${status.policy}, a decision every ${status.decision_ms} ms of speech`;
+addFields(find("options"), status.policy_options);
+tellPolicy(status);

@@ -1,4 +1,4 @@
-// What was written, as files: the lines of `leap-fairseq translate`, and subtitles. A word has a text, its delay in ms and
+// What was written, for files and the clipboard: the lines of `leap-fairseq translate`, and subtitles. A word has a text, its delay in ms and
 // the number of its sentence.
 
 const LONGEST = 84; // characters of a subtitle, which players break into two lines
@@ -39,6 +39,15 @@ export function save(text, name, type) {
   link.download = name;
   link.click();
   URL.revokeObjectURL(link.href);
+}
+
+/** Copies a text; rejects with what to do instead where the browser does not let it. */
+export async function copy(text) {
+  const clipboard = globalThis.navigator?.clipboard;
+  if (!clipboard) throw new Error("Browsers give the clipboard to https pages and to localhost only; saving works here.");
+  await clipboard.writeText(text).catch((cause) => {
+    throw new Error(`The browser does not let the page copy (${cause.message}); saving works here.`, { cause });
+  });
 }
 
 function parts(words, belongs) {
