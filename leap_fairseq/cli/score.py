@@ -9,17 +9,22 @@ the latencies are StreamLAAL and OmniSTEval's LongYAAL, LongLAAL, LongAL, LongAP
 sentence, with the columns audio, offset_ms, duration_ms, source and target; leap-fairseq prepare lists --whole-talks
 writes it. A YAML of segments, as MuST-C has it, needs a text file that is parallel to it.
 
-Where --src-lang is the language of the translation, speech is recognised, and WER and CER are given.
+Where --src-lang is the language of the translation, speech is recognised, and WER and CER are given. --comet adds COMET
+by a model of unbabel-comet, which reads the transcripts of the speech too: those of LONG.tsv, or --source-text.
 
     leap-fairseq score runs/demo/simuleval/leap-k3 runs/demo/simuleval/leap-k5 --tsv scores.tsv
     leap-fairseq score talks-k3 talks-k5 --references eval/tst-COMMON.talks.tsv
     leap-fairseq score simulstream.jsonl --references tst-COMMON.yaml --reference-text tst-COMMON.de
+    leap-fairseq score runs/st/k5 --comet Unbabel/wmt22-comet-da --source-text runs/st/eval/tst-COMMON.source_text
 """
 
 import argparse
+import dataclasses
+import functools
 import logging
 import math
 import sys
+from pathlib import Path
 from typing import Any, Dict, List
 
 from leap_fairseq.report.tables import format_table, write_json, write_tsv
@@ -27,6 +32,7 @@ from leap_fairseq.scoring.any_log import references_from, score_log
 from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.scoring.segmenters import EDITS, SEGMENTERS
 from leap_fairseq.scoring.settings import Settings, settings_for
+from leap_fairseq.speech.mustc import read_lines
 
 LOG_LEVEL = logging.WARNING
 
@@ -43,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference-text", metavar="FILE", help=text)
     text = f"splits recordings onto the references (default: {EDITS}; the others are packages, see the documentation)"
     parser.add_argument("--segmenter", choices=SEGMENTERS, default=EDITS, help=text)
+    text = "adds COMET: a model's checkpoint or folder, or the name of one that unbabel-comet has fetched"
+    parser.add_argument("--comet", metavar="MODEL", help=text)
+    text = (
+        "transcripts of the speech for --comet, one a line: of the segments of a YAML (default: the file beside it "
+        "that ends in --src-lang, if there is one), or, without --references, of the lines of the log"
+    )
+    parser.add_argument("--source-text", metavar="FILE", help=text)
     parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
     parser.add_argument("--json", metavar="OUT", help="write the rows here as a JSON list")
     add_scoring_options(parser)
@@ -85,11 +98,16 @@ def print_table(rows: List[Dict[str, Any]]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Scores run after run, and writes the tables."""
-    rows = []
+    if options.source_text and not options.comet:
+        raise ValueError(f"--source-text {options.source_text} is read by --comet alone: give a MODEL, or leave it out")
+    rows, texts, transcripts = [], functools.cache(references_from), None
+    if options.source_text and not options.references:
+        transcripts = read_lines(Path(options.source_text))
     for path in options.runs:
-        settings = settings_of(path, options)
-        references = references_from(options.references, options.reference_text, settings.language)
-        rows.append({"run": path, **score_log(path, settings, references, options.segmenter)})
+        settings = dataclasses.replace(settings_of(path, options), comet=options.comet)
+        given = options.references, options.reference_text, settings.language, options.source_text
+        references = texts(*given, settings.spoken if options.comet else None)
+        rows.append({"run": path, **score_log(path, settings, references, options.segmenter, transcripts)})
     rows = with_equal_columns(rows)
     print_table(rows)
     if options.tsv:
@@ -99,6 +117,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def with_equal_columns(rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Rows of one kind, of which some have error rates: the others get nan in their place."""
-    names = max(rows, key=len)
+    """Rows of which some have error rates, or are of long recordings: the others get nan in their places."""
+    names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     return [{name: row.get(name, math.nan) for name in names} for row in rows]

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 
 DECIMALS = {
     **dict.fromkeys(("BLEU", "chrF", "WER", "CER"), 2),
+    "COMET": 4,
     **dict.fromkeys(("AP", "AP_CA", "LongAP", "LongAP_CA", "RTF", "RTF_CA", "loss", "loss_sd"), 3),
 }
 """Digits after the point in text; 1 for everything else that is no whole number."""

@@ -12,6 +12,9 @@ from leap_fairseq.scoring.units import KEPT_SPACE, LatencyUnit
 
 WORDS = LatencyUnit()
 
+NAMES = ("instances.log", "instances.resegmented.jsonl")
+"""Of a log in the folder of a run: SimulEval's (``--output``), or OmniSTEval's (``--output_folder``)."""
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -27,6 +30,7 @@ class Instance:
         written: the words (or characters, or pieces) that the delays belong to.
         unit: which of these they are, and how the reference is counted.
         recording: what the log calls the audio; empty where it does not.
+        transcript: of the speech; None where it is not known.
     """
 
     index: int
@@ -38,6 +42,7 @@ class Instance:
     written: List[str]
     unit: LatencyUnit = WORDS
     recording: str = ""
+    transcript: Optional[str] = None
 
     @property
     def is_scorable(self) -> bool:
@@ -82,22 +87,25 @@ class Log(NamedTuple):
     """All of a log.
 
     Attributes:
+        path: as it was given, for messages.
         format: that it has.
         instances: in the order of `index`.
     """
 
+    path: Union[str, Path]
     format: LogFormat
     instances: List[Instance]
 
 
 def log_path(path: Union[str, Path]) -> Path:
-    """The log of a run: the file itself, or instances.log in the folder (SimulEval's ``--output``).
+    """The log of a run: the file itself, or the one of `NAMES` that is in the folder.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
-    path = path / "instances.log" if path.is_dir() else path
+    if path.is_dir():
+        path = next((path / name for name in NAMES if (path / name).is_file()), path / NAMES[0])
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the --output folder of a simuleval run, or a log")
     return path
@@ -127,10 +135,10 @@ def read_any_log(path: Union[str, Path], unit: LatencyUnit = WORDS) -> Log:
         FileNotFoundError: there is no such file.
         ValueError: the format is not known, or a line is not a sentence in this unit, with its number and the reason.
     """
-    path = log_path(path)
-    known, lines = recognised(json_lines(path), path)
+    found = log_path(path)
+    known, lines = recognised(json_lines(found), found)
     instances = [_instance(line, unit, known) for line in checked(known.read(lines, unit), known.rules)]
-    return Log(known, sorted(instances, key=lambda instance: instance.index))
+    return Log(path, known, sorted(instances, key=lambda instance: instance.index))
 
 
 def read_instances(path: Union[str, Path], unit: LatencyUnit = WORDS) -> List[Instance]:

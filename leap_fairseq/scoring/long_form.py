@@ -39,8 +39,8 @@ LONG_COLUMNS = (
     *(f"{name}_CA" for name in LONG_SCORES),
     *("recordings", "sentences", "empty", "untranslated_s", "signature"),
 )
-"""The columns of a row, in order; of recognised speech WER and CER too. Latencies in ms; _CA counts the time of
-computing too."""
+"""The columns of a row, in order; of recognised speech WER and CER too, and COMET where a model is given. Latencies in
+ms; _CA counts the time of computing too."""
 
 MANY_EARLY = 0.1
 """Share of words before their sentence from which a warning says that the latency is too good to be true."""
@@ -55,7 +55,7 @@ def score_long_run(
     """Scores one run on long recordings.
 
     Args:
-        path: a log, or the folder that holds instances.log. Its lines belong to the recordings that they name; where
+        path: a log, or the folder that holds it. Its lines belong to the recordings that they name; where
             the names are others, line i to recording i.
         references: the sentences of each recording, or their file, see `long_references`.
         settings: unit, which the stream is split by too, and tokenizer (default: as the folder says).
@@ -65,15 +65,28 @@ def score_long_run(
         A value for every name in `LONG_COLUMNS`. A latency is nan where no sentence got a word.
 
     Raises:
-        ImportError: the package of the segmenter is missing.
+        ImportError: the package of the segmenter, or of another score, is missing.
         OSError: a file cannot be read.
-        ValueError: a broken log or table, recordings that do not match, or as for `Settings.check`.
+        ValueError: a broken log or table, recordings that do not match, or as for `Settings.check` and
+            `comet_score`.
     """
     settings = settings or settings_for(path)
+    if not isinstance(references, (str, Path)):
+        return score_talks(read_any_log(path, settings.unit), references, settings, segmenter)
+    recordings = read_references(references)
+    return score_talks(read_any_log(path, settings.unit), recordings, settings, segmenter, references)
+
+
+def score_talks(
+    log: Log,
+    recordings: Recordings,
+    settings: Settings,
+    segmenter: str = EDITS,
+    name: object = "the table of references",
+) -> Row:
+    """Scores a log that has been read; `name` is what messages call the table. Else as `score_long_run`."""
     by, cut = segmenter_named(segmenter, settings.unit, settings.language)
-    name = references if isinstance(references, (str, Path)) else "the table of references"
-    recordings = read_references(references) if isinstance(references, (str, Path)) else references
-    log = read_any_log(path, settings.unit)
+    path = log.path
     instances = _in_order(log, recordings, path, name)
     settings.check(path, log.instances, [sentence.target for recording in recordings for sentence in recording])
     parts: List[Part] = []
@@ -84,14 +97,14 @@ def score_long_run(
     return _row(parts, path, settings, by, len(recordings), untranslated_seconds(instances))
 
 
-def score_cut_run(log: Log, path: Union[str, Path], settings: Settings) -> Row:
+def score_cut_run(log: Log, settings: Settings) -> Row:
     """Scores a log of parts that were split onto their references before, as OmniSTEval writes it.
 
     Returns and raises what `score_long_run` does.
     """
-    settings.check(path, log.instances, [part.reference for part in log.instances])
+    settings.check(log.path, log.instances, [part.reference for part in log.instances])
     recordings = {part.recording for part in log.instances}
-    return _row(log.instances, path, settings, "as-in-the-log", len(recordings), math.nan)
+    return _row(log.instances, log.path, settings, "as-in-the-log", len(recordings), math.nan)
 
 
 def split_recording(
@@ -127,6 +140,7 @@ def split_recording(
         written = [words[i] for i in numbers]
         since = {name: [given[i] - sentence.offset for i in numbers if given] for name, given in times.items()}
         part = dict(prediction=unit.join(written), reference=sentence.target, source_length=sentence.duration, **since)
+        part["transcript"] = sentence.source or None
         parts.append(Part(number, **part, written=written, unit=unit, rest=end - sentence.offset))
     return parts
 

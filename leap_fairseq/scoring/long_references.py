@@ -71,34 +71,45 @@ def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
     return list(recordings.values())
 
 
-def read_segments(yaml: Union[str, Path], text: Union[str, Path]) -> List[List[ReferenceSentence]]:
+def read_segments(
+    yaml: Union[str, Path], text: Union[str, Path], transcripts: Union[str, Path, None] = None
+) -> List[List[ReferenceSentence]]:
     """Reads the sentences of each recording from a YAML of segments, as MuST-C has it, and a text file parallel to it.
 
     Args:
         yaml: one {wav, offset, duration} a segment, times in seconds.
         text: the translations, one a line.
+        transcripts: of the speech, one a line.
 
     Raises:
         ValueError: a file cannot be read, they are not parallel, a segment lacks something or has no such time, or the
             segments are not in the order of recordings and times.
     """
-    entries, targets = read_entries(Path(yaml)), read_lines(Path(text))
-    if len(entries) != len(targets):
-        rule = "there must be one line for each segment (--references, --reference-text)"
-        raise ValueError(f"{yaml} has {len(entries)} segments, {text} {len(targets)} lines: {rule}")
+    entries = read_entries(Path(yaml))
+    targets = _parallel(yaml, len(entries), text, "--reference-text")
+    sources = _parallel(yaml, len(entries), transcripts, "--source-text") if transcripts else [""] * len(entries)
     recordings: Dict[str, List[ReferenceSentence]] = {}
-    for number, (entry, target) in enumerate(zip(entries, targets), start=1):
+    for number, (entry, source, target) in enumerate(zip(entries, sources, targets), start=1):
         where = f"{yaml}: entry {number}"
         missing = [key for key in SEGMENT_KEYS if not isinstance(entry, dict) or not isinstance(entry.get(key), str)]
         if missing:
             raise ValueError(f"{where} lacks {', '.join(missing)}: it must have {', '.join(SEGMENT_KEYS)}")
         offset, duration = (1000 * _time(entry, key, "seconds", where) for key in SEGMENT_KEYS[1:])
-        sentence = ReferenceSentence(entry["wav"], offset, duration, "", target)
+        sentence = ReferenceSentence(entry["wav"], offset, duration, source, target)
         _check_order(recordings, sentence, where)
         recordings.setdefault(sentence.audio, []).append(sentence)
     if not recordings:
         raise ValueError(f"{yaml}: holds no segment")
     return list(recordings.values())
+
+
+def _parallel(yaml: object, count: int, text: Union[str, Path], option: str) -> List[str]:
+    """The lines of a text, one for each of so many segments."""
+    lines = read_lines(Path(text))
+    if len(lines) != count:
+        rule = f"there must be one line for each segment (--references, {option})"
+        raise ValueError(f"{yaml} has {count} segments, {text} {len(lines)} lines: {rule}")
+    return lines
 
 
 def _sentence(values: List[str], names: List[str], where: str) -> ReferenceSentence:

@@ -1,7 +1,8 @@
-"""BLEU and chrF of a corpus of sentences, by sacrebleu; of recognised speech also error rates, by jiwer."""
+"""BLEU and chrF of sentences, by sacrebleu; COMET, by unbabel-comet; of recognised speech error rates, by jiwer."""
 
 from typing import Dict, List, Sequence, Union
 
+from leap_fairseq.scoring.comet import comet_score
 from leap_fairseq.scoring.instances import Instance
 from leap_fairseq.scoring.settings import Settings
 from leap_fairseq.scoring.signature import installed_version, signature
@@ -11,11 +12,12 @@ Row = Dict[str, Union[str, int, float]]
 
 
 def quality(instances: Sequence[Instance], settings: Settings) -> Row:
-    """BLEU and chrF of the corpus, WER and CER of recognised speech, and the signature that says how.
+    """BLEU and chrF of the corpus, COMET, WER and CER where they are asked for, and the signature that says how.
 
     Raises:
-        ImportError: jiwer is needed and missing.
-        ValueError: sacrebleu does not know the tokenizer, or lacks its package.
+        FileNotFoundError: there is no such model of COMET.
+        ImportError: jiwer or unbabel-comet is needed and missing.
+        ValueError: sacrebleu does not know the tokenizer, or lacks its package; or as for `comet_score`.
     """
     from sacrebleu.metrics import BLEU, CHRF
 
@@ -40,6 +42,10 @@ def quality(instances: Sequence[Instance], settings: Settings) -> Row:
     }
     # After the scores: sacrebleu knows the number of references from them.
     signatures = f"BLEU|{bleu.get_signature()} chrF|{chrf.get_signature()}"
+    if settings.comet:
+        transcripts = [instance.transcript for instance in instances]
+        row["COMET"], kept = comet_score(predictions, references, transcripts, settings.comet)
+        signatures = f"{signatures} {kept}"
     if settings.is_recognition:
         row.update(error_rates(predictions, references))
         kept = signature("WER,CER", case="mixed", punct="yes", version=installed_version("jiwer"))

@@ -5,11 +5,12 @@ without a word; here both kinds of latency stand side by side, and empty hypothe
 """
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, Optional, Sequence, Union
 
-from leap_fairseq.scoring.instances import Instance, read_instances
+from leap_fairseq.scoring.instances import Instance, Log, read_any_log
 from leap_fairseq.scoring.latency import LATENCY_SCORES, mean
 from leap_fairseq.scoring.quality import Row, quality
 from leap_fairseq.scoring.settings import Settings, settings_for
@@ -31,9 +32,9 @@ COLUMNS = (
     "untranslated_s",
     "signature",
 )
-"""The columns of a row, in order; of recognised speech WER and CER too. Latencies in ms, AP and RTF shares, NumChunks a
-number; _CA counts the time of computing too. untranslated_s: seconds of speech behind the last word, of recordings
-whose translation stopped long before their end."""
+"""The columns of a row, in order; of recognised speech WER and CER too, and COMET where a model is given. Latencies in
+ms, AP and RTF shares, NumChunks a number; _CA counts the time of computing too. untranslated_s: seconds of speech
+behind the last word, of recordings whose translation stopped long before their end."""
 
 
 def score_run(
@@ -42,8 +43,8 @@ def score_run(
     """Scores one run on sentences.
 
     Args:
-        path: a log, or the folder that holds instances.log.
-        settings: unit and tokenizer (default: as the folder says).
+        path: a log, or the folder that holds it.
+        settings: unit, tokenizer and what is computed (default: as the folder says).
         references: of the sentences, in the order of the log (default: those in the log).
 
     Returns:
@@ -51,12 +52,22 @@ def score_run(
 
     Raises:
         FileNotFoundError: no such file.
-        ImportError: jiwer is needed and missing.
+        ImportError: jiwer or unbabel-comet is needed and missing.
         ValueError: no sentence, a broken log, one without references, or that does not fit the unit, an unknown
-            tokenizer, or as for `Settings.check`.
+            tokenizer, or as for `Settings.check` and `comet_score`.
     """
     settings = settings or settings_for(path)
-    instances = _with_references(read_instances(path, settings.unit), references, path)
+    log = read_any_log(path, settings.unit)
+    return score_sentences(log if references is None else with_references(log, references), settings)
+
+
+def score_sentences(log: Log, settings: Settings) -> Row:
+    """Scores a log of sentences that has been read; returns and raises what `score_run` does."""
+    path, instances = log.path, log.instances
+    lacking = sum(1 for instance in instances if instance.reference is None)
+    if lacking:
+        remedy = "give them (--references, or --reference-text)"
+        raise ValueError(f"{path}: {lacking} of {len(instances)} lines have no reference: {remedy}")
     settings.check(path, instances, [instance.reference for instance in instances])
     if not instances:
         raise ValueError(f"{path}: holds no sentence; did the simuleval run finish one?")
@@ -74,27 +85,35 @@ def score_run(
             "%s: %d of %d hypotheses are empty: BLEU and chrF count them as they are, no latency counts them",
             *(path, row["empty"], len(instances)),
         )
+    if all(math.isnan(instance.source_length) for instance in instances):
+        logger.warning(
+            "%s: no line has a source_length, and without one there is no latency: give the segments of the test set "
+            "(--references), which have durations",
+            path,
+        )
     _warn_if_degenerate(instances, path)
     warn_of_untranslated(instances, path)
     return row
 
 
-def _with_references(
-    instances: List[Instance], references: Optional[Sequence[str]], path: Union[str, Path]
-) -> List[Instance]:
-    """The sentences with the references that were given, or those that they have."""
-    if references is None:
-        lacking = sum(1 for instance in instances if instance.reference is None)
-        if lacking:
-            remedy = "give them (--references, or --reference-text)"
-            raise ValueError(f"{path}: {lacking} of {len(instances)} lines have no reference: {remedy}")
-        return instances
-    if len(references) != len(instances):
+def with_references(log: Log, references: Sequence[str]) -> Log:
+    """A log with these references, one a line of it; a ValueError where their numbers differ."""
+    if len(references) != len(log.instances):
         raise ValueError(
-            f"{path} holds {len(instances)} sentences, but there are {len(references)} references "
+            f"{log.path} holds {len(log.instances)} sentences, but there are {len(references)} references "
             "(--references, --reference-text)"
         )
-    return [replace(instance, reference=text) for instance, text in zip(instances, references)]
+    pairs = zip(log.instances, references)
+    return log._replace(instances=[replace(instance, reference=text) for instance, text in pairs])
+
+
+def with_transcripts(log: Log, transcripts: Sequence[str]) -> Log:
+    """A log with these transcripts of the speech, one a line of it; a ValueError where their numbers differ."""
+    if len(transcripts) != len(log.instances):
+        count = f"{len(log.instances)} sentences, but there are {len(transcripts)} transcripts (--source-text)"
+        raise ValueError(f"{log.path} holds {count}")
+    pairs = zip(log.instances, transcripts)
+    return log._replace(instances=[replace(instance, transcript=text) for instance, text in pairs])
 
 
 def _mean_latency(instances: Sequence[Instance]) -> Dict[str, float]:

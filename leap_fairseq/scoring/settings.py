@@ -37,6 +37,7 @@ class Settings:
         sentences: that the run must hold, where its folder says so.
         is_chosen: unit and tokenizer were both given by name: no doubt about the language's.
         spoken: language of the speech, where it was said.
+        comet: model of COMET, see `comet_score`; None: no COMET.
     """
 
     unit: LatencyUnit = WORDS
@@ -46,6 +47,7 @@ class Settings:
     sentences: Optional[int] = None
     is_chosen: bool = False
     spoken: Optional[str] = None
+    comet: Optional[str] = None
 
     @property
     def is_recognition(self) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -169,6 +170,40 @@ class TestLogsOfOthers:
         given = (["--reference-text", talk / "tst.de"], ["--references", talk / "tst.yaml", "--tgt-lang", "de"])
         first, second = (score(talk / "log.jsonl", *words) for words in given)
         assert first == second and first[0] == 0 and "StartOffset" in first[1] and "100.00  100.00" in first[1]
+
+    def test_durations_of_the_table_where_the_log_has_no_lengths(self, talk, score, caplog):
+        lines = [{"source": f"{i}.wav", "prediction": "Danke.", "delays": [1000]} for i in range(2)]
+        (talk / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        code, printed, _ = score(talk / "log.jsonl", "--references", talk / "tst.yaml", "--tgt-lang", "de")
+        assert (code, caplog.text) == (0, "") and printed.splitlines()[1].split()[3:5] == ["1000.0", "1000.0"]
+        code, printed, _ = score(talk / "log.jsonl", "--reference-text", talk / "tst.de")
+        assert code == 0 and printed.splitlines()[1].split()[3] == "-"
+        assert "no line has a source_length" in caplog.text
+
+    def test_the_folder_of_omnisteval(self, talk, score):
+        part = {"docid": 0, "segid": 0, "prediction": "Danke.", "reference": "Danke.", "emission_cu": [1000.0]}
+        (talk / "out").mkdir()
+        (talk / "out/instances.resegmented.jsonl").write_text(json.dumps({**part, "source_length": 2000.0}) + "\n")
+        code, printed, _ = score(talk / "out")
+        assert code == 0 and "segmenter:as-in-the-log" in printed
+
+    def test_each_log_is_read_once(self, talk, score, monkeypatch):
+        read, paths = Path.read_bytes, []
+        monkeypatch.setattr(Path, "read_bytes", lambda path: (paths.append(path.name), read(path))[1])
+        log, yaml = talk / "log.jsonl", talk / "tst.yaml"
+        assert score(log, log, "--references", yaml, "--tgt-lang", "de")[0] == 0
+        assert sorted(paths) == ["log.jsonl", "log.jsonl", "tst.de"]  # the references once for all
+        paths.clear()
+        assert score(talk / "log.jsonl", "--references", talk / "long.tsv")[0] == 0
+        assert sorted(paths) == ["log.jsonl", "long.tsv"]
+
+    def test_a_table_of_sentences_and_recordings_loses_no_column(self, talk, score, simuleval_run, tmp_path):
+        part = {"docid": 0, "segid": 0, "prediction": "Danke.", "reference": "Danke.", "emission_cu": [1000.0]}
+        (talk / "cut.jsonl").write_text(json.dumps({**part, "source_length": 2000.0}) + "\n")
+        for runs in ((simuleval_run, talk / "cut.jsonl"), (talk / "cut.jsonl", simuleval_run)):
+            assert score(*runs, "--tsv", tmp_path / "s.tsv")[0] == 0
+            rows = {row["run"]: row for row in read_tsv(tmp_path / "s.tsv")}
+            assert rows[str(simuleval_run)]["NumChunks"] == 7 and rows[str(talk / "cut.jsonl")]["LongYAAL"] == 1000
 
     def test_options_that_do_not_belong_together(self, talk, score):
         log, yaml, text = talk / "log.jsonl", talk / "tst.yaml", talk / "tst.de"
