@@ -23,7 +23,7 @@ from leap_fairseq.attention import (
     spread_half_lives,
     static_proportion,
 )
-from leap_fairseq.attention.inputs import zero_padding
+from leap_fairseq.attention.inputs import slot_queries, zero_padding
 from leap_fairseq.attention.visibility import Schedule
 from leap_fairseq.layers.state import LayerState, as_offset
 
@@ -225,6 +225,29 @@ class LinearAttention(nn.Module):
         if visible is None:
             visible = self.schedule(q.shape[1], k.shape[1], first_query)
         return attention_weights(q, k, visible, **options)
+
+    def shares(self, query: Tensor, earlier: LayerState, state: LayerState) -> Tensor:
+        """How the weights of queries divide between what was absorbed earlier and since; contrast is left out of them.
+
+        Args:
+            query: [B, T, C].
+            earlier: a state of this cross-attention.
+            state: that it became by absorbing more.
+
+        Returns:
+            [B, H, T, 2], which sum to 1; 0 and 1 where nothing was absorbed earlier.
+
+        Raises:
+            ValueError: the states are of another batch or layer.
+        """
+        state.check_rows(query)
+        q, p_q = self._queries(query, self._positions(query, as_offset(state.queries, query.device)))
+        if self.kind.slots:
+            q = slot_queries(q, state.state.z_state.unsqueeze(1))
+        sums = (LinearAttentionState.computed(each.state.kvz[..., -1:]) for each in (earlier, state))
+        before, now = (each.sums(q, p_q) for each in sums)
+        share = (before / now.clamp(min=torch.finfo(now.dtype).tiny)).clamp(0, 1)
+        return torch.cat([share, 1 - share], -1)
 
     def _attend(self, query, key, value, padding, state, visible=None) -> Tuple[Tensor, Optional[LayerState]]:
         """Output [B, T, H, K] of all heads, and the state; `visible` [T] of the keys given: None for the schedule's."""

@@ -17,7 +17,8 @@ from leap_fairseq.models.leap_convtransformer import (
 )
 from leap_fairseq.models.options import WaitkOptions
 from leap_fairseq.modules import LeapTransformerDecoder
-from leap_fairseq.streaming.waitk import WaitkPolicy, WaitkSchedule
+from leap_fairseq.streaming import WaitkPolicy
+from leap_fairseq.streaming.waitk import WaitkSchedule
 
 
 class WaitkDecoder(LeapTransformerDecoder):

@@ -40,6 +40,22 @@ class DecoderStates:
         for layer in self.layers:
             layer.encoder_attn.forget_source(incremental_state)
 
+    def mark_source(self, incremental_state: Dict[str, Any], batch_size: int = 1) -> None:
+        """What is absorbed from here on are the newest frames: ``forward_block`` can tell their share of the weights.
+
+        Args:
+            incremental_state: that of the decoder.
+            batch_size: B, where nothing was absorbed yet.
+        """
+        for layer in self.layers:
+            layer.encoder_attn.mark_source(incremental_state, batch_size)
+
+    @staticmethod
+    def copy_state(incremental_state: Dict[str, Any]) -> Dict[str, Any]:
+        """The state as it is, which further tokens leave alone; it shares the tensors, to which no step writes."""
+        # fairseq's softmax self-attention puts its new keys into the dictionary that it had.
+        return {name: dict(held) if isinstance(held, dict) else held for name, held in incremental_state.items()}
+
     def merge_states(self, incremental_states: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
         """The states of several streams as one, whose next tokens :meth:`forward_block` computes together.
 

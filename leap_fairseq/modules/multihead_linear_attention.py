@@ -129,10 +129,13 @@ class MultiheadLinearAttention(LinearAttention):
         state, weights = self.get_state(incremental_state) or self.zero_state(x.shape[0]), None
         source = self.get_source(incremental_state)
         if source is None and (state.keys or not key.shape[0]):
-            if key.shape[0] or need_weights:
+            marked = self.get_incremental_state(incremental_state, "marked")
+            if key.shape[0] or (need_weights and marked is None):
                 raise ValueError(
                     "this source was absorbed: its frames are not there any more, give none and ask no weights"
                 )
+            if need_weights:
+                weights = self.shares(x, marked, state)
             out, state = self._read(x, state)
         else:
             visible = self.schedule(x.shape[1], key.shape[0], state.queries)
@@ -166,6 +169,19 @@ class MultiheadLinearAttention(LinearAttention):
         check_absorbing(self.get_source(incremental_state))
         state = self.get_state(incremental_state) or self.zero_state(frames.shape[1])
         self.set_state(incremental_state, super().absorb(frames.transpose(0, 1), state))
+
+    def mark_source(self, incremental_state: dict, batch_size: int = 1) -> None:
+        """What is absorbed from here on are the newest frames.
+
+        With ``need_weights``, the queries to come return weights [B, T, 2] ([H, B, T, 2] for each head): the share of
+        what was absorbed by now, and that of the rest.
+
+        Args:
+            incremental_state: fairseq's dictionary of decoding states.
+            batch_size: B, where nothing was absorbed yet.
+        """
+        state = self.get_state(incremental_state) or self.zero_state(batch_size)
+        self.set_incremental_state(incremental_state, "marked", state)
 
     def forget_source(self, incremental_state: dict) -> None:
         """Drops what was read of a source, for one that is absorbed anew; the queries stay counted."""

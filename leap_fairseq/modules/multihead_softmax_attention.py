@@ -51,7 +51,8 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
                 if len(key):
                     raise ValueError("this source was absorbed: its frames are not there any more, give none")
                 self.set_state(incremental_state, state.answered(len(query)))
-                return self._read(query, state, **options)
+                marked = self.get_incremental_state(incremental_state, "marked")
+                return self._read(query, state, marked, **options)
             attn_mask = self._mask(query, len(key), state.queries)
             self._take_source(key, value, key_padding_mask, incremental_state)
             self.set_state(incremental_state, state.answered(len(query)))
@@ -67,6 +68,11 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         state = self.get_state(incremental_state) or self.zero_state(frames.shape[1])
         key, value = (self._by_head(projection(frames)) for projection in (self.k_proj, self.v_proj))
         self.set_state(incremental_state, state.absorb(key, value))
+
+    def mark_source(self, incremental_state: dict, batch_size: int = 1) -> None:
+        """As :meth:`MultiheadLinearAttention.mark_source`."""
+        state = self.get_state(incremental_state) or self.zero_state(batch_size)
+        self.set_incremental_state(incremental_state, "marked", state)
 
     def forget_source(self, incremental_state: dict) -> None:
         """As :meth:`MultiheadLinearAttention.forget_source`."""
@@ -107,12 +113,16 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         """[T, B, C] as [B, H, T, K]."""
         return x.unflatten(-1, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
 
-    def _read(self, query, state, need_weights=True, need_head_weights=False, static_kv=True):
+    def _read(self, query, state, marked, need_weights=True, need_head_weights=False, static_kv=True):
         """Output [T, B, C] and weights of queries that see all that was absorbed; ``static_kv`` is fairseq's."""
         out, weights = state.read(self._by_head(self.q_proj(query) * self.scaling), self.dropout_module)
         out = self.out_proj(out.permute(2, 0, 1, 3).flatten(2))
         if not (need_weights or need_head_weights):
             return out, None
+        if marked is not None:
+            counts = [0 if row is None else row[0].shape[1] for row in marked.rows]
+            parts = [each.tensor_split((count,), -1) for each, count in zip(weights, counts)]
+            weights = [torch.stack([part.sum(-1) for part in pair], -1) for pair in parts]
         longest = max(each.shape[-1] for each in weights)
         padded = torch.stack([pad(each, (0, longest - each.shape[-1])) for each in weights], dim=1)
         return out, padded if need_head_weights else padded.mean(0)

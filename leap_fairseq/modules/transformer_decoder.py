@@ -124,21 +124,26 @@ class LeapTransformerDecoder(DecoderStates, TransformerDecoder):
                 )
         return self._features(tokens, encoder_out, incremental_state, alignment_layer, alignment_heads)
 
-    def forward_block(self, tokens: Tensor, incremental_state: Dict[str, Any]) -> Tuple[Tensor, Dict[str, list]]:
+    def forward_block(
+        self, tokens: Tensor, incremental_state: Dict[str, Any], need_attn: bool = False
+    ) -> Tuple[Tensor, Dict[str, list]]:
         """Computes the next tokens of a text that need not be there any more: the state stands for it.
 
         Args:
             tokens: int64 [B, T], T >= 1, the tokens behind those of the last call.
             incremental_state: a dictionary, empty before the first block; it holds the state afterwards.
+            need_attn: also return the weights of cross-attention, the mean of its layers and heads: the share of what
+                was absorbed before :meth:`mark_source`, and that of the rest.
 
         Returns:
-            As ``forward``: logits [B, T, vocabulary] (features, with an adaptive softmax), and a dictionary.
+            As ``forward``: logits [B, T, vocabulary] (features, with an adaptive softmax), and a dictionary, whose
+            "attn" is a list of one [B, T, 2] or None.
         """
-        features, extra = self._features(tokens, None, incremental_state, None, None)
+        features, extra = self._features(tokens, None, incremental_state, None, None, need_attn)
         return self.output_layer(features), extra
 
-    def _features(self, tokens, encoder_out, incremental_state, alignment_layer, alignment_heads):
-        """What :meth:`extract_features` returns, of the tokens to be computed."""
+    def _features(self, tokens, encoder_out, incremental_state, alignment_layer, alignment_heads, every_layer=False):
+        """What :meth:`extract_features` returns, of the tokens to be computed; weights of one layer, or of all."""
         x = self._embed(tokens, self._count(tokens, incremental_state)).transpose(0, 1)
         padding = tokens.eq(self.padding_idx)
         padding = padding if bool(padding.any()) else None
@@ -146,14 +151,15 @@ class LeapTransformerDecoder(DecoderStates, TransformerDecoder):
         if source is None and self.cross_attention_spec is not None:
             # What there is of a source was absorbed; fairseq's layer would leave its cross-attention out.
             source = x.new_zeros(0, x.shape[1], self.layers[0].encoder_attn.kdim)
-        attn, inner_states = None, [x]
+        attn: List[Tensor] = []
+        inner_states = [x]
         layers = self.layers
         if encoder_out is not None and encoder_out.get("visible"):
             hidden = torch.arange(len(source)) >= encoder_out["visible"][0].unsqueeze(-1)
             mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(x)
             layers = [layer.seeing(mask) for layer in layers]
         for index, layer in enumerate(layers):
-            wanted = index == alignment_layer
+            wanted = every_layer or index == alignment_layer
             x, weights, _ = layer(
                 x,
                 source,
@@ -165,13 +171,15 @@ class LeapTransformerDecoder(DecoderStates, TransformerDecoder):
             )
             inner_states.append(x)
             if weights is not None and (wanted or alignment_layer is None):
-                attn = weights[:alignment_heads].mean(0) if wanted else weights
+                attn.append(weights[:alignment_heads].mean(0) if wanted else weights)
         if self.layer_norm is not None:
             x = self.layer_norm(x)
         x = x.transpose(0, 1)
         if self.project_out_dim is not None:
             x = self.project_out_dim(x)
-        return x, {"attn": [attn], "inner_states": inner_states}
+        # Without a choice, fairseq returns the weights of the last layer that gives any.
+        weights = torch.stack(attn if every_layer else attn[-1:]).mean(0) if attn else None
+        return x, {"attn": [weights], "inner_states": inner_states}
 
     def _embed(self, tokens: Tensor, seen: Optional[Tensor]) -> Tensor:
         x = self.embed_scale * self.embed_tokens(tokens)

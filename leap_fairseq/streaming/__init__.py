@@ -8,12 +8,17 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "AgreementPolicy": "policies",
+    "AttentionPolicy": "policies",
+    "Candidate": "policy",
+    "ConfidencePolicy": "policies",
     "FRAME_MS": "frames",
+    "HoldPolicy": "policies",
     "Policy": "policy",
     "Step": "stream",
     "StreamingDetokenizer": "detokenizer",
     "StreamingTranslator": "translator",
-    "WaitkPolicy": "waitk",
+    "WaitkPolicy": "policies",
     "Word": "stream",
     "finish_batch": "batching",
     "push_batch": "batching",

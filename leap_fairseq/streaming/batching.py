@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.speech.audio import SAMPLE_RATE
-from leap_fairseq.streaming.sentence import Sentence
+from leap_fairseq.streaming.policy import Candidate
 from leap_fairseq.streaming.stream import NextToken, Stream, Word
 
 
@@ -81,45 +81,49 @@ def write_batch(streams: Sequence[Stream]) -> List[List[Word]]:
         waiting = [(number, following) for number, following in waiting if following is not None]
         if not waiting:
             return words
-        scores = next_scores([following for _, following in waiting])
-        for (number, following), row in zip(waiting, scores):
-            token = following.sentence.choose(row, following.max_len)
-            words[number] += streams[number].written(following, token)
+        candidates = next_candidates([following for _, following in waiting])
+        for (number, following), candidate in zip(waiting, candidates):
+            words[number] += streams[number].take(following, candidate)
 
 
 @torch.no_grad()
-def next_scores(tokens: Sequence[NextToken]) -> List[Tensor]:
-    """What the model says of the next token of each of several sentences.
+def next_candidates(tokens: Sequence[NextToken]) -> List[Candidate]:
+    """The next token of each of several sentences, as the model would write it.
 
     Args:
         tokens: of one model.
-
-    Returns:
-        Logits or log-probabilities of each, [vocabulary].
     """
     sentences = [following.sentence for following in tokens]
     features = [following.sentence.source.take(following.frames) for following in tokens]
     alike: Dict[Hashable, List[int]] = defaultdict(list)
-    for number, (sentence, new) in enumerate(zip(sentences, features)):
+    for number, (following, sentence, new) in enumerate(zip(tokens, sentences, features)):
         need = None if new is None else (new.shape[1], sentence.source.ended, sentence.source.shape)
-        # Only streams whose states can be put together share a call.
-        alike[need if sentence.model.streams_merge else number].append(number)
-    scores: List[Tensor] = [torch.empty(0)] * len(tokens)
+        # Only streams whose states can be put together share a call; what was read before is known of one alone.
+        alike[need if sentence.model.streams_merge and not following.attended else number].append(number)
+    candidates: Dict[int, Candidate] = {}
     for numbers in alike.values():
-        rows = _scores_alike([sentences[number] for number in numbers], [features[number] for number in numbers])
-        for number, row in zip(numbers, rows):
-            scores[number] = row
-    return scores
+        group = [tokens[number] for number in numbers]
+        candidates.update(zip(numbers, _candidates_alike(group, [features[number] for number in numbers])))
+    return [candidates[number] for number in range(len(tokens))]
 
 
-def _scores_alike(sentences: Sequence[Sentence], features: Sequence[Optional[Tensor]]) -> Tensor:
-    """Scores [B, vocabulary] of the next tokens; all have features of one length, [1, T, M], or none."""
+def _candidates_alike(tokens: Sequence[NextToken], features: Sequence[Optional[Tensor]]) -> List[Candidate]:
+    """The next tokens; all have features of one length, [1, T, M], or none."""
+    sentences, attended = [following.sentence for following in tokens], tokens[0].attended
     decoder, memories = sentences[0].model.decoder, [sentence.memory for sentence in sentences]
     memory = decoder.merge_states(memories)
     if features[0] is not None:
+        if attended:
+            decoder.mark_source(memory)
         sources = [sentence.source for sentence in sentences]
         sources[0].show(sources, features, memory)
-    tokens = torch.cat([sentence.last_token() for sentence in sentences])
-    scores = decoder.forward_block(tokens, memory)[0][:, -1]
+    if any(following.draft for following in tokens):
+        decoder.split_state(memory, memories)
+        for following in tokens:
+            if following.draft:
+                following.sentence.remember()
+    last = torch.cat([sentence.last_token() for sentence in sentences])
+    scores, extra = decoder.forward_block(last, memory, need_attn=attended)
     decoder.split_state(memory, memories)
-    return scores
+    newest = float(extra["attn"][0][0, -1, 1]) if attended else None
+    return [following.sentence.choose(row[-1], following.max_len, newest) for following, row in zip(tokens, scores)]

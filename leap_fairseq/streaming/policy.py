@@ -6,7 +6,22 @@ choose of it, a table of options does, which every command line adds to its own.
 
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import Any, Dict, Protocol, Sequence
+from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence
+
+
+class Candidate(NamedTuple):
+    """A token that the model would write next, before it is decided whether to.
+
+    Attributes:
+        token: its index in the dictionary.
+        probability: of it.
+        newest: share of the newest frames in the weights of its cross-attentions, the mean of all heads; None where the
+            policy does not read it.
+    """
+
+    token: int
+    probability: float
+    newest: Optional[float] = None
 
 
 class Hypothesis(Protocol):
@@ -14,23 +29,49 @@ class Hypothesis(Protocol):
 
     Attributes:
         tokens: written so far, of the sentence.
+        frames: encoder frames of the sentence that have been read.
+        refused: tokens that were drafted behind these from fewer frames, and not written.
     """
 
     tokens: Sequence[int]
+    frames: int
+    refused: Sequence[int]
 
 
 class Policy(ABC):
-    """A read/write policy of simultaneous translation."""
+    """A read/write policy of simultaneous translation.
+
+    It decides before a token is computed, by what must have been read (:meth:`required_frames`), or also afterwards, by
+    what the model would write (:meth:`accepted`). Where the speech has ended, all is written that remains.
+
+    Attributes:
+        draft_tokens: how many next tokens :meth:`accepted` looks at, at most; 0: it is not asked.
+        reads_attention: whether it looks at their cross-attention (:attr:`Candidate.newest`).
+    """
+
+    draft_tokens: int = 0
+    reads_attention: bool = False
 
     @abstractmethod
     def required_frames(self, hypothesis: Hypothesis) -> int:
         """Encoder frames, from the beginning of the sentence, that must have been read before its next token.
 
-        The token sees exactly these, or all there are where the speech ends before.
+        The token sees exactly these, or all there are where the speech ends before; more, if it was drafted from these
+        and not accepted.
 
         Args:
             hypothesis: so far. The count must not decrease as it grows.
         """
+
+    def accepted(self, hypothesis: Hypothesis, draft: Sequence[Candidate]) -> int:
+        """How many of the next tokens are written; the others are drafted anew a decision later.
+
+        Args:
+            hypothesis: so far.
+            draft: what the model would go on with from the frames read, ``draft_tokens`` of them or fewer, the last of
+                which ends the sentence.
+        """
+        return len(draft)
 
     @property
     @abstractmethod
@@ -64,11 +105,47 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
+def share(text: str) -> float:
+    """A number of the command line in [0, 1]."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} must be a number in [0, 1]")
+    return value
+
+
+NAMES = ("wait-k", "confidence", "attention", "agreement", "hold")
+"""Of the policies in :data:`leap_fairseq.streaming.policies.POLICIES`, whose import needs torch."""
+
 OPTIONS: Dict[str, Dict[str, Any]] = {
+    "policy": {"choices": NAMES, "help": "when a token is written (default: wait-k)"},
     "waitk_lagging": {
         "type": at_least_one,
         "metavar": "K",
         "help": "k of wait-k (default: the middle one of training)",
+    },
+    "min_lagging": {
+        "type": at_least_one,
+        "metavar": "K",
+        "help": "of the other policies: write nothing before wait-K (default: the lowest of training)",
+    },
+    "max_lagging": {
+        "type": at_least_one,
+        "metavar": "K",
+        "help": "of the other policies: let nothing wait beyond wait-K (default: the highest of training)",
+    },
+    "threshold": {
+        "type": share,
+        "metavar": "P",
+        "help": "of confidence: probability of a token, at least (default: 0.9); of attention: share of the newest "
+        "frames in its weights, at most (default: 0.05)",
+    },
+    "hold_tokens": {
+        "type": at_least_one,
+        "metavar": "N",
+        "help": "of hold: tokens of a draft that are held back (default: 3)",
     },
 }
 """Options of all policies, by name, as argparse takes them."""

@@ -4,7 +4,7 @@ Shape legend: S encoder frames, C model dimension, B candidates, T tokens.
 """
 
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leap_fairseq.speech.pauses import find_pauses, loudness, quiet_below
 from leap_fairseq.streaming.frames import FEATURES_PER_FRAME
+from leap_fairseq.streaming.policy import Candidate
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,9 @@ class Sentence:
         tokens: written so far, without the one that ends the sentence.
         seen: encoder frames that each token was written from, that one included.
         ended: whether that one was written.
+        draft: tokens behind these that were computed and are not written yet.
+        refused: tokens that were drafted behind these from fewer frames, and not written.
+        needed: encoder frames that must have been read before more is drafted.
         silence: loudness below which there is none to translate yet; None once its speech has begun.
     """
 
@@ -56,34 +60,69 @@ class Sentence:
         self.ended = False
         self._end: Optional[int] = None
         self.memory: Dict[str, Any] = {}
+        self.draft: List[Candidate] = []
+        self.refused: Sequence[int] = ()
+        self.needed = 0
+        self._before: List[Dict[str, Any]] = []
+
+    @property
+    def frames(self) -> int:
+        """Encoder frames that have been read."""
+        return self.source.frames
 
     def last_token(self) -> Tensor:
         """The token that the decoder reads next, int64 [1, 1]."""
-        return torch.tensor([[self.tokens[-1] if self.tokens else self.dictionary.eos()]], device=self._device)
+        computed = [*self.tokens[-1:], *(candidate.token for candidate in self.draft)]
+        return torch.tensor([[computed[-1] if computed else self.dictionary.eos()]], device=self._device)
 
-    def choose(self, scores: Tensor, max_len: int) -> int:
-        """Writes the next token greedily, as fairseq's generator would with beam 1.
+    def remember(self) -> None:
+        """Keeps the state of the decoder before the next token of a draft, which may be refused."""
+        self._before.append(self.model.decoder.copy_state(self.memory))
+
+    def choose(self, scores: Tensor, max_len: int, newest: Optional[float] = None) -> Candidate:
+        """The next token, greedily, as fairseq's generator would with beam 1.
 
         Args:
             scores: logits or log-probabilities, [vocabulary].
             max_len: tokens of a sentence, at most.
-
-        Returns:
-            Its index.
+            newest: share of the newest frames in its cross-attention, if it is known.
         """
-        allowed = scores.float()
+        allowed, length = scores.float(), len(self.tokens) + len(self.draft)
         allowed[self.dictionary.pad()] = -torch.inf
-        if not self.tokens:
+        if not length:
             allowed[self.stops] = -torch.inf
         token = int(allowed.argmax())
-        if len(self.tokens) >= max_len and token not in self.stops:
-            logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", len(self.tokens))
+        probability = float(allowed.softmax(0)[token])
+        if length >= max_len and token not in self.stops:
+            logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", length)
             token = self.dictionary.eos()
-        self.seen.append(self.source.frames)
-        self.ended = token in self.stops
-        if not self.ended:
-            self.tokens.append(token)
-        return token
+        return Candidate(token, probability, newest)
+
+    def stops_at(self, candidate: Candidate) -> bool:
+        """Whether this token ends the sentence."""
+        return candidate.token in self.stops
+
+    def write(self, accepted: int, decision_frames: int) -> List[Candidate]:
+        """Writes the first tokens of the draft; the state of the decoder is that behind them.
+
+        Args:
+            accepted: how many.
+            decision_frames: that must be read before more is drafted, if some are refused.
+
+        Returns:
+            These tokens.
+        """
+        written, refused = self.draft[:accepted], self.draft[accepted:]
+        self.refused = tuple(candidate.token for candidate in refused)
+        if refused:
+            self.memory, self.needed = self._before[accepted], self.frames + decision_frames
+        self.draft, self._before = [], []
+        for candidate in written:
+            self.seen.append(self.frames)
+            self.ended = self.stops_at(candidate)
+            if not self.ended:
+                self.tokens.append(candidate.token)
+        return written
 
     @property
     def _device(self) -> torch.device:

@@ -17,7 +17,7 @@ import numpy as np
 from leap_fairseq.speech import NEXT_SENTENCE, SAMPLE_RATE, GlobalCmvn, OnlineFbank, OnlineResampler
 from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
 from leap_fairseq.streaming.frames import FEATURES_MISSING, FEATURES_PER_FRAME, FRAME_MS
-from leap_fairseq.streaming.policy import Policy
+from leap_fairseq.streaming.policy import Candidate, Policy
 from leap_fairseq.streaming.sentence import Sentence
 from leap_fairseq.streaming.speech_gate import SpeechGate
 
@@ -61,11 +61,15 @@ class NextToken(NamedTuple):
         sentence: that it belongs to.
         frames: encoder frames that it may see; None for all, where the speech has ended.
         max_len: tokens of the sentence, at most.
+        draft: whether the policy decides on it when it is known.
+        attended: whether it must be known what its cross-attention reads.
     """
 
     sentence: Sentence
     frames: Optional[int]
     max_len: int
+    draft: bool
+    attended: bool
 
 
 class Stream:
@@ -208,32 +212,47 @@ class Stream:
             return None
         if not self._gate.is_open(self._sentence):
             return None
-        required = self.policy.required_frames(self._sentence)
+        required = max(self.policy.required_frames(self._sentence), self._sentence.needed)
         heard = self._heard(required)
         # Audio shorter than one window has no features and no translation.
         if not heard and not (self._source_ended and self._sentence.source.heard):
             return None
-        return NextToken(self._sentence, required if heard else None, self._max_len())
+        draft = heard and self.policy.draft_tokens > 0
+        attended = draft and self.policy.reads_attention
+        return NextToken(self._sentence, required if heard else None, self._max_len(), draft, attended)
 
-    def written(self, following: NextToken, token: int) -> List[Word]:
-        """Takes note of a token.
+    def take(self, following: NextToken, candidate: Candidate) -> List[Word]:
+        """Takes a token that was computed, and writes what the policy accepts.
 
         Args:
             following: of :meth:`next_token`.
-            token: that was written.
+            candidate: the token.
 
         Returns:
             The words that became known.
         """
-        sentence = self._sentence
+        sentence, draft = self._sentence, self._sentence.draft
         self.decoder_steps += 1
-        self.steps.append(Step(token, sentence.source.frames, self._received_ms))
-        texts = self.detokenizer.flush() if sentence.ended else self._detokenize(token)
+        draft.append(candidate)
+        accepted = len(draft)
+        if following.draft:
+            if accepted < self.policy.draft_tokens and not sentence.stops_at(candidate):
+                return []
+            accepted = self.policy.accepted(sentence, draft)
+        words: List[Word] = []
+        for token, *_ in sentence.write(accepted, self.policy.decision_frames):
+            words += self._written(token, everything=following.frames is None)
+        return words
+
+    def _written(self, token: int, everything: bool) -> List[Word]:
+        """Takes note of a token that was written, and whether from everything that was said."""
+        sentence, ends = self._sentence, token in self._stops
+        self.steps.append(Step(token, sentence.frames, self._received_ms))
+        texts = self.detokenizer.flush() if ends else self._detokenize(token)
         words = [Word(text, self._received_ms, self.sentences) for text in texts]
-        if sentence.ended:
+        if ends:
             self.sentences += 1
             # Of a single sentence, and where all was seen and nothing announced, nothing is left to translate.
-            everything = following.frames is None
             self._finished = not self.long_form or (everything and token == self.dictionary.eos())
         if self._finished:
             self._gate.complete(self._frames_read())

@@ -1,52 +1,17 @@
-"""Wait-k: the policy that streams, and the schedule that trains, with one k or a range of which every batch draws one.
+"""The schedule of wait-k that trains, with one k or a range of which every batch draws one.
 
-Both ask :func:`leap_fairseq.attention.waitk_requirement`, where wait-k is defined.
+It and the policies that stream (:mod:`leap_fairseq.streaming.policies`) ask
+:func:`leap_fairseq.attention.waitk_requirement`, where wait-k is defined.
 """
 
 import re
-from typing import Any, Optional, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor
 
 from leap_fairseq.attention import waitk_requirement, waitk_visibility
-from leap_fairseq.streaming.policy import Hypothesis, Policy
-
-
-class WaitkPolicy(Policy):
-    """The token with index i is written from the first ``(i + k) * r`` encoder frames.
-
-    Args:
-        lagging: k, decisions read before the first token.
-        ratio: r, encoder frames of a decision.
-
-    Raises:
-        ValueError: lagging or ratio is below 1.
-
-    Source:
-        Ma et al., STACL, ACL 2019; with decisions of several frames: Ma, Pino, Koehn, SimulMT to SimulST, AACL 2020.
-    """
-
-    def __init__(self, lagging: int, ratio: int):
-        waitk_requirement(0, lagging, ratio)
-        self.lagging, self.ratio = lagging, ratio
-
-    def required_frames(self, hypothesis: Hypothesis) -> int:
-        """See :meth:`Policy.required_frames`."""
-        return waitk_requirement(len(hypothesis.tokens), self.lagging, self.ratio)
-
-    @property
-    def decision_frames(self) -> int:
-        """r."""
-        return self.ratio
-
-    def configured(self, *, waitk_lagging: Optional[int] = None, **options: Any) -> "WaitkPolicy":
-        """See :meth:`Policy.configured`."""
-        super().configured(**options)
-        return self if waitk_lagging is None else WaitkPolicy(waitk_lagging, self.ratio)
-
-    def __str__(self) -> str:
-        return f"wait-{self.lagging}"
+from leap_fairseq.streaming.policies import WaitkPolicy
 
 
 class WaitkSchedule:
@@ -75,7 +40,7 @@ class WaitkSchedule:
     @property
     def policy(self) -> WaitkPolicy:
         """The policy that streams what this trains, with the k in the middle of the range, or the lower of two."""
-        return WaitkPolicy((self.low + self.high) // 2, self.ratio)
+        return WaitkPolicy.of_training(self.low, self.high, self.ratio)
 
     def draw(self) -> int:
         """Makes a k of the range current, drawn by torch's generator, which fairseq seeds at every update."""

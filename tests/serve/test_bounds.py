@@ -10,7 +10,6 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-import torch
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
 
@@ -18,7 +17,7 @@ from live_client import HEADER, give, joined, noise, pieces, replies, served  # 
 
 from leap_fairseq.serve import websocket as websocket_module  # noqa: E402
 from leap_fairseq.serve.websocket import Limits  # noqa: E402
-from leap_fairseq.streaming import StreamingTranslator, Word, batching  # noqa: E402
+from leap_fairseq.streaming import Candidate, StreamingTranslator, Word, batching  # noqa: E402
 from leap_fairseq.streaming.stream import NextToken  # noqa: E402
 
 HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
@@ -74,13 +73,10 @@ class SlowTranslator:
         return None
 
     def next_token(self):
-        return NextToken(self, None, 1) if self._waiting else None
+        return NextToken(self, None, 1, draft=False, attended=False) if self._waiting else None
 
-    def choose(self, scores, max_len):
+    def take(self, following, candidate):
         self._waiting = False
-        return 0
-
-    def written(self, following, token):
         return self.words
 
 
@@ -90,13 +86,13 @@ def slow(translator, monkeypatch):
     first, new_stream = SlowTranslator(translator.model), StreamingTranslator.new_stream
     states = iter([first])
     monkeypatch.setattr(StreamingTranslator, "new_stream", lambda model: next(states, None) or new_stream(model))
-    compute = batching.next_scores
+    compute = batching.next_candidates
 
-    def next_scores(tokens):
+    def next_candidates(tokens):
         computed = iter(compute([token for token in tokens if token.sentence is not first]))
-        return [torch.zeros(1) if token.sentence is first else next(computed) for token in tokens]
+        return [Candidate(0, 1.0) if token.sentence is first else next(computed) for token in tokens]
 
-    monkeypatch.setattr(batching, "next_scores", next_scores)
+    monkeypatch.setattr(batching, "next_candidates", next_candidates)
     return first
 
 

@@ -33,9 +33,9 @@ def scores(monkeypatch):
     """The scores of every token that is chosen, for each sentence."""
     seen, choose = {}, Sentence.choose
 
-    def noted(sentence, row, max_len):
+    def noted(sentence, row, *others):
         seen.setdefault(id(sentence), (sentence, []))[1].append(row.clone())
-        return choose(sentence, row, max_len)
+        return choose(sentence, row, *others)
 
     monkeypatch.setattr(Sentence, "choose", noted)
     return lambda stream: torch.stack(seen[id(stream._sentence)][1]) if id(stream._sentence) in seen else None
@@ -142,7 +142,7 @@ def test_the_model_is_called_once_for_all(vocabulary, monkeypatch, kind):
         stream.model, "encode_segment", lambda x, *a, **k: rows["encode"].append(len(x)) or encode(x, *a, **k)
     )
     monkeypatch.setattr(
-        stream.model.decoder, "forward_block", lambda x, *a: rows["decode"].append(len(x)) or decode(x, *a)
+        stream.model.decoder, "forward_block", lambda x, *a, **k: rows["decode"].append(len(x)) or decode(x, *a, **k)
     )
     streams, _ = run_together(stream, sounds, (0,) * 5)
     assert rows["decode"] == [5] * len(streams[0].steps) and set(rows["encode"]) == {5}

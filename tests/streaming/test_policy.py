@@ -9,7 +9,7 @@ from random_translator import TEXTS, noise, translate, translator
 
 from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
 from leap_fairseq.streaming import Policy, WaitkPolicy, finish_batch, push_batch
-from leap_fairseq.streaming.policy import add_policy_options, policy_options
+from leap_fairseq.streaming.policy import OPTIONS, add_policy_options, policy_options
 from leap_fairseq.streaming.waitk import WaitkSchedule
 
 
@@ -128,8 +128,13 @@ def test_the_long_form_knows_no_particular_policy(vocabulary):
 def test_options_of_policies_on_a_command_line(capsys):
     parser = argparse.ArgumentParser()
     add_policy_options(parser, prefix="test-")
-    assert policy_options(parser.parse_args([])) == {"waitk_lagging": None}
-    assert policy_options(parser.parse_args(["--test-waitk-lagging", "4"])) == {"waitk_lagging": 4}
+    assert policy_options(parser.parse_args([])) == dict.fromkeys(OPTIONS)
+    given = policy_options(parser.parse_args(["--test-waitk-lagging", "4", "--test-policy", "hold"]))
+    assert {name: value for name, value in given.items() if value is not None} == {"waitk_lagging": 4, "policy": "hold"}
+    for wrong in ("-0.1", "1.5", "nan", "x"):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--test-threshold", wrong])
+        assert "must be a number in [0, 1]" in capsys.readouterr().err
     for wrong in ("0", "-1", "x"):
         with pytest.raises(SystemExit):
             parser.parse_args(["--test-waitk-lagging", wrong])
