@@ -1,12 +1,14 @@
-"""Streams a test set through a wait-k translator with SimulEval, for each k, and scores it.
+"""Streams a test set through a wait-k translator with SimulEval, for each policy, and scores it.
 
     leap-fairseq evaluate MODEL LISTS OUT --waitk-lagging 5 --jobs 4
     leap-fairseq evaluate MODEL LISTS OUT --waitk-lagging 1 3 5 7 --jobs 4
+    leap-fairseq evaluate MODEL LISTS OUT --policy confidence --threshold 0.5 0.7 0.9 --jobs 4
 
 MODEL is a folder of leap-fairseq export or a checkpoint; LISTS what leap-fairseq prepare lists wrote, without its
 ending (eval/tst-COMMON). A recording that cannot be translated is left out of the scores, by name (OUT/left_out.tsv).
 The list is divided among the jobs. What is complete is not run again: the same command goes on where an interrupted
-one stopped. With several values of k, each has its own folder OUT/kK, and OUT gets a table and a curve.
+one stopped. With several values of k, or of another option of a policy, each has its own folder (OUT/k3,
+OUT/threshold0.9), and OUT gets a table and a curve.
 
 With --long-form the recordings of LISTS are whole talks (prepare lists --whole-talks), whose sentences are in
 LISTS.tsv; scored is what belongs to each sentence, its latency is StreamLAAL.
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any, Container, Dict, List, NamedTuple
 
 from leap_fairseq.cli.model_options import add_data_options, add_device_option, add_dtype_option
+from leap_fairseq.cli.policy_runs import PolicyRun, policy_runs
 from leap_fairseq.cli.score import add_scoring_options, print_table, settings_of
 from leap_fairseq.files import file_digest
 from leap_fairseq.report.tables import write_json, write_tsv
@@ -31,6 +34,7 @@ from leap_fairseq.scoring.long_references import read_references, write_without
 from leap_fairseq.scoring.run import score_run
 from leap_fairseq.scoring.settings import UNIT
 from leap_fairseq.speech.sound_list import unusable, write_left_out
+from leap_fairseq.streaming.policy import Policy, add_policy_options
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +50,13 @@ class Model(NamedTuple):
     Attributes:
         label: the attention of its decoder to the speech.
         digest: of its checkpoint.
-        lagging: k of wait-k, the middle one of training.
+        policy: that it was trained for.
         segment_ms: speech between two decisions.
     """
 
     label: str
     digest: str
-    lagging: int
+    policy: Policy
     segment_ms: int
 
 
@@ -61,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="exported folder, or checkpoint (.pt)")
     parser.add_argument("lists", metavar="LISTS", help="path of LISTS.wav_list and LISTS.target")
     parser.add_argument("out", metavar="OUT", help="folder for logs and scores")
-    text = "k; several give a table and a curve (default: the middle one of training)"
-    parser.add_argument("--waitk-lagging", type=int, nargs="+", metavar="K", help=text)
+    group = parser.add_argument_group("policy", "one option may have several values, for a table and a curve")
+    add_policy_options(group, several=True)
     text = "LISTS holds recordings of any number of sentences"
     parser.add_argument("--long-form", action="store_true", help=text)
     parser.add_argument("--label", help="name of the line in table and curve (default: the attention)")
@@ -78,29 +82,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Evaluates each k, and writes the tables and the curve."""
+    """Evaluates each policy, and writes the tables and the curve.
+
+    Raises:
+        OSError, ValueError: as for :func:`evaluate`, or options of the policy that cannot be.
+    """
     # A request to end must reach the jobs too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     model = read_model(options.model)
-    given = options.waitk_lagging or [model.lagging]
     out = Path(options.out)
-    folders = {lagging: out if len(given) == 1 else out / f"k{lagging}" for lagging in given}
+    runs = policy_runs(options, model.policy, out)
     if options.long_form:
         read_references(f"{options.lists}.tsv")
     lists = [read_list(Path(f"{options.lists}.{name}")) for name in ("wav_list", "target")]
     left_out = unusable(lists[0])
     lists = [[line for number, line in enumerate(lines) if number not in left_out] for lines in lists]
-    rows = [evaluate(options, model, lists, lagging, folder, left_out) for lagging, folder in folders.items()]
+    rows = [evaluate(options, model, lists, each, left_out) for each in runs]
     if left_out:
         count = f"{len(left_out)} of {len(left_out) + len(lists[0])} recordings"
         logger.warning("%s were left out of the scores, listed in %s", count, write_left_out(left_out, out))
-    rows.sort(key=lambda row: row["waitk"])
     write_tsv(rows, out / "table.tsv")
     write_json(rows, out / "table.json")
     print_table(rows)
     latency = "StreamLAAL" if options.long_form else "LAAL"
-    drawn = [row for row in rows if not math.isnan(row[latency])]  # of a k that wrote anything
+    drawn = [row for row in rows if not math.isnan(row[latency])]  # of a policy that wrote anything
     if len(drawn) > 1:
         from leap_fairseq.report.quality_latency import plot_quality_latency
 
@@ -118,7 +124,7 @@ def read_model(path: str) -> Model:
 
     state, policy = read_checkpoint(path)
     label = str(state["cfg"]["model"].decoder_cross_attention)
-    return Model(label, file_digest(checkpoint_file(path)), policy.lagging, policy.decision_frames * FRAME_MS)
+    return Model(label, file_digest(checkpoint_file(path)), policy, policy.decision_frames * FRAME_MS)
 
 
 def read_list(path: Path) -> List[str]:
@@ -136,11 +142,10 @@ def evaluate(
     options: argparse.Namespace,
     model: Model,
     lists: List[List[str]],
-    lagging: int,
-    out: Path,
+    policy: PolicyRun,
     left_out: Container[int] = (),
 ) -> Dict[str, Any]:
-    """Runs and scores one k on lists of recordings and references; returns its row.
+    """Runs and scores one policy on lists of recordings and references; returns its row.
 
     Args:
         left_out: numbers of recordings that are no longer in the lists.
@@ -150,10 +155,11 @@ def evaluate(
     """
     from leap_fairseq.agents.evaluation import Evaluation, simuleval_command
 
+    out = policy.folder
     scoring = settings_of(out, options)
     scoring.check_references(lists[1], f"{options.lists}.target")
     settings = {
-        "--test-waitk-lagging": lagging,
+        **policy.flags("test-"),
         "--source-segment-size": options.segment_ms or model.segment_ms,
         UNIT: scoring.unit.name,
         "--max-len-a": options.max_len_a,
@@ -180,4 +186,4 @@ def evaluate(
         scores = score_long_run(out, references, scoring)
     else:
         scores = score_run(out, scoring)
-    return {"model": options.label or model.label, "waitk": lagging, **scores}
+    return {"model": options.label or model.label, **policy.columns, **scores}

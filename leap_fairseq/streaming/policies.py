@@ -36,6 +36,11 @@ class TrainedPolicy(Policy):
         """r."""
         return self.ratio
 
+    def described(self) -> Dict[str, Any]:
+        """See :meth:`Policy.described`."""
+        name = next(name for name, kind in POLICIES.items() if kind is type(self))
+        return {"policy": name, **{option: getattr(self, field) for option, field in self.options.items()}}
+
     def configured(self, *, policy: Optional[str] = None, **options: Any) -> "TrainedPolicy":
         """See :meth:`Policy.configured`.
 
@@ -142,13 +147,8 @@ class AdaptivePolicy(TrainedPolicy):
         """How many tokens of the draft it would write if there were no bounds."""
 
     def __str__(self) -> str:
-        name = next(name for name, kind in POLICIES.items() if kind is type(self))
-        own = (
-            f"{getattr(self, field):g} "
-            for option, field in self.options.items()
-            if option not in AdaptivePolicy.options
-        )
-        return f"{name} {''.join(own)}between wait-{self.low} and wait-{self.high}"
+        name, _, _, *own = self.described().values()
+        return " ".join([name, *(f"{value:g}" for value in own), f"between wait-{self.low} and wait-{self.high}"])
 
 
 @dataclass(frozen=True)

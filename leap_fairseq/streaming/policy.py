@@ -82,6 +82,10 @@ class Policy(ABC):
     def __str__(self) -> str:
         """Its name with its options, such as wait-5."""
 
+    def described(self) -> Dict[str, Any]:
+        """What it is, for tables: its name under "policy", and its options by name."""
+        return {"policy": str(self)}
+
     def configured(self, **options: Any) -> "Policy":
         """This policy with other options.
 
@@ -93,7 +97,7 @@ class Policy(ABC):
         """
         given = [name for name, value in options.items() if value is not None]
         if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            flags = ", ".join(flag(name) for name in given)
             raise ValueError(f"the policy of this model is {self}, which has no {flags}: leave it out")
         return self
 
@@ -151,15 +155,22 @@ OPTIONS: Dict[str, Dict[str, Any]] = {
 """Options of all policies, by name, as argparse takes them."""
 
 
-def add_policy_options(parser: ArgumentParser, prefix: str = "") -> None:
+def add_policy_options(parser: ArgumentParser, prefix: str = "", several: bool = False) -> None:
     """Adds the options of all policies to a command line.
 
     Args:
         parser: of the command.
         prefix: of their names, such as "test-".
+        several: each may have several values, but for the policy itself.
     """
     for name, settings in OPTIONS.items():
-        parser.add_argument(f"--{prefix}{name.replace('_', '-')}", dest=name, **settings)
+        more = {"nargs": "+"} if several and name != "policy" else {}
+        parser.add_argument(flag(name, prefix), dest=name, **settings, **more)
+
+
+def flag(name: str, prefix: str = "") -> str:
+    """What an option is called on a command line."""
+    return f"--{prefix}{name.replace('_', '-')}"
 
 
 def add_gate_option(parser: ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def test_defaults_are_the_models_own_policy(model, lists, told, tmp_path, capsys
     assert (row["model"], row["waitk"], row["sentences"]) == ("leap", 5, 5) and row["BLEU"] > 0
     assert json.loads((out / "table.json").read_text())[0]["waitk"] == 5
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 3 and printed[0].split()[:2] == ["model", "waitk"] and "tok:13a" in printed[2]
+    assert len(printed) == 3 and printed[0].split()[:3] == ["model", "policy", "waitk"] and "tok:13a" in printed[2]
     assert not (out / "quality_latency.png").exists()
 
 
@@ -69,12 +69,31 @@ def test_several_k_have_folders_a_table_and_a_curve(model, lists, told, tmp_path
     options = "--waitk-lagging 3 1 --jobs 2 --label mine --segment-ms 80 --dtype bf16"
     words = ["evaluate", str(model), str(lists), str(out), *options.split()]
     assert main(words) == 0
-    assert [option(given, "--test-waitk-lagging") for given in told[-2:]] == ["3", "1"]
+    assert [option(given, "--test-waitk-lagging") for given in told[-2:]] == ["1", "3"]
     assert all("--bf16" in given and option(given, "--source-segment-size") == "80" for given in told)
     assert [(row["model"], row["waitk"]) for row in read_tsv(out / "table.tsv")] == [("mine", 1), ("mine", 3)]
     assert (out / "k1/instances.log").is_file() and (out / "quality_latency.png").stat().st_size > 5000
     count = len(told)
     assert main(words) == 0 and len(told) == count
+
+
+def test_a_policy_has_a_curve_over_any_of_its_options(model, lists, told, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    words = ["evaluate", str(model), str(lists), str(tmp_path / "out"), "--policy", "confidence"]
+    assert main([*words, "--threshold", "0.9", "0.25", "--max-lagging", "7"]) == 0
+    assert [option(given, "--test-threshold") for given in told] == ["0.25", "0.9"]
+    assert all(option(given, "--test-policy") == "confidence" and "--test-waitk-lagging" not in given for given in told)
+    assert all(option(given, "--test-max-lagging") == "7" and "--test-min-lagging" not in given for given in told)
+    columns = ("policy", "threshold", "min_lagging", "max_lagging")
+    rows = [tuple(row[name] for name in columns) for row in read_tsv(tmp_path / "out" / "table.tsv")]
+    assert rows == [("confidence", 0.25, 1, 7), ("confidence", 0.9, 1, 7)]
+    assert (tmp_path / "out/threshold0.25/instances.log").is_file() and (tmp_path / "out/quality_latency.png").is_file()
+    for wrong, message in (
+        (["--threshold", "0.5", "0.6", "--max-lagging", "6", "7"], "--max-lagging and --threshold have several values"),
+        (["--threshold", "0.5", "0.5"], "--threshold 0.5 0.5 has a value twice"),
+        (["--waitk-lagging", "3"], "which has no --waitk-lagging: leave it out"),
+    ):
+        assert main([*words, *wrong]) == 1 and message in capsys.readouterr().err
 
 
 def test_recordings_that_cannot_be_translated_are_left_out_by_name(model, lists, told, tmp_path, caplog):
