@@ -17,7 +17,7 @@ SCRIPTS = Path(sys.executable).parent
 LANGUAGES = ("bash", "python", "text")
 BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 FENCE = re.compile(r"^\s*(?:```|~~~)", re.M)
-SERVER = "leap-fairseq serve "
+SERVER, CLIENT = "leap-fairseq serve ", "leap-fairseq client "
 LINKED = ("leap_fairseq", "scripts", "data_prep")
 
 
@@ -68,7 +68,7 @@ def quickened(text, shorter):
 
 
 class Clone:
-    """A folder with the code and the environment of this clone, to git as it is to a newcomer.
+    """A folder with the code and the environment of this clone, to git as it is to a newcomer; to be closed.
 
     Args:
         folder: empty.
@@ -77,7 +77,7 @@ class Clone:
     """
 
     def __init__(self, folder, environment, commands=None):
-        self.folder, self.done = folder, set()
+        self.folder, self.done, self.server = folder, set(), None
         self.environment = {**environment, "PATH": os.pathsep.join((str(folder / ".venv/bin"), environment["PATH"]))}
         for name in LINKED:
             (folder / name).symlink_to(ROOT / name)
@@ -100,7 +100,7 @@ class Clone:
             (venv / "bin" / name).symlink_to(path)
 
     def run(self, block):
-        """Runs a block, unless an equal one was run here; a server is asked for its status and ended.
+        """Runs a block, unless an equal one was run here; a server is asked for its status, and serves those to come.
 
         Raises:
             AssertionError: it fails; with the end of its output.
@@ -111,22 +111,32 @@ class Clone:
             self._serve(block.text)
         else:
             command = ["bash", "-euxo", "pipefail", "-c"] if block.language == "bash" else ["python", "-c"]
-            finished = subprocess.run([*command, block.text], **self._pipes())
+            text = block.text.replace(CLIENT, f"{CLIENT}--url {self.server[1]} ") if self.server else block.text
+            finished = subprocess.run([*command, text], **self._pipes())
             output = finished.stdout[-4000:]
             assert finished.returncode == 0, f"{block.text}\nended with {finished.returncode}:\n{output}"
         self.done.add(block.text)
 
     def _serve(self, text):
-        with subprocess.Popen(["bash", "-c", f"exec {SCRIPTS}/{text}"], **self._pipes()) as process:
-            try:
-                lines = iter(process.stdout.readline, "")
-                address = next((line.split()[0] for line in lines if line.startswith("http://")), None)
-                assert address, f"{text}\nended without an address"
-                with urllib.request.urlopen(f"{address}status", timeout=30) as answer:
-                    assert answer.status == 200
-            finally:
-                process.send_signal(2)
-            assert process.wait(60) == 0
+        self.close()
+        process = subprocess.Popen(["bash", "-c", f"exec {SCRIPTS}/{text}"], **self._pipes())
+        lines = iter(process.stdout.readline, "")
+        self.server = process, next((line.split()[0] for line in lines if line.startswith("http://")), None)
+        assert self.server[1], f"{text}\nended without an address"
+        with urllib.request.urlopen(f"{self.server[1]}status", timeout=30) as answer:
+            assert answer.status == 200
+
+    def close(self):
+        """Ends the server as by Ctrl-C, if there is one.
+
+        Raises:
+            AssertionError: it ends with an error, or had ended before.
+        """
+        if self.server:
+            (process, address), self.server = self.server, None
+            process.send_signal(2)
+            process.communicate(timeout=60)
+            assert not address or process.returncode == 0
 
     def _pipes(self):
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

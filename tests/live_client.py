@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 import time
 
 import aiohttp
@@ -107,3 +108,26 @@ def served(translator, scenario, workers=2, example=None, **limits):
             return await scenario(Client(http, f"http://{HOST}:{port}", server))
 
     return asyncio.run(run())
+
+
+@contextlib.contextmanager
+def serving(translator, workers=2, language="", **limits):
+    """The address of a server that runs beside the test, in a thread, and the server."""
+    ready, ended = threading.Event(), threading.Event()
+    server = Server(translator, Limits(**limits), workers, AllowedHosts(HOST), language)
+    found = []
+
+    async def run():
+        async with server.listening(HOST, 0) as port:
+            found.append(f"http://{HOST}:{port}/")
+            ready.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=[run()])
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield found[0], server
+    finally:
+        ended.set()
+        thread.join()

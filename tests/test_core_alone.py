@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "leap_fairseq"
 
 ROOMS = ("attention", "layers", "speech", "streaming", "scoring", "report", "prepare", "lra", "example")
 
-FRAMEWORKS = ("fairseq", "fairseq_cli", "simuleval", "aiohttp", "omegaconf", "hydra")
+FRAMEWORKS = ("fairseq", "fairseq_cli", "simuleval", "simulstream", "aiohttp", "omegaconf", "hydra")
 
 KERNELS = ("triton_kernels", "triton_parts", "triton_states")
 """They are imported where they are launched, and need Triton, which torch for the CPU does not bring."""

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "leap_fairseq"
 OURS = "leap_fairseq."
 
 # From the bottom up: the rooms of ours that each may use, and the third-party packages that it must not.
-FRAMEWORKS = {"fairseq", "fairseq_cli", "simuleval", "aiohttp", "omegaconf", "hydra"}
+FRAMEWORKS = {"fairseq", "fairseq_cli", "simuleval", "simulstream", "aiohttp", "omegaconf", "hydra"}
 RULES = {
     "example": (set(), FRAMEWORKS | {"torch", "numpy"}),
     "speech": ({"files"}, FRAMEWORKS | {"torch"}),
@@ -30,10 +30,10 @@ RULES = {
         {"fairseq_cli", "simuleval", "aiohttp"},
     ),
     "serve": ({"streaming"}, FRAMEWORKS - {"aiohttp"}),
-    "agents": ({"models", "streaming", "scoring", "speech", "files"}, {"fairseq", "fairseq_cli", "aiohttp"}),
+    "agents": ({"models", "streaming", "scoring", "speech", "files", "example"}, {"fairseq", "fairseq_cli", "aiohttp"}),
     "cli": (
         {"agents", "serve", "models", "streaming", "report", "scoring", "speech", "files", "example"},
-        {"fairseq", "fairseq_cli", "simuleval"},
+        {"fairseq", "fairseq_cli", "simuleval", "simulstream"},
     ),
 }
 EXCEPTIONS = {

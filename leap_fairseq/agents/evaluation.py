@@ -2,8 +2,7 @@
 
 A job is a `simuleval` command on a part of the list, in a hidden folder of its own. What it has logged is moved into
 the folder's instances.log when it ends, or by the next run if this one was interrupted; a line that breaks off counts
-as not translated. The folder says in evaluation.json what it was made from, and refuses to go on with anything else;
-unit and language in it are those that it is scored in.
+as not translated.
 """
 
 import concurrent.futures
@@ -14,51 +13,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, ContextManager, Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Sequence
 
-from leap_fairseq.files import DataError, digest, locked, whole_file
+from leap_fairseq.files import DataError
 from leap_fairseq.scoring.instances import read_log
-from leap_fairseq.scoring.settings import FACTS, NOTES, recorded
+from leap_fairseq.scoring.run_folder import LOG, RunFolder
 
 logger = logging.getLogger(__name__)
 
-LOG = "instances.log"
 JOBS = ".jobs"
 SENTENCES_PER_JOB = 250
 """SimulEval keeps all the audio of its list as Python floats: about 60 bytes for each sample."""
 
 
-class Evaluation:
-    """The folder of one evaluation.
-
-    Args:
-        out: the folder; made, or resumed.
-        sources: path of each recording.
-        references: its translation.
-        facts: what decides the result, as plain data: model, k, segment, ...
-        notes: what a new folder shall remember beside that, for the scores.
-
-    Raises:
-        DataError: the lists differ in length or are empty, or the folder holds another evaluation or something else.
-    """
-
-    def __init__(
-        self,
-        out: Union[str, Path],
-        sources: Sequence[str],
-        references: Sequence[str],
-        facts: Dict[str, Any],
-        notes: Optional[Dict[str, Any]] = None,
-    ):
-        if len(sources) != len(references) or not sources:
-            raise DataError(
-                f"the source list has {len(sources)} lines and the target list {len(references)}: they must be "
-                "parallel and not empty (leap-fairseq prepare lists writes both)"
-            )
-        self.out = Path(out)
-        self.sources, self.references = list(sources), list(references)
-        self.facts = {**facts, "lists": digest([self.sources, self.references]), "sentences": len(sources)}
-        self._claim(notes or {})
+class Evaluation(RunFolder):
+    """The folder of one evaluation; arguments and errors are those of :class:`RunFolder`."""
 
     def run(self, command: Sequence[str], jobs: int, most: int = SENTENCES_PER_JOB) -> int:
         """Translates what is not translated yet.
@@ -76,16 +45,12 @@ class Evaluation:
         """
         if jobs < 1:
             raise DataError(f"number of processes is {jobs}, but must be 1 or more (--jobs)")
-        with self._locked():
+        with self.locked():
             return self._complete(command, jobs, most)
-
-    def _locked(self) -> ContextManager[None]:
-        """Keeps a second process from collecting what this one's jobs still write."""
-        return locked(self.out / FACTS, f"the evaluation in {self.out}")
 
     def _complete(self, command: Sequence[str], jobs: int, most: int) -> int:
         self._collect()
-        missing = sorted(set(range(len(self.sources))) - self._done().keys())
+        missing = self.missing()
         if not missing:
             logger.info("%s: all %d sentences are there", self.out, len(self.sources))
             return 0
@@ -97,23 +62,9 @@ class Evaluation:
             self._run_all(command, folders, jobs)
         finally:
             self._collect()
-        if len(self._done()) < len(self.sources):
+        if self.missing():
             raise DataError(f"{self.out}: simuleval left sentences out: run the same command again")
         return len(missing)
-
-    def _claim(self, notes: Dict[str, Any]) -> None:
-        path = self.out / FACTS
-        if not path.is_file():
-            if self.out.exists() and any(self.out.iterdir()):
-                raise DataError(f"{self.out} holds something that is not an evaluation of ours: give a new folder")
-            self.out.mkdir(parents=True, exist_ok=True)
-            with whole_file(path, text=True) as file:
-                json.dump({**notes, **self.facts}, file, indent=1, sort_keys=True)
-        found = {name: value for name, value in recorded(self.out).items() if name not in NOTES}
-        changed = [name for name in {**found, **self.facts} if found.get(name) != self.facts.get(name)]
-        if changed:
-            was = "; ".join(f"{name} {found.get(name)}, not {self.facts.get(name)}" for name in sorted(changed))
-            raise DataError(f"{self.out} holds an evaluation of {was}: give a new folder, or remove this one")
 
     def _prepare(self, number: int, part: List[int]) -> Path:
         folder = self.out / JOBS / str(number)
@@ -149,23 +100,18 @@ class Evaluation:
                     process.terminate()
                 raise
 
-    def _done(self) -> Dict[int, Dict[str, Any]]:
-        log = self.out / LOG
-        return read_log(log, allow_torn=True) if log.is_file() else {}
-
     def _collect(self) -> None:
         """Moves what the jobs have logged into the log of the whole, in the order of the list."""
         jobs = self.out / JOBS
         if not jobs.is_dir():
             return
-        done = self._done()
+        collected = {}
         for folder in sorted(jobs.iterdir()):
             if (folder / "out" / LOG).is_file():
                 indices = json.loads((folder / "indices.json").read_text(encoding="utf-8"))
                 for number, line in read_log(folder / "out" / LOG, allow_torn=True).items():
-                    done[indices[number]] = {**line, "index": indices[number]}
-        with whole_file(self.out / LOG, text=True) as file:
-            file.writelines(json.dumps(done[index]) + "\n" for index in sorted(done))
+                    collected[indices[number]] = line
+        self.add(collected)
         shutil.rmtree(jobs)
 
 

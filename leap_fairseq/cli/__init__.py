@@ -20,6 +20,7 @@ COMMANDS: Commands = {
     "plot": ("leap_fairseq.cli.plot", "pictures: quality over latency, a sentence over time, its proportions"),
     "translate": ("leap_fairseq.cli.translate", "translate a file or a pipe while it is being read"),
     "serve": ("leap_fairseq.cli.serve", "a live page that takes the microphone"),
+    "client": ("leap_fairseq.cli.client", "stream recordings to such a page's server, and log what comes back"),
 }
 
 

@@ -114,7 +114,11 @@ class Client:
                 raise ServerError(f"{self.url} did not tell its status ({_text_of(error)})") from error
 
     async def translate(
-        self, speech: Speech, fast: bool = False, take: Callable[[ReceivedWord], None] = lambda word: None
+        self,
+        speech: Speech,
+        fast: bool = False,
+        take: Callable[[ReceivedWord], None] = lambda word: None,
+        policy: Optional[Dict[str, Any]] = None,
     ) -> Translation:
         """Streams a recording.
 
@@ -122,6 +126,7 @@ class Client:
             speech: of the recording; it is read as it is sent.
             fast: as fast as the server takes it.
             take: is called with each word when it is received.
+            policy: options of the policy, by name (default: those of the server).
 
         Raises:
             ServerError: the server refuses the recording, goes away, or says nothing.
@@ -129,7 +134,8 @@ class Client:
         """
         try:
             async with self._http.ws_connect(f"{self.url}/stream", max_msg_size=0) as socket:
-                return await _Session(socket, AsFastAsTaken() if fast else RealTime(), self.patience, take).run(speech)
+                session = _Session(socket, AsFastAsTaken() if fast else RealTime(), self.patience, take)
+                return await session.run(speech, {"policy": policy} if policy else {})
         except aiohttp.ClientError as error:
             raise ServerError(f"{self.url} took no recording: {_text_of(error)}") from error
 
@@ -151,12 +157,12 @@ class _Session:
         self.words: List[ReceivedWord] = []
         self.sent_ms = 0.0
 
-    async def run(self, speech: Speech) -> Translation:
-        """Sends and receives, at the same time."""
+    async def run(self, speech: Speech, asking: Dict[str, Any]) -> Translation:
+        """Sends and receives, at the same time; what is asked for goes into the header."""
         speech = iter(speech)
         try:
             async with asyncio.TaskGroup() as group:
-                sending = group.create_task(self._send(speech))
+                sending = group.create_task(self._send(speech, asking))
                 notice = await self._receive()
                 sending.cancel()
         except ExceptionGroup as errors:
@@ -165,13 +171,13 @@ class _Session:
         rest = sum(len(samples) * 1000 / rate for samples, rate in speech)
         return Translation(self.words, self.sent_ms + rest, notice)
 
-    async def _send(self, speech: Speech) -> None:
+    async def _send(self, speech: Speech, asking: Dict[str, Any]) -> None:
         samples_sent = 0
         # The server says why it does not listen any more.
         with contextlib.suppress(ConnectionError):
             for samples, rate in speech:
                 if not samples_sent:
-                    await self.socket.send_json({"sample_rate": rate, "channels": samples.shape[1]})
+                    await self.socket.send_json({"sample_rate": rate, "channels": samples.shape[1], **asking})
                 samples_sent += len(samples)
                 self.sent_ms = samples_sent * 1000 / rate
                 await self._ask(np.rint(samples * 32768).clip(-32768, 32767).astype("<i2").tobytes())
@@ -197,11 +203,15 @@ class _Session:
                 raise ServerError(f"the server says: {reply['error']}")
             if reply.get("finished"):
                 return reply.get("notice")
-            self.clock.answered()
-            for word in reply["words"]:
-                elapsed = self.clock.elapsed(word["delay"])
-                self.words.append(ReceivedWord(word["text"], word["delay"], elapsed, word["sentence"]))
-                self.take(self.words[-1])
+            if "words" in reply:  # and not the policy that was asked for
+                self.clock.answered()
+                self._hear(reply["words"])
+
+    def _hear(self, words: List[Dict[str, Any]]) -> None:
+        for word in words:
+            elapsed = self.clock.elapsed(word["delay"])
+            self.words.append(ReceivedWord(word["text"], word["delay"], elapsed, word["sentence"]))
+            self.take(self.words[-1])
 
 
 def _text_of(error: Exception) -> str:

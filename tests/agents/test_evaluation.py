@@ -93,7 +93,7 @@ def test_what_is_noted_for_the_scores_decides_nothing(tmp_path):
 
 def test_two_at_once_are_refused(tmp_path, command):
     with (
-        evaluate(tmp_path / "out")._locked(),
+        evaluate(tmp_path / "out").locked(),
         pytest.raises(DataError, match="another process is writing the evaluation"),
     ):
         evaluate(tmp_path / "out").run(command, 1)

@@ -10,6 +10,7 @@ from fake_corpora import write_mustc
 
 from leap_fairseq import prepare
 from leap_fairseq.cli import COMMANDS
+from leap_fairseq.example import MODEL
 
 PROGRAM = """
 import contextlib, json, resource, sys
@@ -82,6 +83,16 @@ def test_serve(model, tmp_path):
         process.send_signal(signal.SIGINT)
         check("serve", process.stdout.read(), UNUSED)
     assert process.returncode == 0
+
+
+def test_a_client_needs_no_model(imported):
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
+    from live_client import serving
+
+    from leap_fairseq.models import load_translator
+
+    with serving(load_translator(MODEL)) as (address, _):
+        imported(["client", "--example", "--fast", "--url", address], without=UNUSED | FRAMEWORKS - {"aiohttp"})
 
 
 def test_what_is_kept_out_of_fairseq_works_when_it_is_called(start):

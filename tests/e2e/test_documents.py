@@ -4,6 +4,7 @@ Pages that build on each other share a clone; every other page has one of its ow
 for. What the blocks write must be nothing that git would show.
 """
 
+import contextlib
 import functools
 import itertools
 import json
@@ -46,6 +47,7 @@ SHORTER = {
         (r"leap-fairseq evaluate", "leap-fairseq evaluate --max-len-b 20"),
         (r"--segment-ms 160", "--segment-ms 160 --max-len-b 20"),
         (r"serve --model", "serve --port 0 --model"),
+        (r"client --lists", "client --fast --lists"),
     ),
     ARENA: (
         (r"runs/lra/listops -j 4", f"runs/lra/listops {TINY_LISTS} -j 2"),
@@ -91,13 +93,14 @@ def text_of(page):
 def run_pages(clone, pages, shorter=()):
     """Runs all blocks of some pages in a clone; returns the substitutions that were needed."""
     needed = set()
-    for page in pages:
-        BROUGHT.get(page, lambda data: None)(clone.folder / "data")
-        for block in blocks_of(text_of(page)):
-            if block.language != "text" and block.reason is None:
-                text, used = quickened(block.text, shorter)
-                needed |= used
-                clone.run(block._replace(text=text))
+    with contextlib.closing(clone):
+        for page in pages:
+            BROUGHT.get(page, lambda data: None)(clone.folder / "data")
+            for block in blocks_of(text_of(page)):
+                if block.language != "text" and block.reason is None:
+                    text, used = quickened(block.text, shorter)
+                    needed |= used
+                    clone.run(block._replace(text=text))
     return needed
 
 
@@ -151,6 +154,8 @@ def test_translation(worked_in):
         assert (runs / name).stat().st_size > 0, name
     (row,) = json.loads((runs / "talks/table.json").read_text(encoding="utf-8"))
     assert row["recordings"] == 1 and row["sentences"] == 3 and "StreamLAAL" in row
+    (row,) = json.loads((runs / "live.json").read_text(encoding="utf-8"))
+    assert row["sentences"] == 3
     for name in ("asr", "translator", "linear", "once", "hybrid", "short", "endless"):
         assert (runs / name / "checkpoint_best.pt").is_file()
     assert (runs / "my_translator/checkpoint.pt").is_file()
@@ -199,6 +204,7 @@ def test_the_controls_that_fail(environment, tmp_path):
             clone.run(block)
     with pytest.raises(AssertionError, match="without an address"):
         clone.run(Block("bash", "leap-fairseq serve --model missing\n"))
+    clone.close()
     wrong = ("```\nls\n```\n", "```sh\nls\n```\n", "  ```bash\n  ls\n  ```\n", "```bash\nls\n", "~~~bash\nls\n~~~\n")
     for page in wrong:
         with pytest.raises(ValueError, match="fence|language"):

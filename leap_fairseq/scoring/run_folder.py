@@ -1,0 +1,126 @@
+"""The folder of a run: what it was made from, and the log of what is done, in the order of the list.
+
+A run that was interrupted goes on where it stopped; a folder of another run, or of something else, is refused. The log
+is whole at any time: what is being translated is noted in a hidden file, in which a line that breaks off counts as not
+translated.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Union
+
+from leap_fairseq.files import DataError, digest, locked, whole_file
+from leap_fairseq.scoring.instances import read_log
+from leap_fairseq.scoring.settings import FACTS, NOTES, SENTENCES, recorded
+
+LOG = "instances.log"
+NOTED = ".instances.log.noted"
+
+Fields = Dict[str, Any]
+"""A line of SimulEval's log."""
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        out: the folder; made, or resumed.
+        sources: path of each recording.
+        references: its translation.
+        facts: what decides the result, as plain data: model, k, segment, ...
+        notes: what a new folder shall remember beside that, for the scores.
+
+    Raises:
+        DataError: the lists differ in length or are empty, or the folder holds another run or something else.
+    """
+
+    def __init__(
+        self,
+        out: Union[str, Path],
+        sources: Sequence[str],
+        references: Sequence[str],
+        facts: Dict[str, Any],
+        notes: Optional[Dict[str, Any]] = None,
+    ):
+        if len(sources) != len(references) or not sources:
+            raise DataError(
+                f"the source list has {len(sources)} lines and the target list {len(references)}: they must be "
+                "parallel and not empty (leap-fairseq prepare lists writes both)"
+            )
+        self.out = Path(out)
+        self.sources, self.references = list(sources), list(references)
+        self.facts = {**facts, "lists": digest([self.sources, self.references]), SENTENCES: len(sources)}
+        self._claim(notes or {})
+
+    def locked(self) -> ContextManager[None]:
+        """Keeps a second process from the folder while this one writes.
+
+        Raises:
+            DataError: another process is at it.
+        """
+        return locked(self.out / FACTS, f"the evaluation in {self.out}")
+
+    def done(self) -> Dict[int, Fields]:
+        """The lines of the log, by index.
+
+        Raises:
+            ValueError: a line is not a sentence, with its number and the reason.
+        """
+        log = self.out / LOG
+        return read_log(log, allow_torn=True) if log.is_file() else {}
+
+    def missing(self) -> List[int]:
+        """Numbers of the recordings that are not in the log."""
+        return sorted(set(range(len(self.sources))) - self.done().keys())
+
+    def add(self, lines: Dict[int, Fields]) -> None:
+        """Puts further lines into the log, in the order of the list; whole or not at all.
+
+        Args:
+            lines: by index.
+        """
+        if not lines:
+            return
+        done = {**self.done(), **{index: {**line, "index": index} for index, line in lines.items()}}
+        with whole_file(self.out / LOG, text=True) as file:
+            file.writelines(json.dumps(done[index]) + "\n" for index in sorted(done))
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[Callable[[Fields], None]]:
+        """Gives a function that keeps a line, also if the process is killed; the log has them all in the end.
+
+        Of a killed process, the lines come first.
+        """
+        noted = self.out / NOTED
+        self._take_noted()
+        try:
+            with noted.open("a", encoding="utf-8") as file:
+
+                def note(line: Fields) -> None:
+                    file.write(json.dumps(line) + "\n")
+                    file.flush()
+
+                yield note
+        finally:
+            self._take_noted()
+
+    def _take_noted(self) -> None:
+        noted = self.out / NOTED
+        if noted.is_file():
+            self.add(read_log(noted, allow_torn=True))
+            noted.unlink()
+
+    def _claim(self, notes: Dict[str, Any]) -> None:
+        path = self.out / FACTS
+        if not path.is_file():
+            if self.out.exists() and any(self.out.iterdir()):
+                raise DataError(f"{self.out} holds something that is not an evaluation of ours: give a new folder")
+            self.out.mkdir(parents=True, exist_ok=True)
+            with whole_file(path, text=True) as file:
+                json.dump({**notes, **self.facts}, file, indent=1, sort_keys=True)
+        found = {name: value for name, value in recorded(self.out).items() if name not in NOTES}
+        changed = [name for name in {**found, **self.facts} if found.get(name) != self.facts.get(name)]
+        if changed:
+            was = "; ".join(f"{name} {found.get(name)}, not {self.facts.get(name)}" for name in sorted(changed))
+            raise DataError(f"{self.out} holds an evaluation of {was}: give a new folder, or remove this one")
