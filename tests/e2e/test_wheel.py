@@ -7,7 +7,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import dockerfile
 import pytest
+from dockerfile import instructions, only
 from preloading import PLUGIN, ROOT
 
 TRAINING = (
@@ -81,6 +83,25 @@ def test_it_holds_what_is_not_python(package):
     # No compiler, no library: torch computes then. Where the clone has one, the wheel must too.
     ours, theirs = (list((folder / "attention").glob("_native*")) for folder in (PLUGIN, package))
     assert bool(ours) == bool(theirs)
+
+
+def test_the_container_serves_from_it(scripts, environment, elsewhere):
+    """Its command, at a free port, and its question whether all is well."""
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
+    found = instructions(dockerfile.PATH.read_text(encoding="utf-8"))
+    program, *words = only(found, "ENTRYPOINT").words
+    command = [scripts / program, *words, "--port", "0"]
+    with subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            line = server.stdout.readline()
+            assert line.startswith("http://0.0.0.0:"), line
+            port = line.split("/")[2].split(":")[1]
+            question = [scripts / "python", "-c", dockerfile.health_program(found, port)]
+            assert subprocess.run(question, cwd=elsewhere, env=environment).returncode == 0
+        finally:
+            server.terminate()
+    assert server.returncode == 0
+    assert subprocess.run(question, cwd=elsewhere, env=environment, capture_output=True).returncode != 0
 
 
 def test_from_a_corpus_to_a_score(call, scripts, package, tmp_path):
