@@ -33,7 +33,7 @@ step() {
 }
 
 BENCHMARK=("$PYTHON" scripts/benchmark.py)
-BF16=(--device cuda --dtype bfloat16)
+BF16=(--device cuda --dtype bf16)
 step tests 200 "$PYTHON" -m pytest tests/gpu tests/attention -m gpu -q -n "${WORKERS:-8}" -p no:cacheprovider
 step attention 100 "${BENCHMARK[@]}" attention "${BF16[@]}" --lengths 512 2048 8192 32768 --positions 32768 --heads 8 \
     --dim 64 --algorithms sdpa triton blockwise --matmul 8192 --tsv "$OUT/attention.tsv"

@@ -116,7 +116,7 @@ def test_attention_table(call, tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("schedule, more", [("waitk", "--core"), ("segment", "--dtype=bfloat16"), ("full", "--core")])
+@pytest.mark.parametrize("schedule, more", [("waitk", "--core"), ("segment", "--dtype=bf16"), ("full", "--core")])
 def test_other_schedules_and_types(call, schedule, more):
     out = call([*ATTENTION, "--no-memory", "--schedule", schedule, more]).out
     assert f"{schedule}, B 1, T {96 // 9 if schedule == 'waitk' else 96}, S 96, H 2, K 8: equal to the law" in out

@@ -25,8 +25,9 @@ import torch
 from benchmarks import contenders as them
 from benchmarks import measuring
 from benchmarks.gate import check_attention
-from benchmarks.measuring import DTYPES, MATMUL, Contender
+from benchmarks.measuring import MATMUL, Contender
 from benchmarks.reporting import Panel, report
+from leap_fairseq.cli.model_options import add_dtype_option
 
 LOG_LEVEL = "WARNING"
 SHORT = 130
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--positions", type=int, default=16384, help=positions)
     parser.add_argument("--heads", type=int, default=4, help="H")
     parser.add_argument("--dim", type=int, default=64, help="K of a head")
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of q, k and v")
+    add_dtype_option(parser, "of q, k and v", default="fp32")
     parser.add_argument("--algorithms", nargs="+", choices=them.ALGORITHMS, default=list(them.ALGORITHMS), help="all")
     quadratic = "leave the quadratic algorithm out where its weights take more; it needs seven times that"
     parser.add_argument("--quadratic-mib", type=float, default=512, metavar="MIB", help=quadratic)

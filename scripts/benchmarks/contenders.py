@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.gate import Attend, linear
-from benchmarks.measuring import DTYPES, check_positive
+from benchmarks.measuring import check_positive
 from leap_fairseq.attention import (
     LeapProportion,
     causal_visibility,
@@ -38,6 +38,7 @@ from leap_fairseq.attention import (
 )
 from leap_fairseq.attention.compiled_library import native_library
 from leap_fairseq.attention.flash_linear import installed
+from leap_fairseq.cli.model_options import torch_dtype
 
 LAGGING, RATIO, SEGMENT = 5, 9, 9
 """Wait-k: k and encoder frames of a pre-decision; and frames of a segment."""
@@ -110,7 +111,7 @@ def make_cases(options: argparse.Namespace) -> List[Case]:
     least = RATIO if options.schedule == "waitk" else 1
     if min(lengths) < least:
         raise ValueError(f"--lengths {min(lengths)} must be at least {least}")
-    waitk, dtype, cases = options.schedule == "waitk", DTYPES[options.dtype], []
+    waitk, dtype, cases = options.schedule == "waitk", torch_dtype(options.dtype), []
     for length in lengths:
         batch, queries = max(1, options.positions // length), length // RATIO if waitk else length
         cases.append(Case(options.schedule, batch, queries, length, options.heads, options.dim, dtype, options.device))

@@ -24,7 +24,6 @@ import torch
 
 from benchmarks import language_model, measuring, training
 from benchmarks.gate import GateError, largest_share
-from benchmarks.measuring import DTYPES
 from benchmarks.reporting import Panel, report
 
 # isort: split
@@ -33,6 +32,7 @@ from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.trainer import Trainer
 
+from leap_fairseq.cli.model_options import add_dtype_option, torch_dtype
 from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 LOG_LEVEL = "WARNING"
@@ -44,7 +44,7 @@ CONTENDERS = {
 }
 """The attention of each, and what is added to its command line."""
 
-PRECISIONS = {"float32": "", "bfloat16": "--bf16", "float16": "--fp16"}
+PRECISIONS = {"fp32": "", "bf16": "--bf16", "fp16": "--fp16"}
 GATE_ROWS, GATE_LENGTH = 2, 200
 PANELS = (Panel("words_per_s", "words a second of training"), Panel("peak_mib", "peak memory, MiB"))
 
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     architectures = ["leap_transformer_lm_wiki103", "leap_transformer_lm_tiny"]
     parser.add_argument("--arch", choices=architectures, default=architectures[0], help="with random weights")
     parser.add_argument("--dictionary", type=int, default=267744, help="symbols (default: those of WikiText-103)")
-    parser.add_argument("--dtype", choices=list(PRECISIONS), default="bfloat16", help="of the model")
+    add_dtype_option(parser, default="bf16")
     measuring.add_measuring_options(parser, rounds=10)
 
 
@@ -109,7 +109,7 @@ def pass_gate(name: str, model: Any, length: int, options: argparse.Namespace) -
         out = attend(*args, **named)
         args, named = [_precise(x) for x in args], {key: _precise(x) for key, x in named.items()}
         results = {"the output": out}, {"the output": law(*args, **named)}
-        shares.append(largest_share(*results, DTYPES[options.dtype], f"a layer with {name}"))
+        shares.append(largest_share(*results, torch_dtype(options.dtype), f"a layer with {name}"))
         return out
 
     batch = training.random_batch(GATE_ROWS, min(GATE_LENGTH, length), options)
