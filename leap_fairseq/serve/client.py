@@ -84,7 +84,7 @@ class Client:
         self.url, self.patience = url.rstrip("/"), patience
 
     async def __aenter__(self) -> "Client":
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.patience))
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self.patience))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -103,8 +103,7 @@ class Client:
         while True:
             try:
                 async with self._http.get(f"{self.url}/status") as answer:
-                    text = await asyncio.wait_for(answer.text(), self.patience)
-                return self._checked(answer.status, text)
+                    return self._checked(answer.status, await answer.text())
             except aiohttp.ClientConnectorError as error:
                 if time.monotonic() >= deadline:
                     remedy = "start one with leap-fairseq serve, or give the address that it printed (--url)"
@@ -133,11 +132,12 @@ class Client:
             Others: those of the speech.
         """
         try:
-            async with self._http.ws_connect(f"{self.url}/stream", max_msg_size=0) as socket:
-                session = _Session(socket, AsFastAsTaken() if fast else RealTime(), self.patience, take)
-                return await session.run(speech, {"policy": policy} if policy else {})
-        except aiohttp.ClientError as error:
+            socket = await self._http.ws_connect(f"{self.url}/stream", max_msg_size=0)
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise ServerError(f"{self.url} took no recording: {_text_of(error)}") from error
+        async with socket:
+            session = _Session(socket, AsFastAsTaken() if fast else RealTime(), self.patience, take)
+            return await session.run(speech, {"policy": policy} if policy else {})
 
     def _checked(self, code: int, text: str) -> Dict[str, Any]:
         if code == 403:

@@ -200,6 +200,21 @@ def test_a_server_that_says_nothing_is_left():
         of_another(listen, use=take_all, patience=0.3)
 
 
+@pytest.mark.parametrize("use", [Client.status, take_all])
+def test_a_server_that_never_answers_is_left(use):
+    async def run():
+        async def hear(reader, writer):
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(hear, HOST, 0) as server:
+            async with Client(f"http://{HOST}:{server.sockets[0].getsockname()[1]}", patience=0.3) as client:
+                await use(client)
+
+    with pytest.raises(ServerError, match="did not tell its status|took no recording"):
+        asyncio.run(run())
+
+
 def test_a_server_of_something_else_is_named():
     assert of_another(use=lambda client: client.status()) == STATUS
     for status in ([], {"status": "ok"}, {**STATUS, "decision_ms": "100"}):
@@ -240,9 +255,8 @@ def test_no_server_is_named_and_waited_for(translator):
 
 def test_a_name_that_is_not_the_servers_is_refused(translator):
     async def scenario(other):
-        async with Client(other.address.replace(HOST, "localhost.localdomain")) as client:
-            client._http = aiohttp.ClientSession(headers={"Host": "elsewhere.example"})
-            client.url = other.address
+        async with Client(other.address) as client:
+            client._http.headers["Host"] = "elsewhere.example"
             await client.status()
 
     text = refused(translator, scenario)
