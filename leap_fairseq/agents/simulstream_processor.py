@@ -80,10 +80,10 @@ class Settings:
             ValueError: no model, or a value that cannot be, with its key.
         """
         if option(config, "example", (bool,), False):
-            if hasattr(config, "model"):
+            if getattr(config, "model", None):
                 raise ValueError("the YAML has both example and model: give one of them")
             config = SimpleNamespace(**{**vars(config), "model": str(MODEL)})
-        elif not hasattr(config, "model"):
+        elif not getattr(config, "model", None):
             remedy = "give model: a folder of leap-fairseq export or a checkpoint; or example: true"
             raise ValueError(f"the YAML of the speech processor names no model: {remedy}")
         given = {"policy": policy_options(config)}

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import functools
 import json
 import logging
 import sys
@@ -44,14 +45,22 @@ def model(tmp_path_factory):
     return str(write_model(tmp_path_factory.mktemp("exported") / "model"))
 
 
-@pytest.fixture
-def wavs(tmp_path):
-    """A list of two recordings, of which the first is that of the example."""
+@pytest.fixture(scope="module")
+def wavs(tmp_path_factory):
+    """A list of the recording of the example, and of its half."""
+    folder = tmp_path_factory.mktemp("wavs")
     samples, rate = soundfile.read(RECORDING, dtype="int16")
     for name, part in (("whole", samples), ("half", samples[: len(samples) // 2])):
-        soundfile.write(tmp_path / f"{name}.wav", part, rate)
-    (tmp_path / "wavs.txt").write_text("whole.wav\nhalf.wav\n", encoding="utf-8")
-    return tmp_path / "wavs.txt"
+        soundfile.write(folder / f"{name}.wav", part, rate)
+        (folder / f"{name}.txt").write_text(f"{name}.wav\n", encoding="utf-8")
+    (folder / "both.txt").write_text("whole.wav\nhalf.wav\n", encoding="utf-8")
+    return folder / "both.txt"
+
+
+@pytest.fixture(scope="module")
+def half(wavs):
+    """A list of the half alone."""
+    return wavs.with_name("half.txt")
 
 
 @pytest.fixture
@@ -67,6 +76,7 @@ def metrics(tmp_path):
         handler.close()
 
 
+@functools.cache
 def expected(wavs, unit="word", ends_twice=False):
     """(text, delay in ms) of each unit of each recording, as `leap-fairseq translate` writes them.
 
@@ -111,12 +121,12 @@ def test_its_inference_writes_what_translate_writes(simulstream, wavs, metrics):
     assert NormalizedErasure().compute(reader) == 0 and RealTimeFactor().compute(reader) > 0
 
 
-def test_characters_are_simulstreams(simulstream, wavs, metrics):
-    infer({**EXAMPLE, "latency_unit": "char"}, wavs, metrics)
+def test_characters_are_simulstreams(simulstream, half, metrics):
+    infer({**EXAMPLE, "latency_unit": "char"}, half, metrics)
     from simulstream.metrics.readers import LogReader
 
     output = LogReader(SimpleNamespace(**{**EXAMPLE, "latency_unit": "char"}), metrics, "char")
-    for name, characters in expected(wavs, "char").items():
+    for name, characters in expected(half, "char").items():
         text = "".join(text for text, _ in characters)
         found = output.final_outputs_and_latencies()[name]
         assert found.final_text == text and len(found.ideal_delays) == len(text)
@@ -124,7 +134,7 @@ def test_characters_are_simulstreams(simulstream, wavs, metrics):
         assert instance.prediction == text and len(instance.delays) == len(text)
 
 
-def test_its_server_and_client(simulstream, build, wavs, metrics):
+def test_its_server_and_client(simulstream, half, metrics):
     from simulstream.client.wav_reader_client import load_wav_file_list, stream_wav_files
     from simulstream.metrics.logger import setup_metrics_logger
     from simulstream.server.websocket_server import SpeechProcessorPool, connection_handler_factory
@@ -138,18 +148,18 @@ def test_its_server_and_client(simulstream, build, wavs, metrics):
         async with serve(connection_handler_factory(pool), "127.0.0.1", 0) as server:
             uri = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             # A piece is as long as the processor waits for.
-            await stream_wav_files(uri, load_wav_file_list(str(wavs)), 160, tgt_lang="de")
+            await stream_wav_files(uri, load_wav_file_list(str(half)), 160, tgt_lang="de")
             async with connect(uri) as socket:
-                samples, _ = soundfile.read(RECORDING, dtype="int16")
+                samples, _ = soundfile.read(half.with_suffix(".wav"), dtype="int16")
                 await socket.send(json.dumps({"metrics_metadata": {"wav_name": "again.wav"}}))
-                await socket.send(samples[:32000].astype("<i2").tobytes())
-                await socket.send(samples[32000:].astype("<i2").tobytes())
+                await socket.send(samples[:24000].astype("<i2").tobytes())
+                await socket.send(samples[24000:].astype("<i2").tobytes())
                 await socket.send(json.dumps({"end_of_stream": True}))
                 return [json.loads(await socket.recv()) for _ in range(4)]
 
     *written, end = asyncio.run(scenario())
-    found, words = logged(metrics), [word for word, _ in expected(wavs)["whole"]]
-    assert [word for word, _ in found.pop("again")] == words and found == expected(wavs, ends_twice=True)
+    found, words = logged(metrics), [word for word, _ in expected(half)["half"]]
+    assert [word for word, _ in found.pop("again")] == words and found == expected(half, ends_twice=True)
     assert "".join(each["new"] for each in written) == " ".join(words) and end == {"end_of_processing": True}
 
 
@@ -175,9 +185,10 @@ def test_processors_share_the_weights_and_nothing_else(build, model):
     assert [[output.new_tokens for output in each] for each in zip(*pairs)] == tokens
 
 
-def test_texts_join_over_parts_until_it_is_cleared(build):
-    processor = build(**EXAMPLE)
-    samples, _ = soundfile.read(RECORDING, dtype="float32")
+@pytest.mark.parametrize("unit", ["word", "spm"])
+def test_texts_join_over_parts_until_it_is_cleared(build, unit):
+    processor = build(**{**EXAMPLE, "latency_unit": unit})
+    samples = soundfile.read(RECORDING, dtype="float32")[0][:30000]
     texts = []
     for _ in range(2):
         written = outputs(processor, samples)
@@ -192,6 +203,11 @@ def test_texts_join_over_parts_until_it_is_cleared(build):
 def test_speech_between_two_calls(build, model):
     assert build(model=model).speech_chunk_size == 0.16
     assert build(model=model, speech_chunk_size=2).speech_chunk_size == 2
+
+
+def test_long_form_is_the_models(build, model):
+    with pytest.raises(ValueError, match="long form"):
+        build(model=model, long_form=True)
 
 
 def test_languages(build, caplog):
@@ -212,6 +228,7 @@ def test_languages(build, caplog):
     "keys, message",
     [
         ({}, "names no model: give model: a folder of leap-fairseq export or a checkpoint; or example: true"),
+        ({"model": None}, "names no model"),
         ({"example": True, "model": "x"}, "both example and model"),
         ({"model": 3}, "model of the YAML is 3, but must be a text"),
         ({"model": "x", "long_form": "yes"}, "long_form of the YAML is 'yes', but must be true or false"),
