@@ -13,10 +13,9 @@ More in :class:`LeapSpeechProcessor`. Source: simulstream 1.0.0, ``server/speech
 
 import functools
 import logging
-from argparse import ArgumentTypeError
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
@@ -31,7 +30,7 @@ from leap_fairseq.models import load_translator
 from leap_fairseq.scoring.languages import base_language
 from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
 from leap_fairseq.streaming import FRAME_MS, StreamingTranslator, Word
-from leap_fairseq.streaming.policy import OPTIONS
+from leap_fairseq.streaming.policy import OPTIONS, read_options
 
 # isort: split
 # Behind fairseq, whose import is made quick, and torch's with it.
@@ -86,7 +85,8 @@ class Settings:
         elif not getattr(config, "model", None):
             remedy = "give model: a folder of leap-fairseq export or a checkpoint; or example: true"
             raise ValueError(f"the YAML of the speech processor names no model: {remedy}")
-        given = {"policy": policy_options(config)}
+        chosen = {name: getattr(config, name, None) for name in OPTIONS}
+        given = {"policy": tuple(read_options(chosen, "of the YAML").items())}
         for field in fields(cls):
             if field.name != "policy":
                 default = "" if field.name == "model" else field.default
@@ -106,23 +106,6 @@ def option(config: SimpleNamespace, name: str, kinds: Sequence[type], default: A
         wanted = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}[kinds[-1]]
         raise ValueError(f"{name} of the YAML is {value!r:.60}, but must be {wanted}")
     return value
-
-
-def policy_options(config: SimpleNamespace) -> Tuple[Tuple[str, Any], ...]:
-    """The options of policies that a YAML gives, read as on the command line; a ValueError for one that cannot be."""
-    given: Dict[str, Any] = {}
-    for name, rules in OPTIONS.items():
-        value = getattr(config, name, None)
-        if value is None:
-            continue
-        try:
-            given[name] = rules.get("type", str)(str(value))
-        except (ArgumentTypeError, ValueError) as error:
-            raise ValueError(f"{name} of the YAML is {value!r:.60}: {error}") from None
-        if given[name] not in rules.get("choices", [given[name]]):
-            choices = ", ".join(map(str, rules["choices"]))
-            raise ValueError(f"{name} of the YAML is {value!r:.60}, but must be one of {choices}")
-    return tuple(given.items())
 
 
 @functools.cache

@@ -122,7 +122,7 @@ class Session:
         try:
             policy = asked_for(self.translator.policy, options)
         except ValueError as error:
-            raise ProtocolError(f"this session asks for what its policy cannot be: {error}") from None
+            raise ProtocolError(str(error)) from None
         self.translator = self.translator.new_stream(policy)
         self._chose = True
 

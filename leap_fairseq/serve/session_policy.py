@@ -3,11 +3,10 @@
 Nothing here knows a particular option: all are those of the table in :mod:`leap_fairseq.streaming.policy`.
 """
 
-import argparse
 from typing import Any, Dict, List
 
 from leap_fairseq.streaming.frames import FRAME_MS
-from leap_fairseq.streaming.policy import OPTIONS, Policy, add_policy_options, policy_options
+from leap_fairseq.streaming.policy import OPTIONS, Policy, read_options
 
 
 def described(policy: Policy) -> Dict[str, Any]:
@@ -41,21 +40,4 @@ def asked_for(policy: Policy, asked: Any) -> Policy:
     """
     if not isinstance(asked, dict):
         raise ValueError('policy must be its options by name, such as {"waitk_lagging": 5}')
-    words = []
-    for name, value in asked.items():
-        if name not in OPTIONS:
-            raise ValueError(f"there is no option {name!r} of a policy: choose from {', '.join(OPTIONS)}")
-        if type(value) not in (int, float, str, type(None)):
-            raise ValueError(f"the option {name} of the policy must be a number or a text")
-        # In one word: a value may begin as an option does.
-        words += [] if value is None else [f"--{name.replace('_', '-')}={value}"]
-    parser = _Refusing(add_help=False, allow_abbrev=False)
-    add_policy_options(parser)
-    return policy.configured(**policy_options(parser.parse_args(words)))
-
-
-class _Refusing(argparse.ArgumentParser):
-    """A parser that does not end the process."""
-
-    def error(self, message: str) -> None:
-        raise ValueError(message)
+    return policy.configured(**read_options(asked, "of the session"))

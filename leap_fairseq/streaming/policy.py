@@ -6,7 +6,7 @@ choose of it, a table of options does, which every command line adds to its own.
 
 from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Protocol, Sequence
 
 
 class Candidate(NamedTuple):
@@ -182,3 +182,31 @@ def add_gate_option(parser: ArgumentParser) -> None:
 def policy_options(options: Namespace) -> Dict[str, Any]:
     """What a command line says of the policy, for :meth:`Policy.configured`."""
     return {name: getattr(options, name) for name in OPTIONS}
+
+
+def read_options(given: Mapping[str, Any], origin: str) -> Dict[str, Any]:
+    """Options of policies that came as plain values, read as on a command line, for :meth:`Policy.configured`.
+
+    Args:
+        given: by name, numbers or texts; None for one that is not given.
+        origin: where they are from, for messages, such as "of the YAML".
+
+    Raises:
+        ValueError: an option that there is not, or a value that cannot be.
+    """
+    read: Dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in OPTIONS:
+            raise ValueError(f"there is no option {name!r:.60} of a policy: choose from {', '.join(OPTIONS)}")
+        if value is None:
+            continue
+        rules, refused = OPTIONS[name], f"{name} {origin} is {value!r:.60}"
+        if type(value) not in (int, float, str):
+            raise ValueError(f"{refused}, but must be a number or a text")
+        try:
+            read[name] = rules.get("type", str)(str(value))
+        except (ArgumentTypeError, ValueError) as error:
+            raise ValueError(f"{refused}: {error}") from None
+        if read[name] not in rules.get("choices", [read[name]]):
+            raise ValueError(f"{refused}, but must be one of {', '.join(map(str, rules['choices']))}")
+    return read

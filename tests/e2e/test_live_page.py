@@ -223,10 +223,7 @@ def test_k_is_chosen_and_the_text_is_copied(tmp_path):
 
     (chosen, refused, default, said), text, errors = served(translator, drive, example=RECORDING)
     assert chosen[0].startswith("wait-3, a decision every 160 ms") and chosen[1].startswith("Finished: ")
-    assert refused[1] == (
-        "Ended: this session asks for what its policy cannot be: argument --waitk-lagging: 'none' must be a number of "
-        "at least 1"
-    )
+    assert refused[1] == "Ended: waitk_lagging of the session is 'none': 'none' must be a number of at least 1"
     assert default[0].startswith("wait-6, ") and default[1].startswith("Finished: ") and not errors
     assert said == "Copied." and len(text.splitlines()) == 11 and "Könnten\n" in text
 
