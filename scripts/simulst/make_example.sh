@@ -24,3 +24,4 @@ leap prepare lists "$WORK/corpus" --split tst-COMMON --out "$WORK/eval"
 python -c 'import sys, soundfile; soundfile.write(sys.argv[2], *soundfile.read(sys.argv[1], dtype="int16"))' \
     "$WORK/eval/tst-COMMON_wavs/travel_tst-COMMON_1_1.wav" "$OUT/speech.flac"
 leap evaluate "$OUT/model" "$WORK/eval/tst-COMMON" "$WORK/scores" --tgt-lang de --waitk-lagging 3 5 6 9
+leap evaluate "$OUT/model" "$WORK/eval/tst-COMMON" "$WORK/sure" --tgt-lang de --policy confidence --threshold 0.7 0.9
