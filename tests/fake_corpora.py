@@ -1,4 +1,4 @@
-"""Tiny corpora in the layouts of MuST-C and CoVoST 2, with synthetic voices: what the readers must understand."""
+"""Tiny corpora in the layouts of real ones, with synthetic voices: what the readers must understand."""
 
 import numpy as np
 import soundfile
@@ -32,23 +32,66 @@ YAML = {
 """The YAML of each release of MuST-C; the third in block style and another order, which must not matter."""
 
 
-def write_mustc(root, version=1, tgt_lang="de", splits=("train", "dev", "tst-COMMON", "tst-HE"), ending="wav"):
-    """Writes a corpus whose every split has 2 talks and 5 segments; returns root."""
+def write_mustc(
+    root,
+    version=1,
+    tgt_lang="de",
+    splits=("train", "dev", "tst-COMMON", "tst-HE"),
+    ending="wav",
+    src_lang="en",
+    sentences=SENTENCES,
+    seconds=0.35,
+):
+    """Writes a corpus whose every split has 2 talks and 5 segments of so many seconds; returns root."""
     for number, split in enumerate(splits):
-        folder = root / f"en-{tgt_lang}" / "data" / split
+        folder = root / f"{src_lang}-{tgt_lang}" / "data" / split
         for name in ("wav", "txt"):
             (folder / name).mkdir(parents=True)
         entries = ""
         for talk, count in ((1, 3), (2, 2)):
             wav = f"ted_{10 * number + talk}.{ending}"
-            samples = speechlike(0.4 * count + 0.3, seed=10 * number + talk)
+            samples = speechlike((seconds + 0.05) * count + 0.3, seed=10 * number + talk)
             soundfile.write(folder / "wav" / wav, samples, 16000, subtype="PCM_16")
             for index in range(count):
-                facts = dict(duration=0.35, offset=0.2 + 0.4 * index, speaker=f"spk.{talk}", wav=wav)
+                offset = 0.2 + (seconds + 0.05) * index
+                facts = dict(duration=seconds, offset=offset, speaker=f"spk.{talk}", wav=wav)
                 entries += YAML[version].format(**facts)
         (folder / "txt" / f"{split}.yaml").write_text(entries)
-        for language, texts in zip(("en", tgt_lang), zip(*SENTENCES)):
+        # Transcripts last: they are the texts of a pair of one language.
+        for language, texts in zip((tgt_lang, src_lang), zip(*(pair[::-1] for pair in sentences))):
             (folder / "txt" / f"{split}.{language}").write_text("".join(text + "\n" for text in texts))
+    return root
+
+
+def write_mtedx(root, src_lang="es", tgt_lang="en", splits=("train", "valid", "test")):
+    """As `write_mustc`: the files are FLAC, but called .wav in the YAML. Returns root."""
+    write_mustc(root, 3, tgt_lang, splits, src_lang=src_lang)
+    for wav in (root / f"{src_lang}-{tgt_lang}").rglob("*.wav"):
+        samples, rate = soundfile.read(wav, dtype="int16")
+        soundfile.write(wav.with_suffix(".flac"), samples, rate)
+        wav.unlink()
+    return root
+
+
+def write_europarl_st(root, src_lang="en", tgt_lang="de", splits=("train", "dev", "test"), ending="flac"):
+    """Writes 2 speeches and 5 segments a split, below v1.1; returns root. What ends in m4a is no sound."""
+    folder = root / "v1.1" / src_lang
+    (folder / "audios").mkdir(parents=True)
+    for number, split in enumerate(splits):
+        place = folder / tgt_lang / split
+        place.mkdir(parents=True)
+        speeches = [f"{src_lang}.2008092{number}.31.3-{talk}" for talk in (1, 2)]
+        segments = []
+        for talk, (speech, count) in enumerate(zip(speeches, (3, 2))):
+            samples = speechlike(0.4 * count + 0.3, seed=10 * number + talk, rate=44100)
+            path = folder / "audios" / f"{speech}.{ending}"
+            path.write_bytes(b"\0\0\0\x20ftypM4A ") if ending == "m4a" else soundfile.write(path, samples, 44100)
+            segments += [f"{speech} {0.2 + 0.4 * index:.2f} {0.55 + 0.4 * index:.2f}" for index in range(count)]
+        speakers = [f"MEP_{split}_{talk}" for talk in (1, 2)]
+        texts = {"segments.lst": segments, "speeches.lst": speeches, "speakers.lst": speakers}
+        texts.update(zip((f"segments.{src_lang}", f"segments.{tgt_lang}"), zip(*SENTENCES)))
+        for name, lines in texts.items():
+            (place / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return root
 
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple
 from leap_fairseq.cli.evaluate import read_list
 from leap_fairseq.cli.translate import Lines
 from leap_fairseq.example import RECORDING, TRANSCRIPT
+from leap_fairseq.scoring.languages import read_languages
 from leap_fairseq.scoring.run_folder import RunFolder
-from leap_fairseq.scoring.settings import LANGUAGE, UNIT
+from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT
 from leap_fairseq.scoring.units import KEPT_SPACE, Characters, Pieces, unit_named
 from leap_fairseq.speech import stream_file
 from leap_fairseq.speech.sound_list import unusable, write_left_out
@@ -159,8 +160,9 @@ def measure(client: "Client", how: How, lists: str, out: Path) -> None:
     names, references = (read_list(Path(f"{lists}.{name}")) for name in ("wav_list", "target"))
     left_out = unusable(names)
     kept = [[line for number, line in enumerate(each) if number not in left_out] for each in (names, references)]
-    language = how.status["language"]
-    folder = RunFolder(out, *kept, how.facts(), {LANGUAGE: language} if language else {})
+    noted = read_languages(lists)
+    languages = {LANGUAGE: how.status["language"] or noted.tgt_lang, SPOKEN: noted.src_lang}
+    folder = RunFolder(out, *kept, how.facts(), {name: language for name, language in languages.items() if language})
     late: List[float] = []
     with folder.locked(), folder.noting() as note:
         missing = folder.missing()

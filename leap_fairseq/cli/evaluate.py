@@ -5,9 +5,10 @@
     leap-fairseq evaluate MODEL LISTS OUT --policy confidence --threshold 0.5 0.7 0.9 --jobs 4
 
 MODEL is a folder of leap-fairseq export or a checkpoint; LISTS what leap-fairseq prepare lists wrote, without its
-ending (eval/tst-COMMON). A recording that cannot be translated is left out of the scores, by name (OUT/left_out.tsv).
-The list is divided among the jobs. What is complete is not run again: the same command goes on where an interrupted
-one stopped. With several values of k, or of another option of a policy, each has its own folder (OUT/k3,
+ending (eval/tst-COMMON), and beside them the languages of speech and references. Where both are the same, speech is
+recognised, and WER and CER are given. A recording that cannot be translated is left out of the scores, by name
+(OUT/left_out.tsv). The list is divided among the jobs. What is complete is not run again: the same command goes on
+where an interrupted one stopped. With several values of k, or of another option of a policy, each has its own folder (OUT/k3,
 OUT/threshold0.9), and OUT gets a table and a curve.
 
 With --long-form the recordings of LISTS are whole talks (prepare lists --whole-talks), whose sentences are in
@@ -29,10 +30,12 @@ from leap_fairseq.cli.policy_runs import PolicyRun, policy_runs
 from leap_fairseq.cli.score import add_scoring_options, print_table, settings_of
 from leap_fairseq.files import file_digest
 from leap_fairseq.report.tables import write_json, write_tsv
+from leap_fairseq.scoring.languages import read_languages
 from leap_fairseq.scoring.long_form import score_long_run
 from leap_fairseq.scoring.long_references import read_references, write_without
+from leap_fairseq.scoring.quality import require_packages
 from leap_fairseq.scoring.run import score_run
-from leap_fairseq.scoring.settings import UNIT
+from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT, Settings, recorded
 from leap_fairseq.speech.sound_list import unusable, write_left_out
 from leap_fairseq.streaming.policy import Policy, add_policy_options
 
@@ -96,6 +99,8 @@ def run(options: argparse.Namespace) -> None:
     if options.long_form:
         read_references(f"{options.lists}.tsv")
     lists = [read_list(Path(f"{options.lists}.{name}")) for name in ("wav_list", "target")]
+    for each in runs:
+        require_packages(scoring_of(each.folder, options))
     left_out = unusable(lists[0])
     lists = [[line for number, line in enumerate(lines) if number not in left_out] for lines in lists]
     rows = [evaluate(options, model, lists, each, left_out) for each in runs]
@@ -111,6 +116,19 @@ def run(options: argparse.Namespace) -> None:
         from leap_fairseq.report.quality_latency import plot_quality_latency
 
         plot_quality_latency(drawn, out / "quality_latency.png", latency=latency, group="model")
+
+
+def scoring_of(out: Path, options: argparse.Namespace) -> Settings:
+    """How a run is scored, as the options, its folder and the lists say, in this order.
+
+    Raises:
+        FileNotFoundError, ValueError: as for :func:`leap_fairseq.scoring.settings.settings_for`, or the note of the
+            lists' languages is damaged.
+    """
+    found, noted = recorded(out), read_languages(options.lists)
+    src_lang = options.src_lang or found.get(SPOKEN) or noted.src_lang
+    tgt_lang = options.tgt_lang or found.get(LANGUAGE) or noted.tgt_lang
+    return settings_of(out, argparse.Namespace(**{**vars(options), "src_lang": src_lang, "tgt_lang": tgt_lang}))
 
 
 def read_model(path: str) -> Model:
@@ -156,7 +174,7 @@ def evaluate(
     from leap_fairseq.agents.evaluation import Evaluation, simuleval_command
 
     out = policy.folder
-    scoring = settings_of(out, options)
+    scoring = scoring_of(out, options)
     scoring.check_references(lists[1], f"{options.lists}.target")
     settings = {
         **policy.flags("test-"),
@@ -179,7 +197,7 @@ def evaluate(
     evaluation = Evaluation(out, *lists, facts, scoring.notes())
     evaluation.run(command, options.jobs, *([TALKS_PER_JOB] if options.long_form else []))
     # Once more: the folder is complete, and says of how many sentences.
-    scoring = settings_of(out, options)
+    scoring = scoring_of(out, options)
     if options.long_form:
         references = Path(f"{options.lists}.tsv")
         references = write_without(references, left_out, out / references.name) if left_out else references

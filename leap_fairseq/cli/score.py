@@ -32,7 +32,7 @@ from leap_fairseq.scoring.any_log import references_from, score_log
 from leap_fairseq.scoring.languages import UNITS
 from leap_fairseq.scoring.segmenters import EDITS, SEGMENTERS
 from leap_fairseq.scoring.settings import Settings, settings_for
-from leap_fairseq.speech.mustc import read_lines
+from leap_fairseq.speech.corpus import read_lines
 
 LOG_LEVEL = logging.WARNING
 

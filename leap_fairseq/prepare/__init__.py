@@ -5,6 +5,8 @@
 
 COMMANDS = {
     "mustc": ("leap_fairseq.prepare.mustc", "MuST-C, or a corpus in its layout, for fairseq's speech_to_text"),
+    "mtedx": ("leap_fairseq.prepare.mtedx", "Multilingual TEDx, likewise"),
+    "europarl-st": ("leap_fairseq.prepare.europarl_st", "Europarl-ST, likewise"),
     "covost": ("leap_fairseq.prepare.covost", "CoVoST 2 and Common Voice, likewise"),
     "lists": ("leap_fairseq.prepare.lists", "wavs and lists of one split for SimulEval"),
     "travel": ("leap_fairseq.prepare.travel.corpus", "a synthetic corpus: travel phrases, spoken by py-nanotts"),

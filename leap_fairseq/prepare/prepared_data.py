@@ -1,9 +1,8 @@
 """Turns the segments of any corpus into the data of fairseq's speech_to_text task.
 
-The commands `mustc` and `covost` only read their corpus's layout. Stages: 1 features (fbank80.zip,
-gcmvn.npz, skipped_clips.tsv), 2 manifests (SPLIT_TASK.tsv), 3 vocabulary (spm_*.model, .txt), 4 config
-(config_TASK.yaml). Paths inside are relative: the folder can be moved. What is complete is reused; a changed option
-redoes what depends on it.
+The commands of the corpora only read their layouts. Stages: 1 features (fbank80.zip, gcmvn.npz, skipped_clips.tsv),
+2 manifests (SPLIT_TASK.tsv), 3 vocabulary (spm_*.model, .txt), 4 config (config_TASK.yaml). Paths inside are relative:
+the folder can be moved. What is complete is reused; a changed option redoes what depends on it.
 """
 
 import argparse
@@ -102,10 +101,19 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
     options = Options(**chosen)
     options.check()
     corpus = read()
+    _check_translated(corpus, options)
     stages = RecipeStages(out, name, options.stage, options.stop_stage)
     with stages.alone():
         _run(stages, corpus, options)
     return stages.folder
+
+
+def _check_translated(corpus: Corpus, options: Options) -> None:
+    """Refuses to take transcripts for translations, with a DataError."""
+    languages = {(segment.src_lang, segment.tgt_lang) for segment in corpus["train"]}
+    if "st" in options.tasks and any(src_lang == tgt_lang for src_lang, tgt_lang in languages):
+        given = f"--src-lang and --tgt-lang are both {next(iter(languages))[0]}, so that the targets are transcripts"
+        raise DataError(f"--task is {options.task}, but {given}: give --task asr, or another --tgt-lang")
 
 
 def _run(stages: RecipeStages, corpus: Corpus, options: Options) -> None:

@@ -12,7 +12,7 @@ from leap_fairseq.scoring.quality import Row
 from leap_fairseq.scoring.run import score_sentences, with_references, with_transcripts
 from leap_fairseq.scoring.segmenters import EDITS
 from leap_fairseq.scoring.settings import Settings
-from leap_fairseq.speech.mustc import read_lines
+from leap_fairseq.speech.corpus import read_lines
 
 YAML_ENDINGS = (".yaml", ".yml")
 

@@ -1,7 +1,19 @@
-"""What a language decides of scoring: the unit of latency, and sacrebleu's tokenizer."""
+"""What a language decides of scoring: the unit of latency, and sacrebleu's tokenizer. And which those of lists are."""
 
+import json
 import re
-from typing import Iterable
+from pathlib import Path
+from typing import Iterable, NamedTuple, Optional, Union
+
+from leap_fairseq.files import DataError, whole_file
+
+
+class Languages(NamedTuple):
+    """Languages of speech and references; None where nobody has said it."""
+
+    src_lang: Optional[str] = None
+    tgt_lang: Optional[str] = None
+
 
 UNITS = ("word", "char", "spm")
 """What latency counts: words, characters, or SentencePiece's pieces."""
@@ -35,3 +47,35 @@ def is_unspaced(texts: Iterable[str]) -> bool:
 def base_language(language: str) -> str:
     """A language without its region: zh of zh-CN."""
     return language.lower().replace("_", "-").split("-")[0]
+
+
+def write_languages(lists: Union[str, Path], languages: Languages) -> None:
+    """Notes the languages of lists beside them, in LISTS.languages.json."""
+    with whole_file(_note_of(lists), text=True) as file:
+        file.write(json.dumps(languages._asdict()) + "\n")
+
+
+def read_languages(lists: Union[str, Path]) -> Languages:
+    """The languages of lists, where they were noted.
+
+    Args:
+        lists: Their path, without an ending.
+
+    Raises:
+        DataError: The note is damaged.
+    """
+    path = _note_of(lists)
+    if not path.is_file():
+        return Languages()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        languages = Languages(**found)
+        if not all(isinstance(language, str) for language in languages):
+            raise ValueError("a language is missing")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}): make the lists again (leap-fairseq prepare lists)") from error
+    return languages
+
+
+def _note_of(lists: Union[str, Path]) -> Path:
+    return Path(f"{lists}.languages.json")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Container, Dict, List, Union
 
 from leap_fairseq.files import whole_file
-from leap_fairseq.speech.mustc import read_entries, read_lines
+from leap_fairseq.speech.corpus import read_lines
+from leap_fairseq.speech.mustc import read_entries
 
 SEGMENT_KEYS = ("wav", "offset", "duration")
 COLUMNS = ("audio", "offset_ms", "duration_ms", "source", "target")

@@ -1,6 +1,6 @@
 """BLEU and chrF of sentences, by sacrebleu; COMET, by unbabel-comet; of recognised speech error rates, by jiwer."""
 
-from typing import Dict, List, Sequence, Union
+from typing import Any, Dict, List, Sequence, Union
 
 from leap_fairseq.scoring.comet import comet_score
 from leap_fairseq.scoring.instances import Instance
@@ -19,21 +19,9 @@ def quality(instances: Sequence[Instance], settings: Settings) -> Row:
         ImportError: jiwer or unbabel-comet is needed and missing.
         ValueError: sacrebleu does not know the tokenizer, or lacks its package; or as for `comet_score`.
     """
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics import CHRF
 
-    tokenizer = settings.tokenizer
-    if tokenizer not in BLEU.TOKENIZERS:
-        raise ValueError(
-            f"sacrebleu has no tokenizer {tokenizer!r}; choose one of {', '.join(BLEU.TOKENIZERS)} "
-            "(--sacrebleu-tokenizer)"
-        )
-    try:
-        bleu, chrf = BLEU(tokenize=tokenizer), CHRF()
-    except (ImportError, RuntimeError) as error:  # the tokenizers of some languages are packages of their own
-        raise ValueError(
-            f"sacrebleu's tokenizer {tokenizer} is not installed: pip install 'sacrebleu[{tokenizer[:2]}]', or choose "
-            f"another, such as char (--sacrebleu-tokenizer) ({error})"
-        ) from error
+    bleu, chrf = _bleu(settings.tokenizer), CHRF()
     predictions = [instance.prediction for instance in instances]
     references = [instance.reference for instance in instances]
     row: Row = {
@@ -53,6 +41,18 @@ def quality(instances: Sequence[Instance], settings: Settings) -> Row:
     return {**row, "signature": signatures}
 
 
+def require_packages(settings: Settings) -> None:
+    """Finds out before a long run whether its scores can be computed.
+
+    Raises:
+        ImportError: jiwer is needed and missing.
+        ValueError: sacrebleu does not know the tokenizer, or lacks its package.
+    """
+    _bleu(settings.tokenizer)
+    if settings.is_recognition:
+        _jiwer()
+
+
 def error_rates(predictions: List[str], references: List[str]) -> Dict[str, float]:
     """Word and character error rate of the corpus in percent, of the texts as they are: case and punctuation count.
 
@@ -61,9 +61,32 @@ def error_rates(predictions: List[str], references: List[str]) -> Dict[str, floa
     Raises:
         ImportError: jiwer is not installed.
     """
+    jiwer = _jiwer()
+    return {"WER": 100 * jiwer.wer(references, predictions), "CER": 100 * jiwer.cer(references, predictions)}
+
+
+def _bleu(tokenizer: str) -> Any:
+    """sacrebleu's BLEU with a tokenizer."""
+    from sacrebleu.metrics import BLEU
+
+    if tokenizer not in BLEU.TOKENIZERS:
+        raise ValueError(
+            f"sacrebleu has no tokenizer {tokenizer!r}; choose one of {', '.join(BLEU.TOKENIZERS)} "
+            "(--sacrebleu-tokenizer)"
+        )
+    try:
+        return BLEU(tokenize=tokenizer)
+    except (ImportError, RuntimeError) as error:  # the tokenizers of some languages are packages of their own
+        raise ValueError(
+            f"sacrebleu's tokenizer {tokenizer} is not installed: pip install 'sacrebleu[{tokenizer[:2]}]', or choose "
+            f"another, such as char (--sacrebleu-tokenizer) ({error})"
+        ) from error
+
+
+def _jiwer() -> Any:
     try:
         import jiwer
     except ImportError as error:
         remedy = "pip install 'leap-fairseq[scoring]', or leave --src-lang out"
         raise ImportError(f"WER and CER of recognised speech need jiwer: {remedy}") from error
-    return {"WER": 100 * jiwer.wer(references, predictions), "CER": 100 * jiwer.cer(references, predictions)}
+    return jiwer

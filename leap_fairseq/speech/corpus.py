@@ -1,15 +1,17 @@
 """What a corpus of translated speech is to data preparation: segments of audio files with their texts.
 
-The readers (`mustc`, `covost`) make segments from a corpus's own layout; nothing behind them depends on the layout.
+The readers (`mustc`, `mtedx`, `europarl_st`, `covost`) make segments from a corpus's own layout; nothing behind them
+depends on the layout.
 """
 
 import reprlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from leap_fairseq.files import DataError
+from leap_fairseq.speech.audio import LONGEST
 
 LONGEST_NAME = 200
 """Characters; file systems take 255 bytes."""
@@ -72,6 +74,52 @@ def find_audio(folder: Union[str, Path], name: str) -> Path:
         return path
     others = (path.with_suffix(ending) for ending in OTHER_ENDINGS)
     return next((other for other in others if other.exists()), path)
+
+
+def check_seconds(value: Any, name: str) -> float:
+    """A time of a corpus's list, as a number of seconds.
+
+    Raises:
+        DataError: It is no number from 0 to a week; `name` says which it is.
+    """
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not 0 <= seconds <= LONGEST:
+        raise DataError(f"{name} is {reprlib.repr(value)}, but must be 0 to {LONGEST} s, a week")
+    return seconds
+
+
+def read_lines(path: Path) -> List[str]:
+    """The sentences of a text file, UTF-8, one a line; only line feeds end a line."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: it must be a UTF-8 text file, one sentence a line ({error})") from error
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return [line.strip() for line in lines]
+
+
+def named_by_file(segments: List[Segment], name: object) -> List[Segment]:
+    """The segments with the ids TALK_i, the i-th of its audio file by offset, as in fairseq's recipes.
+
+    Args:
+        segments: Of a split; faulty ones keep their ids.
+        name: Of their list, for the message.
+
+    Raises:
+        DataError: Two audio files have the same name but for their endings.
+    """
+    named = list(segments)
+    for audio, indices in by_file(segments):
+        for rank, index in enumerate(indices):
+            named[index] = replace(named[index], id=f"{audio.stem}_{rank}")
+    if len({segment.id for segment in named}) != len(named):
+        raise DataError(f"{name}: two wav files differ only in their endings, so ids occur twice: rename one")
+    return named
 
 
 def by_file(segments: List[Segment]) -> List[Tuple[Path, List[int]]]:

@@ -79,6 +79,13 @@ def read_corpus(
     return corpus
 
 
+def read_split(root: Union[str, Path], split: str, tgt_lang: str, src_lang: str) -> List[Segment]:
+    """Reads one split; arguments and errors are those of `read_corpus`, and an unknown split is a DataError."""
+    if split not in SPLITS:
+        raise DataError(f"--split is {split!r}, but CoVoST has {', '.join(SPLITS)}")
+    return read_corpus(root, src_lang, tgt_lang, splits=[split], required=[split])[split]
+
+
 def read_tsv(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[Tuple[int, Row]]:
     """Reads some columns of a TSV with a header.
 

@@ -7,21 +7,25 @@
 #           --max-update.
 
 # train_by_recipe TASK DATA SAVE_DIR OPTIONS...: fairseq-train with a recipe and the options of the user; TASK is asr or st.
+# The targets are those of TASK, or of the --config-yaml among the options.
 train_by_recipe() {
     [ $# -ge 3 ] || { usage "$0" >&2; exit 2; }
-    local task=$1 data=$2 save_dir=$3 name=official updates= options=()
+    local task=$1 data=$2 save_dir=$3 texts=$1 name=official updates= options=()
     shift 3
     while [ $# -gt 0 ]; do
         case $1 in
             --recipe) [ $# -gt 1 ] || fail "--recipe needs a name: official or small"; name=$2; shift 2 ;;
             --recipe=*) name=${1#*=}; shift ;;
+            --config-yaml) [ $# -gt 1 ] || fail "--config-yaml needs a name: config_st.yaml or config_asr.yaml"
+                choose_texts "$2"; options+=("$1" "$2"); shift 2 ;;
+            --config-yaml=*) choose_texts "${1#*=}"; options+=("$1"); shift ;;
             --max-update) updates=${2:-}; options+=("$1"); shift ;;
             --max-update=*) updates=${1#*=}; options+=("$1"); shift ;;
             *) options+=("$1"); shift ;;
         esac
     done
-    [ -f "$data/config_$task.yaml" ] || fail "$data has no config_$task.yaml: give the folder that" \
-        "data_prep/prep_mustc.py or data_prep/prep_covost.py wrote with --task $task or both"
+    [ -f "$data/config_$texts.yaml" ] || fail "$data has no config_$texts.yaml: give the folder that leap-fairseq" \
+        "prepare wrote with --task $texts or both$(other_texts)"
     choose_processes
     case $name in
         official) recipe_official "$task" ;;
@@ -29,12 +33,21 @@ train_by_recipe() {
         *) fail "--recipe is '$name', but must be official or small" ;;
     esac
     RECIPE=(
-        "$data" --user-dir "$PLUGIN" --save-dir "$save_dir" --task leap_speech_to_text --config-yaml "config_$task.yaml"
-        --train-subset "train_$task" --valid-subset "dev_$task" --criterion label_smoothed_cross_entropy
+        "$data" --user-dir "$PLUGIN" --save-dir "$save_dir" --task leap_speech_to_text
+        --config-yaml "config_$texts.yaml"
+        --train-subset "train_$texts" --valid-subset "dev_$texts" --criterion label_smoothed_cross_entropy
         --report-accuracy --optimizer adam --adam-betas '(0.9,0.98)' --ddp-backend legacy_ddp
         --required-batch-size-multiple 1 --log-format simple --log-interval 50 "${RECIPE[@]}"
     )
     train_in_processes "${RECIPE[@]}" ${options[@]+"${options[@]}"}
+}
+
+# choose_texts CONFIG: config_asr.yaml goes with train_asr and dev_asr; another name with the task's.
+choose_texts() { case $1 in config_asr.yaml) texts=asr ;; config_st.yaml) texts=st ;; esac; }
+
+other_texts() {
+    [ "$texts" != st ] || [ ! -f "$data/config_asr.yaml" ] ||
+        printf ', or train a recogniser: --config-yaml config_asr.yaml'
 }
 
 recipe_official() {

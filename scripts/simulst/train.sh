@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Trains a simultaneous speech translator (wait-k), with any attention in each block.
+# Trains a simultaneous speech translator (wait-k), or recogniser, with any attention in each block.
 #
 #   bash scripts/simulst/train.sh DATA SAVE_DIR [--recipe official|small] [OPTION OF fairseq-train ...]
 #
-# DATA is the folder that data_prep/prep_mustc.py or prep_covost.py wrote. Options come after the recipe's and win:
+# DATA is the folder that leap-fairseq prepare mustc (mtedx, ...) wrote. Options come after the recipe's and win:
 #   --load-pretrained-encoder-from asr/checkpoint_best.pt    of pretrain_asr.sh: the recipe of the paper. The options of
 #                                                            both encoders must be the same
+#   --config-yaml config_asr.yaml         a recogniser, of data that were prepared with --task asr or both
 #   --waitk-lagging 3, or 1-9             one k, or one model for all of them (default: 5)
 #   --fixed-pre-decision-ratio 7          encoder frames of 40 ms between two decisions (default: 9; small: 4)
 #   --encoder-self-attention softmax      and --decoder-self-attention, --decoder-cross-attention: leap (default),

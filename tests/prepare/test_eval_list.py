@@ -194,7 +194,9 @@ def test_control_a_changed_line_is_noticed(tmp_path, monkeypatch):
         (dict(corpus="covost"), "give --src-lang"),
         (dict(corpus="covost", src_lang="en", split="tst-COMMON"), "--split is 'tst-COMMON'.* train, dev, test"),
         (dict(corpus="librispeech"), "--corpus is 'librispeech'"),
-        (dict(src_lang="fr"), "give --corpus covost"),
+        (dict(src_lang="fr"), r"fr-de/data/tst-COMMON is missing: .*\(--src-lang, --tgt-lang\)"),
+        (dict(corpus="mtedx"), "--corpus mtedx needs the language of the speech: give --src-lang"),
+        (dict(task="both"), "--task is 'both', but must be one of st, asr"),
         (dict(corpus="covost", src_lang="fr", whole_talks=True), "leave --whole-talks out"),
     ],
 )
