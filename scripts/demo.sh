@@ -5,8 +5,8 @@
 #
 # Sets up .venv, makes a corpus of spoken travel phrases, trains three wait-k translators (LeaP as published, the linear
 # attention that is recommended for quality, and softmax, each over a range of k), streams the test set through SimulEval
-# at three values of k, trains small language models, and writes tables and pictures to runs/demo. What is complete is
-# reused, and an interrupted run goes on where it was.
+# by three wait-k and by a policy that writes what it is sure of, trains small language models, and writes tables and
+# pictures to runs/demo. What is complete is reused, and an interrupted run goes on where it was.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONPATH PYTHONHOME
@@ -15,6 +15,7 @@ RUN=runs/demo
 ATTENTIONS="leap contrast_fading softmax"   # with _fading, the weights of self-attention halve with age
 WAITK_RANGE=1-12          # k of training, drawn anew for each batch
 WAITK_TEST="1 4 12"       # k of evaluation
+THRESHOLD=0.9             # of the policy of confidence
 RATIO=4                   # encoder frames of 40 ms in one pre-decision
 UPDATES=2000
 LM_UPDATES=250
@@ -115,15 +116,16 @@ preprocess_text() {
         --testpref "$RUN/text/test.txt" --thresholdsrc 3 --destdir "$RUN/text/bin" 2>&1 | grep -E 'sents|Error'
 }
 
+# stream ATTENTION POLICY FINGERPRINT OPTIONS...: the test set by the policy of these options; the name is the folder's.
 stream() {
-    local out="$RUN/simuleval/$1-k$2"
+    local out="$RUN/simuleval/$1-$2"
     rm -rf "$out"
     simuleval --agent-class leap_fairseq.agents.WaitkAgent \
-        --model-path "$RUN/translator-$1/checkpoint_best.pt" --data-bin "$RUN/data" --test-waitk-lagging "$2" \
+        --model-path "$RUN/translator-$1/checkpoint_best.pt" --data-bin "$RUN/data" "${@:4}" \
         --source "$RUN/eval/tst-COMMON.wav_list" --target "$RUN/eval/tst-COMMON.target" --output "$out" \
         --source-segment-size $((RATIO * 40)) --quality-metrics BLEU --latency-metrics LAAL AL AP DAL \
         >"$out.log" 2>&1 || { tail -n 20 "$out.log"; return 1; }
-    printf '%s attention, k = %s: ' "$1" "$2"
+    printf '%s attention, %s: ' "$1" "${*:4}"
     tail -n 1 "$out.log" | awk '{ printf "BLEU %.1f, LAAL %.0f ms\n", $1, $2 }'
 }
 
@@ -142,10 +144,12 @@ each train_translator
 
 say "4/6 streaming through SimulEval"
 stream_all() {
-    local k
+    local k model
+    model=$(fingerprint "$RUN/translator-$1/checkpoint_best.pt")
     for k in $WAITK_TEST; do
-        once "stream-$1-k$k" stream "$1" "$k" "$(fingerprint "$RUN/translator-$1/checkpoint_best.pt")"
+        once "stream-$1-k$k" stream "$1" "k$k" "$model" --test-waitk-lagging "$k"
     done
+    once "stream-$1-confidence" stream "$1" confidence "$model" --test-policy confidence --test-threshold "$THRESHOLD"
 }
 each stream_all
 

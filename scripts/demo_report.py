@@ -3,7 +3,7 @@
 
     python scripts/demo_report.py runs/demo
 
-reads simuleval/ATTENTION-kK/instances.log and lm-ATTENTION/eval.log, and writes simulst.tsv, lm.tsv,
+reads simuleval/ATTENTION-POLICY/instances.log (kK is wait-K) and lm-ATTENTION/eval.log, and writes simulst.tsv, lm.tsv,
 quality_latency.png, staircase.png and signature.txt beside them.
 """
 
@@ -22,17 +22,30 @@ COLUMNS = ("BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA")
 
 
 def simulst_rows(run):
-    """One row for each attention and k, and the sacrebleu signature that they share."""
+    """One row for each attention and policy, the fixed ones first, and the sacrebleu signature that they share."""
     rows, signatures = [], set()
-    for folder in run.glob("simuleval/*-k*/"):
-        attention, _, k = folder.name.rpartition("-k")
+    for folder in run.glob("simuleval/*-*/"):
+        attention, _, policy = folder.name.rpartition("-")
         scores = score_run(folder)
         signatures.add(scores["signature"])
-        rows.append({"attention": attention, "waitk": int(k), **{name: scores[name] for name in COLUMNS}})
+        row = {"attention": attention, "policy": re.sub(r"^k(\d+)$", r"wait-\1", policy)}
+        rows.append({**row, **{name: scores[name] for name in COLUMNS}})
     if not rows:
         raise ValueError(f"{run}/simuleval holds no run: run scripts/demo.sh")
     (signature,) = signatures
-    return sorted(rows, key=lambda row: (row["attention"], row["waitk"])), signature
+    return sorted(rows, key=lambda row: (row["attention"], waitk(row) is None, row["LAAL"])), signature
+
+
+def waitk(row):
+    """k of a row, None for another policy."""
+    match = re.fullmatch(r"wait-(\d+)", row["policy"])
+    return int(match[1]) if match else None
+
+
+def points(rows):
+    """The rows for the picture: a line an attention over k, with its labels, and another for each other policy."""
+    fixed = [{**row, "line": row["attention"], "waitk": waitk(row)} for row in rows if waitk(row)]
+    return fixed + [{**row, "line": f"{row['attention']}, {row['policy']}"} for row in rows if not waitk(row)]
 
 
 def lm_rows(run):
@@ -63,8 +76,8 @@ def run(options):
     write_tsv(rows, run / "simulst.tsv")
     write_tsv(language_models, run / "lm.tsv")
     (run / "signature.txt").write_text(signature + "\n", encoding="utf-8")
-    plot_quality_latency(rows, run / "quality_latency.png")
-    middle = sorted({row["waitk"] for row in rows})[1]
+    plot_quality_latency(points(rows), run / "quality_latency.png", group="line")
+    middle = sorted({waitk(row) for row in rows} - {None})[1]
     instances = read_instances(run / "simuleval" / f"leap-k{middle}")
     plot_staircase(max(instances, key=lambda x: len(x.delays)), run / "staircase.png", f"LeaP attention, k = {middle}")
     print("Simultaneous translation (latencies in ms; LAAL_CA counts computing time)")

@@ -15,8 +15,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "demo_report.py"
 @pytest.fixture
 def run_folder(tmp_path):
     for attention in ("leap", "softmax"):
-        for k in (1, 4, 12):
-            folder = tmp_path / "simuleval" / f"{attention}-k{k}"
+        for k in (1, 4, 12, 2):
+            folder = tmp_path / "simuleval" / f"{attention}-{'confidence' if k == 2 else f'k{k}'}"
             folder.mkdir(parents=True)
             delays = [min(2000.0, 160.0 * (i + k)) for i in range(5)]
             sentence = {
@@ -46,9 +46,10 @@ def test_tables_and_pictures(run_folder):
     done = report(run_folder)
     assert done.returncode == 0, done.stderr
     rows = read_tsv(run_folder / "simulst.tsv")
-    assert list(rows[0]) == ["attention", "waitk", "BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA"]
-    assert [(row["attention"], row["waitk"]) for row in rows] == [
-        (a, k) for a in ("leap", "softmax") for k in (1, 4, 12)
+    assert list(rows[0]) == ["attention", "policy", "BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA"]
+    policies = ("wait-1", "wait-4", "wait-12", "confidence")
+    assert [(row["attention"], row["policy"]) for row in rows] == [
+        (attention, policy) for attention in ("leap", "softmax") for policy in policies
     ]
     assert rows[0]["BLEU"] == pytest.approx(100)
     assert rows[0]["LAAL"] < rows[1]["LAAL"] < rows[2]["LAAL"] < rows[2]["LAAL_CA"]
