@@ -24,6 +24,8 @@ REQUIREMENTS = [
 
 EXTRAS = {
     "plots": ["matplotlib"],
+    # For --tensorboard-logdir and --wandb-project of fairseq-train.
+    "tracking": ["tensorboard", "wandb"],
     "data": ["py-nanotts"],
     "serve": ["aiohttp>=3.11"],
     # Error rates of recognised speech, and the ways of others to split long recordings; scores need none of them.

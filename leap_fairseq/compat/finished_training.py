@@ -6,7 +6,7 @@ from typing import Any, Iterator
 logger = logging.getLogger(__name__)
 
 
-def end_if_finished(trainer: Any, epoch_itr: Any, runs_without_improvement: int = 0) -> None:
+def end_if_finished(trainer: Any, epoch_itr: Any, runs_without_improvement: int = 0) -> bool:
     """Lets fairseq's loop end before its first epoch, if there is nothing left to train, and says why.
 
     fairseq 0.12.2 asks for ``--max-update``, ``--stop-time-hours`` and ``--patience`` only after an update: started
@@ -16,12 +16,16 @@ def end_if_finished(trainer: Any, epoch_itr: Any, runs_without_improvement: int 
         trainer: fairseq's, with the checkpoint in it.
         epoch_itr: of the epoch that comes next.
         runs_without_improvement: validations in a row, as ``--patience`` counts them.
+
+    Returns:
+        Whether there is nothing left.
     """
     reason = next(_reasons(trainer, epoch_itr, runs_without_improvement), None)
     if reason is not None:
         logger.info("nothing is left to train, and no file is changed: %s", reason)
         # The loop goes on while the next epoch is not above this; 0 would be no limit.
         trainer.cfg.optimization.max_epoch = -1
+    return reason is not None
 
 
 def _reasons(trainer: Any, epoch_itr: Any, runs_without_improvement: int) -> Iterator[str]:

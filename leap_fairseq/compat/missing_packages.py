@@ -1,24 +1,29 @@
 """Options of fairseq that need a package which is not there: refused by their names."""
 
 import importlib
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from fairseq.distributed import utils as distributed_utils
 
 from leap_fairseq.compat.replacing import replace
 
-NEEDED = {
-    "tpu": ("torch_xla", "--tpu"),
-    "use_plasma_view": ("pyarrow.plasma", "--use-plasma-view"),
+LEAVE_OUT, INSTALL = "leave the option out", "pip install 'leap-fairseq[tracking]'"
+
+NEEDED: Dict[str, Tuple[Tuple[str, ...], str, str]] = {
+    "tpu": (("torch_xla",), "--tpu", LEAVE_OUT),
+    "use_plasma_view": (("pyarrow.plasma",), "--use-plasma-view", LEAVE_OUT),
+    "tensorboard_logdir": (("torch.utils.tensorboard", "tensorboardX"), "--tensorboard-logdir", INSTALL),
+    "wandb_project": (("wandb",), "--wandb-project", INSTALL),
 }
-"""Of an option in the group "common" of fairseq's configuration: the module that it needs, and its flag."""
+"""Of an option in the group "common" of fairseq's configuration: modules of which it needs one, flag, remedy."""
 
 
 def refuse_missing_packages() -> None:
     """Says which option needs what.
 
     fairseq 0.12.2 ends in "'NoneType' object has no attribute 'xla_device'" and in an AssertionError without a word.
-    (pyarrow 12 removed plasma.)
+    (pyarrow 12 removed plasma.) Without the packages that track a training it warns in the midst of its log, trains for
+    days and tracks nothing.
     """
     replace([distributed_utils], "call_main", _refusing)
 
@@ -37,9 +42,9 @@ def missing_package(common: Any) -> Optional[str]:
     Args:
         common: the group "common" of fairseq's configuration.
     """
-    for name, (module, flag) in NEEDED.items():
-        if getattr(common, name, False) and _is_missing(module):
-            return f"{flag} needs the Python module {module}, which is not installed: leave the option out"
+    for name, (modules, flag, remedy) in NEEDED.items():
+        if getattr(common, name, False) and all(map(_is_missing, modules)):
+            return f"{flag} needs the Python module {modules[0]}, which is not installed: {remedy}"
     return None
 
 

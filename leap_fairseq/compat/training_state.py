@@ -31,7 +31,8 @@ def repair_training_state() -> None:
     reduce_lr_on_plateau does not see the validation after which a training was stopped.
 
     A task may have ``training_state(model)``, called by every process, plain data or None, and
-    ``resume_training_state(model, state)``.
+    ``resume_training_state(model, state)``; and ``begin_training(trainer)``, called by every process when all is loaded
+    and something is left to train.
     """
     replace([checkpoint_utils], "save_checkpoint", _complete_and_when_due, symptom=_saves_less)
     replace([checkpoint_utils], "load_checkpoint", _completely)
@@ -109,6 +110,7 @@ def _completely(load: Callable) -> Callable:
         place = (extra_state or {}).get("train_iterator", {})
         early_stop = _early_stop()
         early_stop.clear()
+        finished = False
         if epoch_itr.iterations_in_epoch > 0 and hasattr(trainer.task, "resume_training_state"):
             trainer.task.resume_training_state(trainer.get_model(), place.get(TASK_STATE))
         # A new optimizer begins another training.
@@ -117,7 +119,9 @@ def _completely(load: Callable) -> Callable:
             if place["iterations_in_epoch"] == 0 < place["epoch"] - 1 and not cfg.reset_lr_scheduler:
                 # fairseq saves at the end of an epoch, and takes this step when it has saved.
                 trainer.lr_step(place["epoch"] - 1, extra_state.get("val_loss"))
-            end_if_finished(trainer, epoch_itr, early_stop.get("num_runs", 0))
+            finished = end_if_finished(trainer, epoch_itr, early_stop.get("num_runs", 0))
+        if not finished and hasattr(trainer.task, "begin_training"):
+            trainer.task.begin_training(trainer)
         return extra_state, epoch_itr
 
     return load_checkpoint

@@ -18,6 +18,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
 from leap_fairseq.tasks.carried_text import CarriedText, WholeText, gather_rows, own_rows
+from leap_fairseq.tasks.recorded_training import RecordedTraining
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class LeapLanguageModelingConfig(LanguageModelingConfig):
 
 
 @register_task("leap_language_modeling", dataclass=LeapLanguageModelingConfig)
-class LeapLanguageModelingTask(LanguageModelingTask):
+class LeapLanguageModelingTask(RecordedTraining, LanguageModelingTask):
     """Language modelling whose context may reach back to the beginning of the text.
 
     Source:

@@ -14,6 +14,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.speech_to_text import SpeechToTextTask
 
 from leap_fairseq.speech.data_config import read_data_config
+from leap_fairseq.tasks.recorded_training import RecordedTraining
 from leap_fairseq.tasks.references import ManifestReferences
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class LeapS2TDataConfig(S2TDataConfig):
 
 
 @register_task("leap_speech_to_text")
-class LeapSpeechToTextTask(SpeechToTextTask):
+class LeapSpeechToTextTask(RecordedTraining, SpeechToTextTask):
     """Speech recognition and translation from a prepared folder, wherever it lies.
 
     Checkpoints that were trained with ``--task speech_to_text`` load as well.

@@ -18,6 +18,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import MISSING
 
 from leap_fairseq.lra import PADDING, TASKS, LraFacts, LraSplit, read_facts
+from leap_fairseq.tasks.recorded_training import RecordedTraining
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class LraDataset(FairseqDataset):
 
 
 @register_task("long_range_arena", dataclass=LongRangeArenaConfig)
-class LongRangeArenaTask(FairseqTask):
+class LongRangeArenaTask(RecordedTraining, FairseqTask):
     """One of the five tasks of Long-Range Arena.
 
     Args:

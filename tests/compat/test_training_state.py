@@ -216,7 +216,7 @@ NAMES = {
 def test_a_due_checkpoint_is_written_at_the_end_of_an_epoch(data, tmp_path, kept):
     changes, names = NAMES[kept]
     train(data, tmp_path, LM, 2 * EPOCH, **EVERY_EPOCH, **changes)
-    assert set(files(tmp_path)) == {*names, "checkpoint_last.pt"}
+    assert set(files(tmp_path)) == {*names, "checkpoint_last.pt", "run.json"}
     assert differing(weights(tmp_path, names[-1]), weights(tmp_path)) == []
 
 
@@ -224,7 +224,7 @@ def test_a_due_checkpoint_is_written_at_the_end_of_an_epoch(data, tmp_path, kept
 def test_the_control_that_fairseq_alone_leaves_it_out(data, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint_utils, "save_checkpoint", original(checkpoint_utils.save_checkpoint))
     train(data, tmp_path, LM, EPOCH, **EVERY_EPOCH)
-    assert set(files(tmp_path)) == {"checkpoint_last.pt"}
+    assert set(files(tmp_path)) == {"checkpoint_last.pt", "run.json"}
 
 
 @slow
