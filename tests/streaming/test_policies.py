@@ -64,8 +64,9 @@ def candidates(*tokens, probability=0.5, newest=None):
     return [Candidate(token, probability, newest) for token in tokens]
 
 
-@pytest.mark.parametrize("visibility", ["segment", "full"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model, visibility", [*((model, "segment") for model in MODELS), ("contrast", "full"), ("softmax", "full")]
+)
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_a_refused_draft_leaves_no_trace(vocabulary, name, model, visibility):
     options = {"visibility": visibility, "endless": True, "changes": MODELS[model], "max_len_b": 8}
