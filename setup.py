@@ -16,6 +16,7 @@ REQUIREMENTS = [
     "PyYAML",
     "sentencepiece",
     "sacrebleu",
+    "jiwer>=4",
     "simuleval==1.1.4",
     "kaldi-native-fbank",
     "soundfile",
@@ -28,14 +29,14 @@ EXTRAS = {
     "tracking": ["tensorboard", "wandb"],
     "data": ["py-nanotts"],
     "serve": ["aiohttp>=3.11"],
-    # Error rates of recognised speech, and the ways of others to split long recordings; scores need none of them.
-    "scoring": ["jiwer>=4", "OmniSTEval>=0.1.10", "mweralign>=1.4.1"],
+    # The ways of others to split long recordings; scores need none of them.
+    "scoring": ["OmniSTEval>=0.1.10", "mweralign>=1.4.1"],
     # torchmetrics 0.10, which it needs, imports the pkg_resources of older setuptools.
     "comet": ["unbabel-comet>=2.2", "setuptools<81"],
     # Its speech processor runs our translators; it brings librosa, and with it 210 MB of numba and LLVM.
     "simulstream": ["simulstream>=1.0"],
     # simuleval brings pytest-flake8, which stops every run of pytest 9. setuptools 70.1 builds a wheel without help.
-    "dev": ["pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1"],
+    "dev": ["sacrebleu[ja]", "pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1"],
     "gpu": ["flash-linear-attention"],
 }
 

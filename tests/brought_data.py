@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import soundfile
 import torch
-from fake_corpora import write_covost, write_mustc
+from fake_corpora import write_covost, write_europarl_st, write_mtedx, write_mustc
 
 ARTICLE = '<doc id="{n}" url="https://example.org/{n}" title="Title {n}">\nTitle {n}\n\n{text}\n\n</doc>\n'
 
@@ -32,8 +32,10 @@ def write_texts(data):
 
 
 def write_speech(data):
-    """MuST-C, CoVoST 2 and the Free Spoken Digit Dataset."""
+    """MuST-C, mTEDx, Europarl-ST, CoVoST 2 and the Free Spoken Digit Dataset."""
     write_mustc(data / "must-c")
+    write_mtedx(data / "mtedx")
+    write_europarl_st(data / "europarl-st")
     write_covost(data / "covost", "fr", "en")
     recordings = data / "recordings"
     recordings.mkdir()

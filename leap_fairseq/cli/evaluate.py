@@ -8,8 +8,8 @@ MODEL is a folder of leap-fairseq export or a checkpoint; LISTS what leap-fairse
 ending (eval/tst-COMMON), and beside them the languages of speech and references. Where both are the same, speech is
 recognised, and WER and CER are given. A recording that cannot be translated is left out of the scores, by name
 (OUT/left_out.tsv). The list is divided among the jobs. What is complete is not run again: the same command goes on
-where an interrupted one stopped. With several values of k, or of another option of a policy, each has its own folder (OUT/k3,
-OUT/threshold0.9), and OUT gets a table and a curve.
+where an interrupted one stopped. With several values of k, or of another option of a policy, each has its own folder
+(OUT/k3, OUT/threshold0.9), and OUT gets a table and a curve.
 
 With --long-form the recordings of LISTS are whole talks (prepare lists --whole-talks), whose sentences are in
 LISTS.tsv; scored is what belongs to each sentence, its latency is StreamLAAL.
@@ -115,7 +115,8 @@ def run(options: argparse.Namespace) -> None:
     if len(drawn) > 1:
         from leap_fairseq.report.quality_latency import plot_quality_latency
 
-        plot_quality_latency(drawn, out / "quality_latency.png", latency=latency, group="model")
+        quality = "WER" if "WER" in drawn[0] else "BLEU"
+        plot_quality_latency(drawn, out / "quality_latency.png", quality, latency, group="model")
 
 
 def scoring_of(out: Path, options: argparse.Namespace) -> Settings:

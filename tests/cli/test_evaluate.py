@@ -15,6 +15,7 @@ import soundfile
 from leap_fairseq.agents import evaluation
 from leap_fairseq.cli import main
 from leap_fairseq.report.tables import read_tsv
+from leap_fairseq.scoring.languages import Languages, write_languages
 from leap_fairseq.scoring.long_references import COLUMNS, read_references, write_without
 
 
@@ -169,6 +170,38 @@ def test_a_folder_of_an_earlier_version_goes_on(model, lists, told, tmp_path):
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({name: value for name, value in facts.items() if name != "--tgt-lang"}))
     assert main([*words, "--tgt-lang", "de"]) == 0 and main(words) == 0 and len(told) == 1
+
+
+def test_languages_of_the_lists(model, lists, told, tmp_path, capsys):
+    """They decide what an option or an earlier run does not say."""
+    facts = lambda out: json.loads((tmp_path / out / "evaluation.json").read_text())  # noqa: E731
+    words = ["evaluate", str(model), str(lists)]
+    write_languages(lists, Languages("en", "zh"))
+    assert main([*words, str(tmp_path / "a"), "--latency-unit", "word"]) == 0 and "tok:zh" in capsys.readouterr().out
+    assert (facts("a")["--src-lang"], facts("a")["--tgt-lang"]) == ("en", "zh")
+    given = ["--tgt-lang", "de"]
+    assert main([*words, str(tmp_path / "b"), *given]) == 0 and facts("b")["--tgt-lang"] == "de"
+    assert main([*words, str(tmp_path / "b")]) == 0 and "tok:13a" in capsys.readouterr().out
+    write_languages(lists, Languages("en", "en"))
+    assert main([*words, str(tmp_path / "c"), "--waitk-lagging", "1", "3"]) == 0
+    assert all(row["WER"] >= 0 for row in read_tsv(tmp_path / "c/table.tsv"))
+
+
+@pytest.mark.parametrize(
+    "languages, blocked, message",
+    [
+        (("en", "ja"), "MeCab", "tokenizer ja-mecab is not installed: pip install 'sacrebleu[ja]'"),
+        (("en", "en"), "jiwer", "need jiwer: pip install 'jiwer>=4'"),
+    ],
+)
+def test_a_missing_package_is_said_before_anything_is_translated(
+    model, lists, told, tmp_path, capsys, monkeypatch, languages, blocked, message
+):
+    write_languages(lists, Languages(*languages))
+    monkeypatch.setitem(sys.modules, blocked, None)
+    monkeypatch.delitem(sys.modules, "sacrebleu.tokenizers.tokenizer_ja_mecab", raising=False)
+    assert main(["evaluate", str(model), str(lists), str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err and not told and not (tmp_path / "out").exists()
 
 
 def test_a_language_without_spaces_is_refused_before_it_is_translated(model, lists, told, tmp_path, capsys):

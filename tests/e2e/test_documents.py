@@ -156,10 +156,14 @@ def test_translation(worked_in):
     assert row["recordings"] == 1 and row["sentences"] == 3 and "StreamLAAL" in row
     (row,) = json.loads((runs / "live.json").read_text(encoding="utf-8"))
     assert row["sentences"] == 3
-    for name in ("asr", "translator", "linear", "once", "hybrid", "short", "endless"):
+    rows = json.loads((runs / "recognised/table.json").read_text(encoding="utf-8"))
+    assert [row["waitk"] for row in rows] == [1, 9] and all(row["WER"] > 0 for row in rows)
+    for name in ("asr", "translator", "recogniser", "linear", "once", "hybrid", "short", "endless"):
         assert (runs / name / "checkpoint_best.pt").is_file()
     assert (runs / "my_translator/checkpoint.pt").is_file()
-    for name in ("mustc/config_st.yaml", "mustc-eval/tst-COMMON.wav_list", "covost/config_st.yaml", "digits/en-de"):
+    corpora = ("mustc", "mtedx", "europarl", "covost")
+    lists = ("mustc-eval/tst-COMMON.wav_list", "mtedx-eval/test.wav_list", "europarl-eval/test.wav_list")
+    for name in (*(f"{name}/config_st.yaml" for name in corpora), *lists, "digits/en-de"):
         assert (runs / name).exists(), name
 
 
