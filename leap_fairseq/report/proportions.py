@@ -12,15 +12,18 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from leap_fairseq.report.style import GREY, PALETTE, STYLE, import_pyplot, save_figure
+from leap_fairseq.report.style import GREY, PALETTE, STYLE, check_form, import_pyplot, save_figure, style_for
 from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
 
-QUERY, KEY = PALETTE[1], PALETTE[0]
+QUERY, KEY, QUERY_DASHES = PALETTE[1], PALETTE[0], (0, (2, 1.5))
 
 LABEL_INCHES = 0.19
 """Room of an upright label of 9 points, with a little air."""
 
 WIDTHS = (7.2, 16.0)
+
+MARGIN = 1.2
+"""Beside the axes, inches."""
 
 
 class Proportions(NamedTuple):
@@ -70,7 +73,11 @@ class SentenceProportions:
 
 
 def plot_proportions(
-    proportions: SentenceProportions, path: Union[str, Path], layer: Optional[int] = None, title: str = ""
+    proportions: SentenceProportions,
+    path: Union[str, Path],
+    layer: Optional[int] = None,
+    title: str = "",
+    width: Optional[float] = None,
 ) -> None:
     """Draws the proportions of one sentence; lines and dots are means over the heads, bands and bars their range.
 
@@ -78,35 +85,39 @@ def plot_proportions(
 
     Args:
         proportions: as :func:`leap_fairseq.streaming.proportions.collect_proportions` collects them.
-        path: PNG (or PDF, SVG) to write; its folder is made.
+        path: PDF, SVG or PNG to write; its folder is made.
         layer: of the decoder, 0 = the bottommost, as fairseq counts; default: a panel each.
         title: above the picture; default: none.
+        width: of the printed picture, cm; default: for a screen, as wide as the labels of the pieces need.
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: the cross-attention has no proportions, or the decoder has no such layer.
+        ValueError: the cross-attention has no proportions, or the decoder has no such layer; another ending than those
+            of pictures, or a width without room.
     """
+    check_form(path)
     layers = _layers(proportions, layer)
     pyplot = import_pyplot()
     times, end = _writing_times(proportions), proportions.source_length / 1000
-    width, font = _width(_span(times, end), proportions.step)
+    inches, font = _width(_span(times, end), proportions.step, width and style_for(width, 0)["figure.figsize"][0])
     panels = len(layers) + bool(proportions.encoder)
-    with pyplot.rc_context(STYLE):
-        size = (width, 1.5 + (1.7 if panels < 4 else 1.3) * panels)
+    with pyplot.rc_context(style_for(width, inches)):
+        size = (inches, 1.5 + (1.7 if panels < 4 else 1.3) * panels)
         figure, axes = pyplot.subplots(panels, 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
-        column = list(axes[:, 0])
+        column, small = list(axes[:, 0]), "small" if width else 9
         for panel in column:
             _prepare(panel, times, end)
         for panel, number in zip(column, layers):
             _draw_cross(panel, times, proportions.cross[number], proportions.frame_ms)
-            panel.set_ylabel(f"cross-attention\ndecoder layer {number}", fontsize=9)
+            panel.set_ylabel(f"cross-attention\ndecoder layer {number}", fontsize=small)
         if proportions.encoder:
-            for side, colour in zip(proportions.encoder[-1], (QUERY, KEY)):
-                _draw_frames(column[-1], side, colour, proportions.frame_ms)
-            column[-1].set_ylabel(f"self-attention\nencoder layer {len(proportions.encoder) - 1}", fontsize=9)
+            for side, colour, dashes in zip(proportions.encoder[-1], (QUERY, KEY), (QUERY_DASHES, "-")):
+                _draw_frames(column[-1], side, colour, proportions.frame_ms, dashes)
+            column[-1].set_ylabel(f"self-attention\nencoder layer {len(proportions.encoder) - 1}", fontsize=small)
         _write_pieces(column[0], times, proportions.pieces, font)
         _write_seconds(column[-1], end)
-        figure.legend(handles=_legend(proportions), loc="outside lower center", ncols=2, fontsize=9, columnspacing=1.4)
+        look = {"ncols": 2 if inches > WIDTHS[0] - 1 else 1, "fontsize": small, "columnspacing": 1.4}
+        figure.legend(handles=_legend(proportions), loc="outside lower center", **look)
         if title:
             figure.suptitle(title, fontsize=10)
         save_figure(figure, path)
@@ -138,11 +149,11 @@ def _writing_times(proportions: SentenceProportions) -> List[float]:
     return times
 
 
-def _width(span: float, step: float) -> Tuple[float, float]:
+def _width(span: float, step: float, given: Optional[float] = None) -> Tuple[float, float]:
     """Width of the figure, inches, in which labels a step apart do not touch, and their size, points."""
-    wanted = 1.2 + span / step * LABEL_INCHES
-    width = min(max(wanted, WIDTHS[0]), WIDTHS[1])
-    return width, min(9.0, 9.0 * width / wanted)
+    room = span / step * LABEL_INCHES
+    width = given or min(max(MARGIN + room, WIDTHS[0]), WIDTHS[1])
+    return width, min(9.0, 9.0 * (width - MARGIN) / room)
 
 
 def _span(times: Sequence[float], end: float) -> float:
@@ -168,12 +179,12 @@ def _draw_cross(axes: Any, times: Sequence[float], proportions: Proportions, fra
     axes.errorbar(times, mean, bars, fmt="o", color=QUERY, markersize=4.5, elinewidth=1.4, zorder=4)
 
 
-def _draw_frames(axes: Any, proportion: np.ndarray, colour: str, frame_ms: float) -> None:
+def _draw_frames(axes: Any, proportion: np.ndarray, colour: str, frame_ms: float, dashes: Any = "-") -> None:
     """Each frame at its middle: the mean over the heads, and a band from the lowest to the highest."""
     low, mean, high = _range(proportion)
     middles = (np.arange(len(mean)) + 0.5) * frame_ms / 1000
     axes.fill_between(middles, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
-    axes.plot(middles, mean, color=colour, linewidth=1.6, zorder=3)
+    axes.plot(middles, mean, color=colour, linewidth=1.6, linestyle=dashes, zorder=3)
 
 
 def _range(proportion: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -210,7 +221,7 @@ def _legend(proportions: SentenceProportions) -> List[Any]:
         Line2D([], [], color=KEY, linewidth=1.6, label="$P_k$ of the speech"),
     ]
     if proportions.encoder:
-        handles.append(Line2D([], [], color=QUERY, linewidth=1.6, label="$P_q$ of the speech"))
+        handles.append(Line2D([], [], color=QUERY, linewidth=1.6, linestyle=QUERY_DASHES, label="$P_q$ of the speech"))
     late = proportions.delays[-1] >= proportions.source_length
     ends = "source ends; all pieces that follow come then" if late else "source ends"
     return [*handles, Line2D([], [], color=GREY, linestyle="--", linewidth=1.3, label=ends)]

@@ -1,10 +1,19 @@
-"""A picture of quality against latency: a line a system, a point a policy."""
+"""A picture of quality against latency: a line a system, a point a policy.
+
+A line that counts the time of computing too has the look of its system, thin and with hollow markers.
+"""
 
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from leap_fairseq.report.style import GREY, MARKERS, PALETTE, STYLE, import_pyplot, save_figure
+from leap_fairseq.report.labels import Label, place_labels
+from leap_fairseq.report.style import GREY, check_form, import_pyplot, line_look, save_figure, style_for
+
+ERRORS = ("WER", "CER")
+
+SCREEN = 6.4
+"""Width of the picture on a screen, inches."""
 
 
 def plot_quality_latency(
@@ -14,84 +23,87 @@ def plot_quality_latency(
     latency: str = "LAAL",
     group: str = "attention",
     label: str = "waitk",
+    width: Optional[float] = None,
 ) -> None:
-    """Draws a line a group, `quality` over `latency`, and dashed over the computation-aware latency.
+    """Draws a line a group, `quality` over `latency`, and with hollow markers over the computation-aware latency.
 
     Args:
         rows: one a run, as :func:`leap_fairseq.scoring.run.score_run` gives them, with `group` and `label` added.
-        path: PNG (or PDF, SVG) to write; its folder is made.
+        path: PDF, SVG or PNG to write; its folder is made.
         quality: column of the y axis.
-        latency: column of the x axis, ms; the dashed line is drawn where rows hold ``latency + "_CA"``.
+        latency: column of the x axis, ms; the hollow line is drawn where rows hold ``latency + "_CA"``.
         group: column that names the line.
-        label: column written beside each point, as "k = 3"; left out where rows do not hold it.
+        label: column written beside points, as "k = 3", where there is room; left out where rows do not hold it.
+        width: of the printed picture, cm; default: for a screen.
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: no row, a row without one of the columns, or without a number where one is drawn.
+        ValueError: no row, a row without one of the columns, or without a number where one is drawn; another ending
+            than those of pictures, or a width without room.
     """
+    check_form(path)
     _require_columns(rows, (group, quality, latency))
     _require_numbers(rows, (quality, latency, f"{latency}_CA"))
     pyplot = import_pyplot()
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-        for number, (name, line) in enumerate(_grouped(rows, group, latency).items()):
-            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-            _draw_line(axes, line, latency, quality, colour=colour, marker=marker, label=name)
+    style = style_for(width, SCREEN)
+    with pyplot.rc_context(style):
+        inches = style["figure.figsize"][0]
+        groups, columns = _grouped(rows, group, latency), 1 if inches < 4 else 2
+        height = 0.45 * inches + 0.9 + 0.2 * (len(groups) + 2) / columns  # the legend has a row or two more
+        figure, axes = pyplot.subplots(figsize=(inches, height), layout="constrained")
+        for number, (name, line) in enumerate(groups.items()):
+            _draw_line(axes, line, latency, quality, number, name)
             if all(f"{latency}_CA" in row for row in line):
-                _draw_line(axes, line, f"{latency}_CA", quality, colour=colour, marker=marker, label=None)
-        _write_labels(axes, rows, latency, quality, label)
+                _draw_line(axes, line, f"{latency}_CA", quality, number)
         axes.set_xlabel(f"{latency} (ms)")
-        axes.set_ylabel(f"{quality} (higher is better)")
+        axes.set_ylabel(f"{quality} ({'lower' if quality in ERRORS else 'higher'} is better)")
         axes.margins(x=0.08, y=0.14)
-        _legend(axes, latency, any(f"{latency}_CA" in row for row in rows))
+        _legend(axes, latency, columns, any(f"{latency}_CA" in row for row in rows))
+        _write_labels(axes, rows, latency, quality, label)
         save_figure(figure, path)
         pyplot.close(figure)
 
 
-def _draw_line(axes: Any, line: List[Mapping[str, Any]], x: str, y: str, colour: str, marker: str, label: Any) -> None:
-    aware = x.endswith("_CA")
+def _draw_line(
+    axes: Any, line: List[Mapping[str, Any]], x: str, y: str, number: int, name: Optional[str] = None
+) -> None:
+    aware, look = x.endswith("_CA"), line_look(number)
     axes.plot(
         [row[x] for row in line],
         [row[y] for row in line],
-        color=colour,
-        marker=marker,
+        **look,
         markersize=6,
-        linewidth=1.4 if aware else 2.0,
-        linestyle="--" if aware else "-",
-        markerfacecolor="white" if aware else colour,
-        label=label,
+        linewidth=0.9 if aware else 1.8,
+        markerfacecolor="white" if aware else look["color"],
+        label=name,
         zorder=2 if aware else 3,
     )
 
 
 def _write_labels(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, label: str) -> None:
-    """Names the points of each `label` twice: above the best, and below the worst where that is another line."""
-    from matplotlib import patheffects
-
+    """Names the points of each `label` twice: at the best, and at the worst where that is another line."""
     points: Dict[str, List[Mapping[str, Any]]] = {}
     for row in rows:
         if label in row:
             points.setdefault(str(row[label]), []).append(row)
-    for name, same in points.items():
-        places = {"best": (max(same, key=lambda row: row[y]), (-5, 4), "right", "bottom")}
-        if len(same) > 1:
-            places["worst"] = (min(same, key=lambda row: row[y]), (5, -4), "left", "top")
-        for row, offset, ha, va in places.values():
-            text = axes.annotate(f"k = {name}", (row[x], row[y]), xytext=offset, textcoords="offset points")
-            text.set(ha=ha, va=va, fontsize=8.5, color=GREY, zorder=5)
-            text.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])
+    best = [(name, max(same, key=lambda row: row[y])) for name, same in points.items()]
+    worst = [(name, min(same, key=lambda row: row[y])) for name, same in points.items() if len(same) > 1]
+    sign = "k" if label == "waitk" else label
+    labels = [Label(f"{sign} = {name}", row[x], row[y]) for name, row in best + worst]
+    place_labels(axes, labels, fontsize="small", color=GREY, zorder=5)
 
 
-def _legend(axes: Any, latency: str, computation_aware: bool) -> None:
+def _legend(axes: Any, latency: str, columns: int, computation_aware: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles, labels = axes.get_legend_handles_labels()
     if computation_aware:
-        handles.append(Line2D([], [], color=GREY, linewidth=2.0))
-        handles.append(Line2D([], [], color=GREY, linewidth=1.4, linestyle="--", marker="o", markerfacecolor="white"))
-        labels += [latency, f"{latency}_CA, counts computing too"]
+        for width, filling, name in ((1.8, GREY, latency), (0.9, "white", f"{latency}_CA, counts computing too")):
+            handles.append(Line2D([], [], color=GREY, linewidth=width, marker="o", markerfacecolor=filling))
+            labels.append(name)
     # Above the axes: lines may run through each of their corners.
-    axes.figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
+    look = {"fontsize": "small", "handlelength": 3.2}
+    axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns, **look)
 
 
 def _grouped(rows: Sequence[Mapping[str, Any]], group: str, x: str) -> Dict[str, List[Mapping[str, Any]]]:

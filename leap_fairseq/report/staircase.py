@@ -1,16 +1,27 @@
-"""A picture of one sentence: when it was heard, and when each word was written."""
+"""A picture of a sentence: when it was heard, and when each word was written, by one system or several."""
 
 from pathlib import Path
-from typing import Any, List, Union
+from typing import Any, List, Mapping, Optional, Sequence, Union
 
-from leap_fairseq.report.style import PALETTE, STYLE, import_pyplot, save_figure
+from leap_fairseq.report.style import GREY, check_form, import_pyplot, line_look, save_figure, style_for
 from leap_fairseq.scoring.instances import Instance
 
 NAMES = {"word": "words", "char": "characters", "spm": "pieces"}
 """What is written in each unit of latency."""
 
+SCREEN = 7.2
+"""Width of the picture on a screen, inches."""
 
-def plot_staircase(instance: Instance, path: Union[str, Path], title: str = "") -> None:
+ROW, HIGHEST = 0.27, 16.0
+"""Height of a word, and of the picture, inches."""
+
+LEAST_TYPE = 4.5
+"""Points; words that would be smaller are not written."""
+
+
+def plot_staircase(
+    instance: Instance, path: Union[str, Path], title: Optional[str] = None, width: Optional[float] = None
+) -> None:
     """Draws one sentence: time read from the source to the right, written words upwards.
 
     A flat stretch is reading, a rise is writing; the dashed line ends the source, so what rises there was
@@ -18,56 +29,115 @@ def plot_staircase(instance: Instance, path: Union[str, Path], title: str = "") 
 
     Args:
         instance: a sentence of instances.log with at least one word.
-        path: PNG (or PDF, SVG) to write; its folder is made.
+        path: PDF, SVG or PNG to write; its folder is made.
         title: above the picture; default: the sentence's number, its words and its LAAL.
+        width: of the printed picture, cm; default: for a screen.
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: nothing was written, or the unit is spm, without a model and a title.
+        ValueError: nothing was written, or the unit is spm, without a model and a title; another ending than those of
+            pictures, or a width without room.
     """
-    if not instance.is_scorable:
-        raise ValueError(f"sentence {instance.index} has no written word; choose another (--index)")
-    words, delays = instance.written, instance.delays
+    _draw({"": instance}, path, title if title is not None else _title, width)
+
+
+def plot_staircases(
+    instances: Mapping[str, Instance], path: Union[str, Path], title: str = "", width: Optional[float] = None
+) -> None:
+    """Draws one sentence as several systems have translated it, without the words; else as `plot_staircase`.
+
+    Args:
+        instances: the same sentence, by the name of the system.
+        path: as there.
+        title: above the picture.
+        width: as there.
+    """
+    _draw(instances, path, title, width)
+
+
+def _draw(instances: Mapping[str, Instance], path: Union[str, Path], title: Any, width: Optional[float]) -> None:
+    check_form(path)
+    for name, instance in instances.items():
+        if not instance.is_scorable:
+            of = f" of {name}" if name else ""
+            raise ValueError(f"sentence {instance.index}{of} has no written word; choose another (--index)")
+    first = next(iter(instances.values()))
+    text = title(first) if callable(title) else title
     pyplot = import_pyplot()
-    with pyplot.rc_context(STYLE):
-        height = min(16.0, 1.7 + 0.27 * len(words))
-        figure, axes = pyplot.subplots(figsize=(7.2, max(2.8, height)), layout="constrained")
-        _draw_staircase(axes, words, delays, instance.source_length, NAMES[instance.unit.name])
-        axes.set_title(title or _title(instance), fontsize=10, loc="left")
+    style = style_for(width, SCREEN)
+    with pyplot.rc_context(style):
+        inches, count = style["figure.figsize"][0], max(len(instance.delays) for instance in instances.values())
+        height = min(HIGHEST, 1.9 + ROW * count) if len(instances) == 1 else 0.55 * inches + 1
+        figure, axes = pyplot.subplots(figsize=(inches, max(2.8, height)), layout="constrained")
+        end = max(max(instance.source_length, instance.delays[-1]) for instance in instances.values())
+        for number, (name, instance) in enumerate(instances.items()):
+            _draw_steps(axes, instance.delays, end, number, name, mark=len(instances) == 1)
+        _dress(axes, sorted({instance.source_length for instance in instances.values()}), count, end)
+        axes.set_ylabel(f"{NAMES[first.unit.name]} written")
+        if text:
+            axes.set_title(text, fontsize="medium", loc="left", wrap=True)
+        _legend(figure, axes, len(instances))
+        if len(instances) == 1:
+            _write_words(axes, first.written, first.delays)
         save_figure(figure, path)
         pyplot.close(figure)
 
 
-def _draw_staircase(axes: Any, words: List[str], delays: List[float], source_length: float, what: str) -> None:
-    end = max(source_length, delays[-1])
+def _draw_steps(axes: Any, delays: Sequence[float], end: float, number: int, name: str, mark: bool) -> None:
+    look = line_look(number)
+    marker = look.pop("marker")
+    counts = list(range(1, len(delays) + 1))
     times = [0.0, *delays, end]
-    counts = [0, *range(1, len(words) + 1), len(words)]
-    axes.fill_between(times, counts, step="post", color=PALETTE[0], alpha=0.08, linewidth=0)
-    axes.step(times, counts, where="post", color=PALETTE[0], linewidth=1.8, zorder=3)
-    axes.plot(delays, range(1, len(words) + 1), "o", color=PALETTE[0], markersize=4.5, zorder=4)
-    axes.axvline(source_length, color=PALETTE[1], linestyle="--", linewidth=1.3, zorder=2)
+    if mark:
+        axes.fill_between(times, [0, *counts, counts[-1]], step="post", color=look["color"], alpha=0.08, linewidth=0)
+    axes.step(times, [0, *counts, counts[-1]], where="post", linewidth=1.6, zorder=3, **look)
+    dots = {"color": look["color"], "marker": marker, "linestyle": "", "markersize": 4.5, "zorder": 4}
+    axes.plot(delays, counts, label=name or None, **dots)
+
+
+def _dress(axes: Any, ends: Sequence[float], count: int, end: float) -> None:
+    for number, time in enumerate(ends):
+        label = None if number else "the source ends"
+        axes.axvline(time, color=GREY, linestyle=(0, (5, 3)), linewidth=1.2, zorder=2, label=label)
     axes.set_xlabel("source read (ms)")
-    axes.set_ylabel(f"{what} written")
     axes.set_xlim(0, end * 1.06)
-    axes.set_ylim(0, len(words) + 0.8)
+    axes.set_ylim(0, count + 0.8)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    _write_words(axes, words, delays)
-    _write_beside(axes, "source ends", source_length, 0.25, 5, PALETTE[1], va="bottom", rotation=90)
+
+
+def _legend(figure: Any, axes: Any, systems: int) -> None:
+    """Below, where no word is."""
+    from matplotlib.lines import Line2D
+
+    handles, labels = [], []
+    if systems > 1:
+        for number, line in enumerate(line for line in axes.lines if line.get_linestyle() == "None"):
+            handles.append(Line2D([], [], linewidth=1.6, markersize=4.5, **line_look(number)))
+            labels.append(line.get_label())
+    handles.append(next(line for line in axes.lines if line.get_label() == "the source ends"))
+    labels.append("the source ends")
+    columns = max(1, int(figure.get_figwidth() // 1.5))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small", handlelength=3.2)
 
 
 def _write_words(axes: Any, words: List[str], delays: List[float]) -> None:
-    """Writes each word left of its dot, where a staircase leaves room; right of it where the axis is too near."""
-    points_per_ms = axes.figure.get_figwidth() * 72 * 0.85 / axes.get_xlim()[1]
+    """Writes each word left of its dot, where a staircase leaves room; above its step where the axis is too near."""
+    axes.figure.draw_without_rendering()
+    height = axes.get_window_extent().height / axes.figure.dpi * 72 / axes.get_ylim()[1]
+    size = min(9.0, 0.7 * height)
+    if size < LEAST_TYPE:
+        return
     for count, (word, delay) in enumerate(zip(words, delays), start=1):
-        width = 5.6 * len(word) + 8  # letters of 9 points
-        fits = delay * points_per_ms > width
-        _write_beside(axes, word, delay, count, -7 if fits else 7, "black", va="center", ha="right" if fits else "left")
-
-
-def _write_beside(axes: Any, text: str, x: float, y: float, offset: float, colour: str, **alignment: Any) -> None:
-    axes.annotate(
-        text, (x, y), xytext=(offset, 0), textcoords="offset points", color=colour, fontsize=9, zorder=5, **alignment
-    )
+        # A dollar begins a formula.
+        text = axes.annotate(word.replace("$", r"\$"), (delay, count), xytext=(-7, 0), textcoords="offset points")
+        text.set(ha="right", va="center", fontsize=size, color="black", zorder=5)
+        text.set_in_layout(False)
+        if text.get_window_extent().x0 < axes.get_window_extent().x0 + 2:
+            text.set_position((7, 0.15 * height))
+            text.set(ha="left", va="bottom", fontsize=0.85 * size)
+            box, right = text.get_window_extent(), axes.get_window_extent().x1
+            if box.x1 > right:
+                text.set_fontsize(text.get_fontsize() * (right - box.x0) / box.width)
 
 
 def _title(instance: Instance) -> str:

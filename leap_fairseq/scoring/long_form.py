@@ -87,7 +87,7 @@ def score_talks(
     """Scores a log that has been read; `name` is what messages call the table. Else as `score_long_run`."""
     by, cut = segmenter_named(segmenter, settings.unit, settings.language)
     path = log.path
-    instances = _in_order(log, recordings, path, name)
+    instances = in_order(log, recordings, path, name)
     settings.check(path, log.instances, [sentence.target for recording in recordings for sentence in recording])
     parts: List[Part] = []
     for instance, recording in zip(instances, recordings):
@@ -126,9 +126,6 @@ def split_recording(
         ValueError: the unit is spm, without a model.
     """
     words, unit = instance.written, instance.unit
-    targets = [unit.split(sentence.target) for sentence in sentences]
-    if KEPT_SPACE not in words:  # of characters, in a language without spaces
-        targets = [[word for word in target if word != KEPT_SPACE] for target in targets]
     times: Dict[str, List[float]] = {"delays": instance.delays, "elapsed": instance.elapsed}
     times["in_order"] = times["elapsed"]
     if adds_up:
@@ -136,13 +133,23 @@ def split_recording(
         times["in_order"] = list(itertools.accumulate(times["elapsed"], max))
     end = max((sentence.offset + sentence.duration for sentence in sentences), default=0.0)
     parts = []
-    for number, (numbers, sentence) in enumerate(zip(cut(words, targets), sentences)):
+    for number, (numbers, sentence) in enumerate(zip(numbers_of_words(instance, sentences, cut), sentences)):
         written = [words[i] for i in numbers]
         since = {name: [given[i] - sentence.offset for i in numbers if given] for name, given in times.items()}
         part = dict(prediction=unit.join(written), reference=sentence.target, source_length=sentence.duration, **since)
         part["transcript"] = sentence.source or None
         parts.append(Part(number, **part, written=written, unit=unit, rest=end - sentence.offset))
     return parts
+
+
+def numbers_of_words(
+    instance: Instance, sentences: Sequence[ReferenceSentence], cut: Cut = BY_EDITS.cut
+) -> List[Sequence[int]]:
+    """Of each sentence, the numbers of the words that belong to it, from 0; else as `split_recording`."""
+    targets = [instance.unit.split(sentence.target) for sentence in sentences]
+    if KEPT_SPACE not in instance.written:  # of characters, in a language without spaces
+        targets = [[word for word in target if word != KEPT_SPACE] for target in targets]
+    return cut(instance.written, targets)
 
 
 def _row(
@@ -165,8 +172,18 @@ def _row(
     }
 
 
-def _in_order(log: Log, recordings: Recordings, path: object, references: object) -> List[Instance]:
-    """What was written of each recording: by its name, else by its number."""
+def in_order(log: Log, recordings: Recordings, path: object, references: object) -> List[Instance]:
+    """What was written of each recording of a table: by its name, else by its number.
+
+    Args:
+        log: of recordings.
+        recordings: of the table.
+        path: what a message calls the log.
+        references: what it calls the table.
+
+    Raises:
+        ValueError: they are of other recordings.
+    """
     names = [PurePath(recording[0].audio).stem for recording in recordings]
     by_name = {PurePath(instance.recording).stem: instance for instance in log.instances}
     if len(by_name) == len(log.instances) and sorted(by_name) == sorted(names):

@@ -31,7 +31,7 @@ def test_staircase(plot, simuleval_run):
     code, error, size = plot("staircase", simuleval_run, "--index", 2)
     assert (code, error) == (0, "") and size > 5000
     code, error, _ = plot("staircase", simuleval_run, "--index", 3)
-    assert (code, error) == (1, "error: --index 3: the run has the sentences 0 to 2\n")
+    assert (code, error) == (1, f"error: --index 3: {simuleval_run} has the sentences 0 to 2\n")
 
 
 def test_staircase_of_another_unit(plot, simuleval_run):
