@@ -8,7 +8,8 @@
 # With CI=true and no arguments the slow tier runs too, but for the walks over all options (-m exhaustive).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-unset PYTHONPATH PYTHONHOME
+# Hundreds of commands import the package: each would compile it anew.
+unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 bash scripts/setup.sh
 

@@ -1,7 +1,6 @@
 """Shared set-up of all tests."""
 
 import pytest
-import torch
 
 LONGEST = {"e2e", "test_core_alone.py"}
 """Folders and files that start processes."""
@@ -15,4 +14,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Tiny tensors gain nothing from threads, and two of them on busy cores can be a hundred times slower."""
+    # Not above: of several processes of pytest, the first runs no tests, and the others wait for it.
+    import torch
+
     torch.set_num_threads(1)

@@ -19,6 +19,9 @@ from preloading import exit_code, preload, run_file
 
 SCRIPTS = Path(sys.executable).parent
 
+AS_LARGE = "FORKED_COMMANDS_AS_LARGE"
+"""Where it is set, a program takes at its end the memory that the fork took at its peak, for those who measure it."""
+
 CLIENT = """#!{python} -SE
 import json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
@@ -26,7 +29,11 @@ server.connect({address!r})
 socket.send_fds(server, [b"+"], [0, 1, 2])
 server.sendall(json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode())
 server.shutdown(socket.SHUT_WR)
-sys.exit(int(server.recv(8) or 1))
+code, peak = map(int, (server.recv(99) or b"1 0").split())
+if {as_large!r} in os.environ:
+    import mmap
+    mmap.mmap(-1, max(peak, 1) << 10, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
+sys.exit(code)
 """
 
 
@@ -36,24 +43,25 @@ class ForkedCommands:
     Args:
         environment: in which the imports are made, and commands are run.
         imports: modules; those of `preload` if none is given.
+        python: that of another environment, of whose scripts `leap-fairseq` alone is needed.
 
     Attributes:
         folder: of the programs, for the PATH.
     """
 
-    def __init__(self, environment, *imports):
+    def __init__(self, environment, *imports, python=sys.executable):
         self._environment = environment
         # Not pytest's: the path of a socket has at most 107 bytes.
         self._temporary = tempfile.TemporaryDirectory()
         address = f"{self._temporary.name}/socket"
         self.folder = Path(self._temporary.name, "bin")
         self.folder.mkdir()
-        names = ("python", "leap-fairseq", "simuleval", *(path.name for path in SCRIPTS.glob("fairseq-*")))
+        names = ("python", "leap-fairseq", "simuleval", "torchrun", *(path.name for path in SCRIPTS.glob("fairseq-*")))
         for name in names:
-            program = CLIENT.format(python=sys.executable, address=address, name=name)
+            program = CLIENT.format(python=sys.executable, address=address, name=name, as_large=AS_LARGE)
             (self.folder / name).write_text(program, encoding="utf-8")
             (self.folder / name).chmod(0o755)
-        command = [sys.executable, __file__, address, *imports]
+        command = [python, __file__, address, *imports]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         assert "ready\n" in iter(self._process.stdout.readline, "")
 
@@ -110,7 +118,7 @@ def serve(address, *imports):
 
 
 def answer(client):
-    """Runs what a program asks for in a fork, and tells it the exit code."""
+    """Runs what a program asks for in a fork, and tells it the exit code, and the peak of memory in KiB."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     files = socket.recv_fds(client, 1, 3)[1]
     name, args, directory, environment = json.loads(b"".join(iter(lambda: client.recv(1 << 16), b"")))
@@ -127,7 +135,8 @@ def answer(client):
         os._exit(exit_code(lambda: run_python(args if name == "python" else [str(SCRIPTS / name), *args])))
     for file in files:
         os.close(file)
-    client.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    _, status, usage = os.wait4(child, 0)
+    client.sendall(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}".encode())
 
 
 def run_python(args):

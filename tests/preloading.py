@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import logging
 import os
 import runpy
 import sys
@@ -56,6 +57,15 @@ def import_for_commands():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     compose_a_configuration()
+    forget_logging()
+
+
+def forget_logging():
+    """Leaves logging to the commands: others configure it once they are imported, ours keep fairseq from it."""
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
+    for name in [name for name in sys.modules if name.startswith("fairseq_cli") or name == "simuleval.cli"]:
+        del sys.modules[name]
 
 
 def compose_a_configuration():

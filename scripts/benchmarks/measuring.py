@@ -32,8 +32,6 @@ TURN = 0.2
 CLOCKS = ("wall", "cpu")
 CLOCK_HELP = "wall: time that passes; cpu: time of this process on all its cores"
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that every sub-command has."""
@@ -188,8 +186,8 @@ def apart(function: Callable, *args: Any) -> Any:
     """
     try:
         context = multiprocessing.get_context("forkserver")
-        # Imported once, before the first of them.
-        context.set_forkserver_preload(["leap_fairseq.models"])
+        # Imported once, before the first of them; the first optimizer of a process would import the other.
+        context.set_forkserver_preload(["leap_fairseq.models", "torch._dynamo"])
         with ProcessPoolExecutor(
             1, context, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
         ) as process:

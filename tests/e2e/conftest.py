@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked_commands import ForkedCommands
+from forked_commands import AS_LARGE, ForkedCommands
 from preloading import PLUGIN, ROOT
 
 SCRIPTS = Path(sys.executable).parent
@@ -110,7 +110,7 @@ def commands(forked):
 
 @pytest.fixture(scope="session")
 def trained_anew(tmp_path_factory):
-    """A folder with fairseq-train as it is, for scripts that measure it."""
+    """A folder with fairseq-train as it is."""
     folder = tmp_path_factory.mktemp("anew")
     (folder / "fairseq-train").symlink_to(SCRIPTS / "fairseq-train")
     return folder
@@ -120,10 +120,11 @@ def trained_anew(tmp_path_factory):
 def bash(elsewhere, environment, commands, trained_anew):
     """A function: runs a script from another directory, with the tools of this environment; returns its output.
 
-    Where the script measures its trainings, they are started anew.
+    With `anew` its trainings are processes of their own; with `as_large` what measures its commands sees their memory.
     """
 
-    def run(script, *args, code=0, anew=False, **variables):
+    def run(script, *args, code=0, anew=False, as_large=False, **variables):
+        variables |= {AS_LARGE: "1"} if as_large else {}
         folders = [*([trained_anew] if anew else []), commands, SCRIPTS, environment["PATH"]]
         path = os.pathsep.join(map(str, folders))
         finished = subprocess.run(

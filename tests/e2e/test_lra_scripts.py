@@ -68,7 +68,7 @@ def test_a_sweep_resumes(bash, folders, tmp_path):
         *(out, folders["text"], "--attention", "leap", "softmax", "--seeds", 3, "--updates", 3, "--batch-size", 4),
         *("--eval-samples", 7, "--options", "--arch leap_lra_tiny --attention-dropout 0"),
     )
-    output = bash(SCRIPTS / "sweep.sh", *arguments, "--jobs", 2, anew=True)
+    output = bash(SCRIPTS / "sweep.sh", *arguments, "--jobs", 2, as_large=True)
     rows = json.loads((out / "lra.json").read_text(encoding="utf-8"))
     assert {(row["data"], row["attention"]) for row in rows} == {("text", "leap"), ("text", "softmax")}
     budget = "3 updates of 4, up to 40 tokens, 7 + 7 evaluated, seeds 3"
@@ -89,10 +89,10 @@ def test_a_sweep_resumes(bash, folders, tmp_path):
     assert kept.stat().st_mtime_ns != before
 
 
-def test_throughput(run, tmp_path):
+def test_throughput(run_forked, tmp_path):
     table = tmp_path / "throughput.tsv"
     options = "--attention leap local --lengths 32 96 --batch-size 2 --rounds 3 --out".split()
-    output = run("python", SCRIPTS / "throughput.py", *options, table).output
+    output = run_forked(SCRIPTS / "throughput.py", *options, table).output
     assert "batches of 2, medians of 3 rounds, wall clock, 1 thread(s) of the CPU" in output
     lines = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
     rows = [dict(zip(lines[0], line)) for line in lines[1:]]

@@ -1,7 +1,7 @@
 """Memory: of training it does not depend on the length of a block, of reading not on the length of the text.
 
-Each measurement is a process of its own, which is this file run as a script: it writes what it measured as its last
-line. Times are shown (pytest -rP) and not asserted: other work may run on the same cores.
+Each measurement is a process of its own, a fork that has made its imports, which runs this file as a script: it writes
+what it measured as its last line. Times are shown (pytest -rP) and not asserted: other work may run on the same cores.
 """
 
 import argparse
@@ -28,10 +28,10 @@ def training_growth(points):
     return last["peak_mib"] / first["peak_mib"], last["activations_mib"] / first["activations_mib"]
 
 
-def test_training_memory_does_not_grow_with_the_block(run, tmp_path):
+def test_training_memory_does_not_grow_with_the_block(run_forked, tmp_path):
     from leap_fairseq.report.tables import read_tsv
 
-    table = run("python", MEASURE, *TRAINING.split(), *MODEL.split(), "--out", tmp_path / "memory.tsv").output
+    table = run_forked(MEASURE, *TRAINING.split(), *MODEL.split(), "--out", tmp_path / "memory.tsv").output
     rows = read_tsv(tmp_path / "memory.tsv")
     print(table)
     assert [(row["attention"], row["length"], row["time"]) for row in rows] == [("leap", 512, 1), ("leap", 8192, 1)]
@@ -41,8 +41,8 @@ def test_training_memory_does_not_grow_with_the_block(run, tmp_path):
     assert training_growth(rows)[1] < 1.3
 
 
-def test_the_control_that_quadratic_training_grows(run):
-    points = [json.loads(run("python", THIS, "naive_training", length).reason) for length in (512, 2048)]
+def test_the_control_that_quadratic_training_grows(run_forked):
+    points = [json.loads(run_forked(THIS, "naive_training", length).reason) for length in (512, 2048)]
     print(points)
     peak, activations = training_growth(points)
     assert peak > 1.3 and activations > 1.3
@@ -82,14 +82,14 @@ def checkpoint(run_forked, lm_options, text, tmp_path_factory):
     return folder / "checkpoint_last.pt"
 
 
-def read_apart(run, text, checkpoint, length, keeps=""):
-    return json.loads(run("python", THIS, "session", checkpoint, text, length, keeps).reason)
+def read_apart(run_forked, text, checkpoint, length, keeps=""):
+    return json.loads(run_forked(THIS, "session", checkpoint, text, length, keeps).reason)
 
 
-def evaluate_apart(run, text, checkpoint, split):
+def evaluate_apart(run_forked, text, checkpoint, split):
     carried = "--task leap_language_modeling --carry-state --tokens-per-sample 500 --cpu --no-progress-bar"
     options = ("--user-dir", THIS.parents[2] / "leap_fairseq", "--path", checkpoint, "--gen-subset", split)
-    return json.loads(run("python", THIS, "evaluation", text, *options, *carried.split()).reason)
+    return json.loads(run_forked(THIS, "evaluation", text, *options, *carried.split()).reason)
 
 
 def assert_constant(short, long):
@@ -100,16 +100,16 @@ def assert_constant(short, long):
     assert long["state"] == short["state"] > 0
 
 
-def test_a_session_reads_a_million_tokens_in_constant_memory(run, text, checkpoint):
-    assert_constant(*(read_apart(run, text, checkpoint, length) for length in (SHORT, LONG)))
+def test_a_session_reads_a_million_tokens_in_constant_memory(run_forked, text, checkpoint):
+    assert_constant(*(read_apart(run_forked, text, checkpoint, length) for length in (SHORT, LONG)))
 
 
-def test_a_million_tokens_are_evaluated_in_constant_memory(run, text, checkpoint):
-    assert_constant(*(evaluate_apart(run, text, checkpoint, split) for split in ("test", "test1")))
+def test_a_million_tokens_are_evaluated_in_constant_memory(run_forked, text, checkpoint):
+    assert_constant(*(evaluate_apart(run_forked, text, checkpoint, split) for split in ("test", "test1")))
 
 
-def test_the_control_that_a_session_which_keeps_its_scores_grows(run, text, checkpoint):
-    short, long = (read_apart(run, text, checkpoint, length, "scores") for length in (SHORT, LONG // 4))
+def test_the_control_that_a_session_which_keeps_its_scores_grows(run_forked, text, checkpoint):
+    short, long = (read_apart(run_forked, text, checkpoint, length, "scores") for length in (SHORT, LONG // 4))
     print(short, long, sep="\n")
     assert long["peak_mib"] > 1.05 * short["peak_mib"]
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -11,6 +12,7 @@ from preloading import ROOT
 
 from leap_fairseq.models import load_translator
 
+SCRIPTS = Path(sys.executable).parent
 EXPORT = ROOT / "scripts/simulst/export.py"
 
 
@@ -30,11 +32,11 @@ def words_of(output):
 
 
 @pytest.fixture(scope="module")
-def translate(environment, elsewhere):
-    """A function: starts the command in a process of its own."""
+def translate(environment, elsewhere, commands):
+    """A function: starts the command."""
 
-    def start(*args, **streams):
-        command = [sys.executable, "-m", "leap_fairseq", "translate", *map(str, args)]
+    def start(*args, folder=commands, **streams):
+        command = [folder / "python", "-m", "leap_fairseq", "translate", *map(str, args)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
         return subprocess.Popen(command, cwd=elsewhere, env={**environment, "PYTHONWARNINGS": "ignore"}, **pipes)
 
@@ -43,8 +45,8 @@ def translate(environment, elsewhere):
 
 @pytest.fixture(scope="module")
 def of_file(translate, folder, wavs):
-    """What the command writes for a recording."""
-    process = translate(wavs[0][0], "--model", folder)
+    """What the command writes for a recording, in a process of its own."""
+    process = translate(wavs[0][0], "--model", folder, folder=SCRIPTS)
     output, errors = process.communicate()
     assert process.returncode == 0, errors.decode()
     return output.decode()
