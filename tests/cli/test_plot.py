@@ -1,10 +1,13 @@
 """The command that draws pictures."""
 
+import shutil
+
 import pytest
 
 pytest.importorskip("matplotlib")
 
 from leap_fairseq.cli import main  # noqa: E402
+from leap_fairseq.cli.plot import names_of  # noqa: E402
 
 
 @pytest.fixture
@@ -32,6 +35,28 @@ def test_staircase(plot, simuleval_run):
     assert (code, error) == (0, "") and size > 5000
     code, error, _ = plot("staircase", simuleval_run, "--index", 3)
     assert (code, error) == (1, f"error: --index 3: {simuleval_run} has the sentences 0 to 2\n")
+
+
+def test_staircases_of_several_runs(plot, simuleval_run, tmp_path):
+    other = shutil.copytree(simuleval_run, tmp_path / "other")
+    code, error, size = plot("staircase", simuleval_run, other, "--width", "column")
+    assert (code, error) == (0, "") and size > 5000
+    code, error, _ = plot("staircase", simuleval_run, other, "--names", "a")
+    assert code == 1 and "--names a: there must be one for each of the 2 runs" in error
+    assert names_of(["a/k3/instances.log", "a/k5"]) == ["k3", "k5"] and names_of(["a"]) == ["a"]
+
+
+def test_talk(plot, simuleval_run, tmp_path):
+    table = tmp_path / "talks.tsv"
+    line = "{}.wav\t0\t2500\t\tich möchte am Montag nach Köln fahren\n"
+    header = "audio\toffset_ms\tduration_ms\tsource\ttarget\n"
+    table.write_text(header + "".join(line.format(number) for number in range(3)), encoding="utf-8")
+    for words in ((), ("--references", table), ("--seconds", 1, 2, "--width", 12.5)):
+        code, error, size = plot("talk", simuleval_run, *words)
+        assert (code, error) == (0, "") and size > 5000
+    assert "--index 3: the run has the recordings 0 to 2" in plot("talk", simuleval_run, "--index", 3)[1]
+    with pytest.raises(SystemExit):
+        plot("talk", simuleval_run, "--width", "wide")
 
 
 def test_staircase_of_another_unit(plot, simuleval_run):
