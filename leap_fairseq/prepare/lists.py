@@ -77,6 +77,7 @@ def make_eval_list(
     Args:
         out: Folder that gets SPLIT.wav_list, SPLIT.target, SPLIT.source_text and SPLIT_wavs/; with whole talks
             SPLIT.talks.wav_list, SPLIT.talks.target, SPLIT.talks.tsv and SPLIT_talks/; and SPLIT.languages.json.
+        task: st for translations as references, asr for transcripts.
         whole_talks: A line of the targets then holds all references of a talk; which sentence is where in which talk
             stands in SPLIT.talks.tsv, with the columns of `leap_fairseq.scoring.long_references`.
 
@@ -88,12 +89,9 @@ def make_eval_list(
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit is {limit}, but must be 1 or more (--limit)")
-    out = Path(out).resolve()
     if whole_talks and corpus == "covost":
         raise DataError("--whole-talks with --corpus covost, whose recordings are sentences: leave --whole-talks out")
-    if task not in TASKS:
-        raise DataError(f"--task is {task!r}, but must be one of {', '.join(TASKS)}")
-    layout, languages = _layout(corpus, src_lang, tgt_lang)
+    out, (layout, languages) = Path(out).resolve(), _layout(corpus, task, src_lang, tgt_lang)
     split = split or layout.split
     segments = layout.read(root, split, languages.tgt_lang, languages.src_lang)
     if task == "asr":
@@ -116,8 +114,10 @@ def make_eval_list(
     return wav_list
 
 
-def _layout(corpus: str, src_lang: Optional[str], tgt_lang: Optional[str]) -> Tuple[Layout, Languages]:
-    """How a corpus is read, and its languages, those of the corpus where none is given."""
+def _layout(corpus: str, task: str, src_lang: Optional[str], tgt_lang: Optional[str]) -> Tuple[Layout, Languages]:
+    """How a corpus is read, and its languages, its usual ones where none is given."""
+    if task not in TASKS:
+        raise DataError(f"--task is {task!r}, but must be one of {', '.join(TASKS)}")
     if corpus not in CORPORA:
         raise DataError(f"--corpus is {corpus!r}, but must be one of {', '.join(CORPORA)}")
     layout = CORPORA[corpus]
