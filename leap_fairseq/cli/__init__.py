@@ -17,6 +17,7 @@ COMMANDS: Commands = {
     "export": ("leap_fairseq.cli.export", "a trained translator as one folder"),
     "evaluate": ("leap_fairseq.cli.evaluate", "stream a test set through a translator with SimulEval, and score it"),
     "score": ("leap_fairseq.cli.score", "quality and latency of SimulEval runs"),
+    "report": ("leap_fairseq.cli.report", "a table and a picture of trainings, from what each records"),
     "plot": ("leap_fairseq.cli.plot", "pictures: quality over latency, a sentence over time, its proportions"),
     "translate": ("leap_fairseq.cli.translate", "translate a file or a pipe while it is being read"),
     "serve": ("leap_fairseq.cli.serve", "a live page that takes the microphone"),

@@ -8,7 +8,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 DECIMALS = {
     **dict.fromkeys(("BLEU", "chrF", "WER", "CER"), 2),
     "COMET": 4,
-    **dict.fromkeys(("AP", "AP_CA", "LongAP", "LongAP_CA", "RTF", "RTF_CA", "loss", "loss_sd"), 3),
+    **dict.fromkeys(("AP", "AP_CA", "LongAP", "LongAP_CA", "RTF", "RTF_CA", "loss", "loss_sd", "best", "last"), 3),
+    "hours": 2,
 }
 """Digits after the point in text; 1 for everything else that is no whole number."""
 
