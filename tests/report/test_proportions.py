@@ -50,6 +50,21 @@ def test_no_text_touches_another_or_is_cut(tmp_path, monkeypatch):
     assert boxes[-1].x1 <= drawn[0].bbox.x1 and max(box.y1 for box in boxes) <= drawn[0].bbox.y1
 
 
+def test_in_print_it_has_the_width_that_was_asked_for_and_differs_in_grey(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "save_figure", lambda figure, path: drawn.append(figure))
+    plot_proportions(sentence(), tmp_path / "x.pdf", 0, width=7.7)
+    drawn[0].draw_without_rendering()
+    assert drawn[0].get_figwidth() == pytest.approx(7.7 / 2.54)
+    boxes = [label.get_window_extent() for label in drawn[0].axes[0].child_axes[0].get_xticklabels()]
+    assert len(boxes) == 13 and all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+    # The two sides of the encoder's self-attention.
+    lines = [line for line in drawn[0].axes[-1].lines if len(line.get_xdata()) == FRAMES]
+    assert len({str(line._dash_pattern) for line in lines}) == 2
+    with pytest.raises(ValueError, match="a picture is one of"):
+        plot_proportions(sentence(), tmp_path / "x.jpg")
+
+
 def test_what_is_drawn_is_the_mean_over_the_heads_at_the_middle_of_each_frame(tmp_path, monkeypatch):
     drawn, found = [], sentence()
     monkeypatch.setattr(module, "save_figure", lambda figure, path: drawn.append(figure))
