@@ -18,6 +18,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 
 from leap_fairseq.tasks.carried_text import CarriedText, WholeText, gather_rows, own_rows
+from leap_fairseq.tasks.consecutive_blocks import blocks_in_context
 from leap_fairseq.tasks.recorded_training import RecordedTraining
 
 logger = logging.getLogger(__name__)
@@ -163,8 +164,9 @@ class LeapLanguageModelingTask(RecordedTraining, LanguageModelingTask):
 
         fairseq 0.12.2 leaves out blocks that are longer than the model's positions and calls the perplexity of nothing
         1.00; shards and several loading processes break the order of the blocks from which the context is taken; and
-        the limit of tokens in a batch does not count the context. With --carry-state there is one stream unless
-        --batch-size says otherwise, so that every token has all the text before it.
+        the limit of tokens in a batch does not count the context. Here a shard that has a context is a stretch of the
+        text. With --carry-state there is one stream unless --batch-size says otherwise, so that every token has all the
+        text before it.
 
         Raises:
             ValueError: blocks or a context that cannot be scored, no text, or a context window beside --carry-state.
@@ -187,16 +189,14 @@ class LeapLanguageModelingTask(RecordedTraining, LanguageModelingTask):
                 "leap_language_modeling --carry-state"
             )
         if context_window > 0:
-            shards = kwargs.get("num_shards", 1)
-            if shards > 1:
-                raise ValueError(
-                    f"--context-window needs the text in one piece, but it is read in {shards} shards: add "
-                    "--distributed-world-size 1 --num-shards 1"
-                )
             stride = self.args.tokens_per_sample
             _log_cost(stride + context_window, context_window)
             max_tokens = max_tokens and max(max_tokens * stride // (stride + context_window), stride)
             kwargs["num_workers"] = min(kwargs.get("num_workers", 1), 1)
+            shard, shards = kwargs.pop("shard_id", 0), kwargs.pop("num_shards", 1)
+            blocks = blocks_in_context(dataset, shard, shards, stride, context_window, self.dictionary.pad())
+            # What remains to be done is the same as without a context.
+            dataset, context_window = blocks, 0
         return super().eval_lm_dataloader(
             dataset, max_tokens=max_tokens, max_positions=max_positions, context_window=context_window, **kwargs
         )

@@ -11,6 +11,14 @@
 #                           window; for models with linear attention, best trained so.
 #   --gen-subset valid      another split
 #   --fp16                  half precision, on a GPU
+#
+# In the environment:
+#   PROCESSES=4             so many parts of the text are scored at the same time, each by its own process, or GPU: the
+#                           perplexity is that of one process, within rounding. With --carry-state they share the
+#                           streams of --batch-size, which must be a multiple of their number.
+#   PARTS=runs/lm/parts     keeps the parts: those that are complete are not scored again
+#   NODES=2 NODE=0          several machines: the same command on each, with its own NODE from 0, and PARTS in a folder
+#                           that all see; the last one prints the perplexity
 # A window as long as the block, a block longer than the model's positions and another dictionary are errors.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
@@ -22,7 +30,14 @@ shift 2
 
 # A carried text is one stream unless the user says otherwise.
 case " $* " in *" --carry-state "*) BATCH=1 ;; *) BATCH=8 ;; esac
-[ "$(count_gpus)" -gt 0 ] && DEVICE=() || DEVICE=(--cpu)
-exec fairseq-eval-lm "$DATA" --user-dir "$PLUGIN" --task leap_language_modeling --path "$CHECKPOINT" \
-    --gen-subset test --tokens-per-sample 512 --batch-size "$BATCH" --distributed-world-size 1 \
-    ${DEVICE[@]+"${DEVICE[@]}"} "$@"
+GPUS=$(count_gpus)
+[ "$GPUS" -gt 0 ] && DEVICE=() || DEVICE=(--cpu)
+OPTIONS=(
+    --user-dir "$PLUGIN" --task leap_language_modeling --gen-subset test --tokens-per-sample 512
+    --batch-size "$BATCH" --distributed-world-size 1 ${DEVICE[@]+"${DEVICE[@]}"} "$@"
+)
+if [ "${PROCESSES:-1}${PARTS:-}${NODES:-1}" != 11 ]; then
+    export GPUS
+    exec python "$ROOT/scripts/lm/eval_parts.py" "$DATA" "$CHECKPOINT" "${OPTIONS[@]}"
+fi
+exec fairseq-eval-lm "$DATA" --path "$CHECKPOINT" "${OPTIONS[@]}"

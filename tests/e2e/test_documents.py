@@ -139,7 +139,8 @@ def test_language_models(worked_in):
     trained = ("tiny", "linear", "wiki103")
     for name in (*(f"{name}/checkpoint_best.pt" for name in trained), "hydra/checkpoint_last.pt", "session.pt"):
         assert (runs / name).is_file(), name
-    assert (runs / "compare/comparison.png").stat().st_size > 10_000
+    for name in ("compare/comparison.png", "trainings.png"):
+        assert (runs / name).stat().st_size > 10_000
     weights, converted = (torch.load(runs / name)["model"] for name in ("tiny/checkpoint_best.pt", "official.pt"))
     assert weights.keys() >= converted.keys() and "decoder.layers.0.self_attn.q_LeaP.0.weight" in converted
 
@@ -159,7 +160,7 @@ def test_translation(worked_in):
     rows = json.loads((runs / "recognised/table.json").read_text(encoding="utf-8"))
     assert [row["waitk"] for row in rows] == [1, 9] and all(row["WER"] > 0 for row in rows)
     for name in ("asr", "translator", "recogniser", "linear", "once", "hybrid", "short", "endless"):
-        assert (runs / name / "checkpoint_best.pt").is_file()
+        assert (runs / name / "checkpoint_best.pt").is_file() and (runs / name / "run.json").is_file()
     assert (runs / "my_translator/checkpoint.pt").is_file()
     corpora = ("mustc", "mtedx", "europarl", "covost")
     lists = ("mustc-eval/tst-COMMON.wav_list", "mtedx-eval/test.wav_list", "europarl-eval/test.wav_list")
@@ -185,6 +186,7 @@ def test_long_range_arena(worked_in):
     assert {(row["data"], row["attention"]) for row in rows} == {("listops_small", "leap"), ("text", "leap")}
     for name in ("hard.png", "sweep/lra.png", "listops_leap/checkpoint_best.pt"):
         assert (runs / name).stat().st_size > 5_000, name
+    assert (runs / "listops_leap/run.json").is_file()
 
 
 def test_attention(worked_in):

@@ -1,5 +1,6 @@
 """scripts/lm: train, resume, evaluate, compare, convert, as a user runs them."""
 
+import json
 import re
 
 import pytest
@@ -83,6 +84,54 @@ def test_evaluation(bash, lm_data, lm_text, straight):
     assert len({blocks[0], score(windowed)[0], carried[0]}) == 3
 
 
+def joined(parts):
+    """What eval.sh has joined in a folder of parts: the perplexity, unrounded, and the number of tokens."""
+    found = json.loads((parts / "joined.json").read_text(encoding="utf-8"))
+    return found["perplexity"], found["tokens"]
+
+
+@pytest.mark.parametrize(
+    "mode, numbers", [("", "123"), ("--context-window 48", "12"), ("--carry-state --batch-size 6", "13")]
+)
+def test_any_number_of_processes_has_the_same_perplexity(bash, lm_data, straight, tmp_path, mode, numbers):
+    command = (EVAL, lm_data, straight[0] / "checkpoint_best.pt", "--tokens-per-sample", 64, *mode.split())
+    alone = score(bash(*command))
+    for processes in numbers:
+        parts = tmp_path / processes
+        assert score(bash(*command, PROCESSES=processes, PARTS=str(parts))) == alone
+        assert joined(parts) == (pytest.approx(joined(tmp_path / "1")[0], rel=1e-6), alone[1])
+
+
+def test_parts_of_two_machines_join(bash, lm_data, straight, tmp_path):
+    command = (EVAL, lm_data, straight[0] / "checkpoint_best.pt", "--tokens-per-sample", 64)
+    where = {"NODES": "2", "PROCESSES": "1", "PARTS": str(tmp_path)}
+    first = bash(*command, **where, NODE="1")
+    assert "1 of 2 parts are in" in first and "have to score 0" in first and "Perplexity" not in first
+    before = (tmp_path / "1-of-2/score.json").stat().st_mtime_ns
+    assert score(bash(*command, **where, NODE="0")) == score(bash(*command))
+    assert score(bash(*command, **where, NODE="1")) == score(bash(*command))
+    assert (tmp_path / "1-of-2/score.json").stat().st_mtime_ns == before
+    # Of another evaluation, parts are made anew, and not joined with these.
+    other = bash(EVAL, lm_data, straight[0] / "checkpoint_best.pt", "--tokens-per-sample", 32, **where, NODE="0")
+    assert "1 of 2 parts are in" in other and "have to score 1" in other
+
+
+@pytest.mark.parametrize(
+    "options, variables, message",
+    [
+        (("--carry-state",), {}, "2 processes cannot share 1 of them: leave PROCESSES out"),
+        (("--output-word-probs",), {}, "--output-word-probs is for one process"),
+        ((), {"PROCESSES": "two"}, "PROCESSES is two, but must be a whole number from 1 on"),
+        ((), {"NODES": "2"}, "give PARTS"),
+        (("--gen-subset", "none"), {}, "none.bin"),
+    ],
+)
+def test_what_processes_cannot_share_is_an_error(bash, lm_data, straight, options, variables, message):
+    command = (EVAL, lm_data, straight[0] / "checkpoint_best.pt", "--tokens-per-sample", 64, *options)
+    output = bash(*command, **{"PROCESSES": "2", **variables}, code=1)
+    assert message in output.strip().splitlines()[-1] and "Perplexity" not in output
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -112,7 +161,7 @@ def test_comparison(bash, lm_text, tmp_path):
         (tmp_path / f"{split}.txt").write_text((lm_text / f"{split}.txt").read_text(encoding="utf-8"), encoding="utf-8")
     options = "--updates 2 --models leap softmax --jobs 2 --nwords 200 --seeds 1".split()
     # The peak is that of the seed which takes most.
-    bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options, anew=True)
+    bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options, as_large=True)
     options.append("2")
     output = bash(ROOT / "scripts/lm/compare.sh", tmp_path, tmp_path / "out", *options)
     lines = (tmp_path / "out/comparison.tsv").read_text(encoding="utf-8").splitlines()

@@ -13,7 +13,9 @@ from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq_cli.eval_lm import eval_lm
 from tiny_models import make_dictionary, make_lm, spread_proportions
 
+from leap_fairseq.tasks import leap_language_modeling
 from leap_fairseq.tasks.carried_text import WholeText
+from leap_fairseq.tasks.consecutive_blocks import blocks_in_context
 from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 EOS = 2
@@ -67,7 +69,8 @@ def evaluate(model, task, window=0, batch_size=1, **options):
     """What fairseq-eval-lm computes: perplexity and the number of targets."""
     options = {"max_positions": model.max_positions(), "num_workers": 0, **options}
     batches = task.eval_lm_dataloader(task.dataset("test"), batch_size=batch_size, context_window=window, **options)
-    batches = list(batches)
+    # fairseq fills up shards with batches of nothing.
+    batches = [batch for batch in batches if batch]
     perplexity = eval_lm([model], task.source_dictionary, batches)["perplexity"]
     return float(perplexity), sum(int(batch["target"].ne(1).sum()) for batch in batches)
 
@@ -99,6 +102,37 @@ def test_each_target_is_scored_once_whatever_the_window_and_the_batch(model, wan
     assert count == 200
     assert perplexity == pytest.approx(wanted(window), rel=1e-4)
     assert perplexity != pytest.approx(wanted(4), rel=1e-4)
+
+
+def nats(model, task, **options):
+    """The negative log-likelihood of what is scored, and the number of targets."""
+    perplexity, count = evaluate(model, task, **options)
+    return math.log(perplexity) * count, count
+
+
+@pytest.mark.parametrize("window, batch_size, shards", [(0, 2, 3), (8, 1, 2), (8, 3, 3), (15, 7, 4), (15, 1, 20)])
+@torch.no_grad()
+def test_shards_are_the_whole_text(model, wanted, tmp_path, window, batch_size, shards):
+    folder = write(tmp_path, lines_of(text()))
+    options = {"window": window, "batch_size": batch_size, "num_shards": shards}
+    parts = [nats(model, make_task(folder, window=window), shard_id=shard, **options) for shard in range(shards)]
+    assert sum(count for _, count in parts) == 200
+    whole = math.exp(sum(part for part, _ in parts) / 200)
+    assert whole == pytest.approx(wanted(window), rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_control_that_a_shard_without_its_context_is_another_text(model, wanted, tmp_path, monkeypatch):
+    task = make_task(write(tmp_path, lines_of(text())), window=8)
+
+    def forgetting(*given):
+        blocks = blocks_in_context(*given)
+        blocks.prev_tokens = blocks.prev_tokens[:0]
+        return blocks
+
+    monkeypatch.setattr(leap_language_modeling, "blocks_in_context", forgetting)
+    parts = [nats(model, task, window=8, num_shards=2, shard_id=shard) for shard in (0, 1)]
+    assert math.exp(sum(part for part, _ in parts) / 200) != pytest.approx(wanted(8), rel=1e-5)
 
 
 @pytest.mark.parametrize("mode, block", [("none", 16), ("complete", 64), ("complete_doc", 64), ("eos", 64)])
@@ -144,7 +178,7 @@ def test_a_window_as_long_as_the_block_is_refused(tmp_path, window):
     [
         ({"block": 65}, {}, "a block of 65 tokens is longer than the 64 positions"),
         ({"block": 80, "window": 40}, {"window": 40}, "a block of 80 tokens is longer than the 64 positions"),
-        ({"window": 8}, {"window": 8, "num_shards": 2}, "--distributed-world-size 1"),
+        ({"window": 8}, {"window": 8, "num_shards": 26, "shard_id": 25}, "has 25 blocks, which 26 shards cannot"),
         ({}, {"window": -1}, "--context-window is -1"),
     ],
 )
