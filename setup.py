@@ -1,8 +1,11 @@
 """Packaging of leap-fairseq. `scripts/setup.sh` is the usual way in: it makes a virtual environment and calls pip."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 README = Path(__file__).with_name("README.md")
 
@@ -52,11 +55,29 @@ COMPILED = Extension(
     extra_compile_args=[
         *("-O3", "-std=c++17", "-pthread", "-fno-wrapv", "-fno-math-errno", "-fno-trapping-math"),
         *("-fassociative-math", "-fno-signed-zeros", "-freciprocal-math"),
+        # Nobody debugs it; what a debugger reads takes a sixth of the time and most of the library.
+        "-g0",
     ],
     extra_link_args=["-pthread"],
     language="c++",
     optional=True,
 )
+
+
+class BuildSideBySide(build_ext):
+    """Compiles the files of a library at the same time: each takes a compiler ten seconds."""
+
+    def build_extensions(self):
+        compile_files = self.compiler.compile
+
+        def side_by_side(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                compiled = list(pool.map(lambda source: compile_files([source], **options), sources))
+            return [path for paths in compiled for path in paths]
+
+        self.compiler.compile = side_by_side
+        super().build_extensions()
+
 
 setup(
     name="leap-fairseq",
@@ -75,6 +96,7 @@ setup(
         "leap_fairseq.example": ["README.md", "*.flac", "model/*"],
     },
     ext_modules=[COMPILED],
+    cmdclass={"build_ext": BuildSideBySide},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     classifiers=[
