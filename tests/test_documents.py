@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "docs/options.md"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+RESULTS = sorted(ROOT.glob("docs/results/*.md"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *RESULTS])
 
 FILE = re.compile(r"\b((?:leap_fairseq|data_prep|scripts|tests)/[\w/]+\.(?:py|sh))\b")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -65,6 +66,29 @@ def test_the_readme_is_short_and_leads_to_every_page():
     assert len(readme.splitlines()) <= 150
     for page in ROOT.glob("docs/*.md"):
         assert re.search(rf"^\| \[.*\]\(docs/{page.name}\) \|", readme, re.M), page.name
+
+
+def measured(text):
+    """The figures of a text that somebody must have measured: those with a decimal point, but for versions and code."""
+    text = re.sub(r"```bash.*?```|```python.*?```|`[^`\n]*`|\|version:\S+|\]\([^)]*\)", " ", text, flags=re.S)
+    return set(re.findall(r"(?<![\w.\-])\d+\.\d+(?!\w|\.\d)", text))
+
+
+def test_every_figure_of_the_readme_is_in_the_results():
+    pages = {page: page.read_text(encoding="utf-8") for page in RESULTS}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    # Of Python and fairseq.
+    known = set().union(*map(measured, pages.values())) | {"3.11", "3.12"}
+    assert len(measured(readme)) > 20 and not measured(readme) - known
+    assert measured("0.1 to 99.87 BLEU, `1.5`") - known == {"99.87"}
+
+
+def test_results_say_when_and_are_listed():
+    index = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    for page in RESULTS:
+        assert f"](docs/results/{page.name})" in index
+        stamps = re.findall(r"^\*Written down (\d{4}-\d\d-\d\d) \([0-9a-f]{7}", page.read_text(encoding="utf-8"), re.M)
+        assert stamps, page.name
 
 
 def test_architectures_of_the_page_are_registered():
