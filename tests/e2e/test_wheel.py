@@ -10,6 +10,7 @@ from pathlib import Path
 import dockerfile
 import pytest
 from dockerfile import instructions, only
+from forked_commands import ForkedCommands
 from preloading import PLUGIN, ROOT
 
 TRAINING = (
@@ -69,6 +70,13 @@ def scripts(call, wheel, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def programs(environment, scripts):
+    """Where its commands are that start at once."""
+    with ForkedCommands(environment, python=scripts / "python") as forked:
+        yield forked.folder
+
+
+@pytest.fixture(scope="module")
 def package(call, scripts):
     """The folder of the installed package."""
     found = call(scripts / "python", "-c", "import leap_fairseq; print(leap_fairseq.__file__)").strip()
@@ -104,17 +112,20 @@ def test_the_container_serves_from_it(scripts, environment, elsewhere):
     assert subprocess.run(question, cwd=elsewhere, env=environment, capture_output=True).returncode != 0
 
 
-def test_from_a_corpus_to_a_score(call, scripts, package, tmp_path):
-    def leap(*words):
-        return call(scripts / "leap-fairseq", *words)
+def test_the_example_is_translated(call, scripts):
+    assert call(scripts / "leap-fairseq", "translate", "--example").split()[1] == "Könnten"
 
-    assert leap("translate", "--example").split()[1] == "Könnten"
+
+def test_from_a_corpus_to_a_score(call, programs, package, tmp_path):
+    def leap(*words):
+        return call(programs / "leap-fairseq", *words)
+
     corpus, data, model, run = (tmp_path / name for name in ("corpus", "data", "model", "run"))
     sizes = "--sentences-train 20 --sentences-dev 4 --sentences-test 2"
     leap("prepare", "travel", corpus, *sizes.split())
     leap("prepare", "mustc", corpus, "--out", data, *"--vocab-size 60 --vocab-type char --specaugment none".split())
     plugin = ("--user-dir", package, "--save-dir", tmp_path / "save")
-    call(scripts / "python", "-m", "fairseq_cli.train", data, *plugin, *TRAINING.split())
+    call(programs / "python", "-m", "fairseq_cli.train", data, *plugin, *TRAINING.split())
     leap("prepare", "lists", corpus, "--out", tmp_path / "eval")
     leap("export", tmp_path / "save" / "checkpoint_last.pt", model)
     lists = tmp_path / "eval" / "tst-COMMON"
