@@ -60,6 +60,8 @@ def test_two_processes_train_as_one(bash, lm_data, straight, tmp_path):
         assert loss == pytest.approx(losses(straight[1])[update], abs=2e-3)
     then = bash(TRAIN, lm_data, tmp_path, *options, "--max-update", 4, PROCESSES="2", MASTER="localhost:29532")
     assert losses(then)[4] == pytest.approx(losses(straight[1])[4], abs=2e-3)
+    sessions = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["sessions"]
+    assert [(one["processes"], one["updates"]) for one in sessions] == [(2, 3), (2, 4)]
 
 
 def test_the_number_of_processes_must_divide_the_batches(bash, lm_data, tmp_path):

@@ -15,6 +15,7 @@ from tolerances import assert_same
 from leap_fairseq.lra import TASKS, DataError, LraFacts
 from leap_fairseq.models.leap_lra import LeapLraConfig, LeapLraModel, count_parameters
 from leap_fairseq.modules.zoo import ZOO_KINDS
+from leap_fairseq.report.run_record import RunRecord
 from leap_fairseq.tasks.long_range_arena import LongRangeArenaConfig, LongRangeArenaTask
 
 EVALUATE = Path(__file__).parents[2] / "scripts/lra/evaluate.py"
@@ -70,6 +71,8 @@ def test_five_updates_and_an_evaluation(caplog, data, evaluate, tmp_path, task, 
     found = evaluate(data(task), tmp_path / "checkpoint_last.pt", "valid", batch_size=3)
     assert (found["right"], found["samples"]) == (right, samples)
     assert found["loss"] / np.log(2) == pytest.approx(loss, abs=2e-4)
+    best = RunRecord.read(tmp_path).summary()["best"]
+    assert best == {"metric": "accuracy", "value": accuracy, "updates": 5}
 
 
 def test_an_evaluation_does_not_depend_on_its_batches(caplog, data, evaluate, tmp_path):
