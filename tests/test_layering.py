@@ -16,6 +16,7 @@ RULES = {
     "speech": ({"files"}, FRAMEWORKS | {"torch"}),
     "attention": (set(), FRAMEWORKS | {"numpy"}),
     "layers": ({"attention"}, FRAMEWORKS | {"numpy"}),
+    "hf": ({"layers", "attention"}, FRAMEWORKS | {"numpy"}),
     "scoring": ({"speech", "files"}, FRAMEWORKS | {"torch"}),
     "report": ({"scoring", "speech", "files"}, FRAMEWORKS | {"torch"}),
     "prepare": ({"speech", "scoring", "files"}, FRAMEWORKS | {"torch"}),
@@ -26,7 +27,7 @@ RULES = {
     "criterions": ({"compat"}, {"fairseq_cli", "simuleval", "aiohttp"}),
     "tasks": ({"compat", "criterions", "lra", "report", "speech", "files"}, {"fairseq_cli", "simuleval", "aiohttp"}),
     "models": (
-        {"compat", "tasks", "modules", "streaming", "layers", "attention", "speech", "files"},
+        {"compat", "tasks", "modules", "streaming", "hf", "layers", "attention", "speech", "files"},
         {"fairseq_cli", "simuleval", "aiohttp"},
     ),
     "serve": ({"streaming"}, FRAMEWORKS - {"aiohttp"}),

@@ -69,5 +69,6 @@ def spread_half_lives(text: str, num_heads: int) -> Tensor:
     shortest, longest = int(first), counted("half-life", int(last or first))
     if not 1 <= shortest <= longest:
         raise ValueError(f"half-life {text!r} must be at least 1 token, and its range must not decrease")
-    steps = torch.linspace(0, 1, counted("num_heads", num_heads), dtype=torch.float64)
+    # On the CPU also where a layer is made on "meta": the core reads its numbers.
+    steps = torch.linspace(0, 1, counted("num_heads", num_heads), dtype=torch.float64, device="cpu")
     return (shortest * (longest / shortest) ** steps).round().long()

@@ -3,11 +3,10 @@
 Shape legend: B batch, T tokens or frames, C model dimension.
 """
 
-import math
-
-import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
+
+from leap_fairseq.layers.positions import sinusoids
 
 
 def position_rows(embed: nn.Module, numbers: Tensor) -> Tensor:
@@ -25,17 +24,4 @@ def position_rows(embed: nn.Module, numbers: Tensor) -> Tensor:
     if int(numbers.max()) < embed.weights.shape[0]:
         return embed.weights[numbers]
     # Beyond the table it is computed, and not kept: a text or a speech without end must not fill the memory.
-    return _sinusoids(numbers, embed).to(embed.weights)
-
-
-def _sinusoids(numbers: Tensor, embed: SinusoidalPositionalEmbedding) -> Tensor:
-    """The rows of fairseq's table with these numbers, [B, T, C]; zero for padding.
-
-    Source:
-        Vaswani et al., Attention Is All You Need, 2017, section 3.5, in the layout of fairseq and tensor2tensor.
-    """
-    half = embed.embedding_dim // 2
-    steps = torch.arange(half, dtype=torch.float, device=numbers.device)
-    angles = numbers.float().unsqueeze(-1) * torch.exp(steps * -(math.log(10000) / (half - 1)))
-    rows = nn.functional.pad(torch.cat((angles.sin(), angles.cos()), -1), (0, embed.embedding_dim % 2))
-    return rows.masked_fill(numbers.eq(embed.padding_idx).unsqueeze(-1), 0)
+    return sinusoids(numbers, embed.embedding_dim, embed.padding_idx).to(embed.weights)
