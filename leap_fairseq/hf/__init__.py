@@ -10,7 +10,8 @@ except ImportError as error:
 
 from leap_fairseq.hf.cache import LeapCache
 from leap_fairseq.hf.configuration import LeapLMConfig
-from leap_fairseq.hf.modeling import ACTIVATIONS, LeapForCausalLM
+from leap_fairseq.hf.decoder import ACTIVATIONS
+from leap_fairseq.hf.modeling import LeapForCausalLM
 from leap_fairseq.hf.tokenizer import word_tokenizer
 
 AutoConfig.register(LeapLMConfig.model_type, LeapLMConfig, exist_ok=True)
