@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 
 import torch
-from fairseq import options
+from fairseq import checkpoint_utils, options
 from fairseq.data import indexed_dataset
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import train as fairseq_train
@@ -67,6 +67,8 @@ def train(data, save, flags, updates=0, **changes):
         section, option = name.split("__")
         assert option in cfg[section], name
         cfg[section][option] = value
+    # fairseq keeps the best figure of a process, whichever training it is of.
+    vars(checkpoint_utils.save_checkpoint).pop("best", None)
     fairseq_train.main(cfg)
     return Path(save)
 

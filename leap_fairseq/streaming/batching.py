@@ -18,7 +18,8 @@ from torch import Tensor
 
 from leap_fairseq.speech.audio import SAMPLE_RATE
 from leap_fairseq.streaming.policy import Candidate
-from leap_fairseq.streaming.stream import NextToken, Stream, Word
+from leap_fairseq.streaming.stream import Stream
+from leap_fairseq.streaming.tokens import NextToken, Word
 
 
 def push_batch(streams: Sequence[Stream], samples: Sequence[Any], sample_rate: int = SAMPLE_RATE) -> List[List[Word]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leap_fairseq.speech import NEXT_SENTENCE
 from leap_fairseq.speech.pauses import find_pauses, loudness, quiet_below
 from leap_fairseq.streaming.frames import FEATURES_PER_FRAME
 from leap_fairseq.streaming.policy import Candidate
@@ -203,3 +204,28 @@ class Sentence:
         }
         scores = self.model.decoder(previous, encoder_out=speech)[0].float().log_softmax(-1)
         return scores.gather(-1, target.unsqueeze(-1)).sum((1, 2)).cpu()
+
+
+def next_sentence_token(model: Any, dictionary: Any) -> int:
+    """The token that ends a sentence where another one follows in the same speech, for streams without end.
+
+    Args:
+        model: a simultaneous translator.
+        dictionary: of the target.
+
+    Returns:
+        Its index.
+
+    Raises:
+        ValueError: its encoder sees whole utterances, or it never saw the end of a sentence within a stretch of speech.
+    """
+    if not model.frames_are_final:
+        raise ValueError(
+            "the long form needs an encoder whose frames are final: train with --encoder-visibility segment"
+        )
+    if NEXT_SENTENCE not in dictionary:
+        raise ValueError(
+            f"the dictionary has no {NEXT_SENTENCE}: the model was trained on single sentences and cannot tell where "
+            "one ends; prepare the data with --join-segments 4 and train on that"
+        )
+    return dictionary.index(NEXT_SENTENCE)

@@ -9,8 +9,7 @@ Shape legend: N samples, T feature frames.
 """
 
 import logging
-from dataclasses import dataclass
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, Optional
 
 import numpy as np
 
@@ -18,58 +17,11 @@ from leap_fairseq.speech import NEXT_SENTENCE, SAMPLE_RATE, GlobalCmvn, OnlineFb
 from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
 from leap_fairseq.streaming.frames import FEATURES_MISSING, FEATURES_PER_FRAME, FRAME_MS
 from leap_fairseq.streaming.policy import Candidate, Policy
-from leap_fairseq.streaming.sentence import Sentence
+from leap_fairseq.streaming.sentence import Sentence, next_sentence_token
 from leap_fairseq.streaming.speech_gate import SpeechGate
+from leap_fairseq.streaming.tokens import NextToken, Step, Word
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of the translation, or a character or piece where that is the unit of the detokenizer.
-
-    Attributes:
-        text: what was written.
-        delay: audio that had been received when the word was written, in ms.
-        sentence: number of its sentence from 0, in long form.
-    """
-
-    text: str
-    delay: float
-    sentence: int = 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """One written token, for inspection.
-
-    Attributes:
-        token: its index in the dictionary.
-        frames: encoder frames of its sentence that had been read.
-        delay: audio that had been received, in ms.
-    """
-
-    token: int
-    frames: int
-    delay: float
-
-
-class NextToken(NamedTuple):
-    """A token that can be written.
-
-    Attributes:
-        sentence: that it belongs to.
-        frames: encoder frames that it may see; None for all, where the speech has ended.
-        max_len: tokens of the sentence, at most.
-        draft: whether the policy decides on it when it is known.
-        attended: whether it must be known what its cross-attention reads.
-    """
-
-    sentence: Sentence
-    frames: Optional[int]
-    max_len: int
-    draft: bool
-    attended: bool
 
 
 class Stream:
@@ -117,8 +69,7 @@ class Stream:
         self.long_form, self.speech_gate = long_form, speech_gate
         self._stops = [dictionary.eos()]
         if long_form:
-            check_long_form(model, dictionary)
-            self._stops.append(dictionary.index(NEXT_SENTENCE))
+            self._stops.append(next_sentence_token(model, dictionary))
         self.reset()
 
     @property
@@ -294,24 +245,3 @@ class Stream:
     def _max_len(self) -> int:
         limit = int(self.max_len_a * self._sentence.source.heard + self.max_len_b)
         return min(limit, self.model.max_decoder_positions() - 1)
-
-
-def check_long_form(model, dictionary) -> None:
-    """Refuses a model that cannot translate a stream without end.
-
-    Args:
-        model: a simultaneous translator.
-        dictionary: of the target.
-
-    Raises:
-        ValueError: its encoder sees whole utterances, or it never saw the end of a sentence within a stretch of speech.
-    """
-    if not model.frames_are_final:
-        raise ValueError(
-            "the long form needs an encoder whose frames are final: train with --encoder-visibility segment"
-        )
-    if NEXT_SENTENCE not in dictionary:
-        raise ValueError(
-            f"the dictionary has no {NEXT_SENTENCE}: the model was trained on single sentences and cannot tell where "
-            "one ends; prepare the data with --join-segments 4 and train on that"
-        )

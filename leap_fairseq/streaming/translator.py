@@ -16,7 +16,8 @@ import torch
 from leap_fairseq.speech import SAMPLE_RATE
 from leap_fairseq.streaming.batching import finish_batch, push_batch
 from leap_fairseq.streaming.policy import Policy
-from leap_fairseq.streaming.stream import Stream, Word
+from leap_fairseq.streaming.stream import Stream
+from leap_fairseq.streaming.tokens import Word
 
 
 class StreamingTranslator(Stream):

@@ -186,8 +186,8 @@ def apart(function: Callable, *args: Any) -> Any:
     """
     try:
         context = multiprocessing.get_context("forkserver")
-        # Imported once, before the first of them; the first optimizer of a process would import the other.
-        context.set_forkserver_preload(["leap_fairseq.models", "torch._dynamo"])
+        # Imported once, before the first of them. No more: memory that an import has freed hides what is taken later.
+        context.set_forkserver_preload(["leap_fairseq.models"])
         with ProcessPoolExecutor(
             1, context, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
         ) as process:

@@ -97,12 +97,12 @@ class Killed(BaseException):
     """Ends a training at once: nothing of fairseq catches it."""
 
 
-def killing(function, call, before=lambda *args: None):
-    """The function, which is killed in its n-th call, after `before`."""
+def killing(function, call, before=lambda *args: None, counts=lambda *args: True):
+    """The function, which is killed in its n-th call that counts, after `before`."""
     calls = iter(range(1, call))
 
     def counting(*args, **kwargs):
-        if next(calls, None) is None:
+        if counts(*args) and next(calls, None) is None:
             before(*args)
             raise Killed
         return function(*args, **kwargs)
@@ -119,12 +119,16 @@ def half_copy(source, destination):
         copy.write(file.read(1000))
 
 
+def of_a_checkpoint(source, destination):
+    return str(destination).endswith(".pt")
+
+
 MOMENTS = {
     "while it is copied": lambda: (shutil, "copyfile", killing(shutil.copyfile, 2, half_copy)),
     "an update after the last save": lambda: (Trainer, "train_step", killing(Trainer.train_step, EPOCH + 3)),
     "while a checkpoint is written": lambda: (torch, "save", killing(torch.save, 2, half)),
     "before it gets its name": lambda: (os, "rename", killing(os.rename, 2)),
-    "before the copy gets its name": lambda: (os, "replace", killing(os.replace, 2)),
+    "before the copy gets its name": lambda: (os, "replace", killing(os.replace, 2, counts=of_a_checkpoint)),
     "at the final save": lambda: (torch, "save", killing(torch.save, 5, half)),
 }
 """A checkpoint is due after 3, 6, 9 and 12 updates, at the end of an epoch and of the training."""

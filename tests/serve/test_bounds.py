@@ -18,7 +18,7 @@ from live_client import HEADER, give, joined, noise, pieces, replies, served  # 
 from leap_fairseq.serve import websocket as websocket_module  # noqa: E402
 from leap_fairseq.serve.websocket import Limits  # noqa: E402
 from leap_fairseq.streaming import Candidate, StreamingTranslator, Word, batching  # noqa: E402
-from leap_fairseq.streaming.stream import NextToken  # noqa: E402
+from leap_fairseq.streaming.tokens import NextToken  # noqa: E402
 
 HANDSHAKE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22
 
