@@ -123,9 +123,8 @@ def test_wandb(data, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("WANDB_NAME", raising=False)
     train(data, tmp_path / "run", LM, 2, common__wandb_project="leap", common__log_interval=1)
-    run = wandb.run
+    name = wandb.run.name
     # What belongs to the last step, a validation among it, is written at the end.
     wandb.finish()
     (written,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    assert run.name == "run" and b"valid/loss" in written.read_bytes()
-    assert run.summary["train_inner/loss"] > 0
+    assert name == "run" and all(figure in written.read_bytes() for figure in (b"valid/loss", b"train_inner/loss"))
