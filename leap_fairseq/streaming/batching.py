@@ -127,4 +127,5 @@ def _candidates_alike(tokens: Sequence[NextToken], features: Sequence[Optional[T
     scores, extra = decoder.forward_block(last, memory, need_attn=attended)
     decoder.split_state(memory, memories)
     newest = float(extra["attn"][0][0, -1, 1]) if attended else None
-    return [following.sentence.choose(row[-1], following.max_len, newest) for following, row in zip(tokens, scores)]
+    pairs = zip(tokens, scores[:, -1])
+    return [each.sentence.choose(row, each.max_len, each.draft, newest) for each, row in pairs]

@@ -14,13 +14,13 @@ class Candidate(NamedTuple):
 
     Attributes:
         token: its index in the dictionary.
-        probability: of it.
+        probability: of it; None where the policy has decided before.
         newest: share of the newest frames in the weights of its cross-attentions, the mean of all heads; None where the
             policy does not read it.
     """
 
     token: int
-    probability: float
+    probability: Optional[float] = None
     newest: Optional[float] = None
 
 

@@ -80,12 +80,13 @@ class Sentence:
         """Keeps the state of the decoder before the next token of a draft, which may be refused."""
         self._before.append(self.model.decoder.copy_state(self.memory))
 
-    def choose(self, scores: Tensor, max_len: int, newest: Optional[float] = None) -> Candidate:
+    def choose(self, scores: Tensor, max_len: int, draft: bool = False, newest: Optional[float] = None) -> Candidate:
         """The next token, greedily, as fairseq's generator would with beam 1.
 
         Args:
             scores: logits or log-probabilities, [vocabulary].
             max_len: tokens of a sentence, at most.
+            draft: whether the policy decides on it, for which its probability is computed.
             newest: share of the newest frames in its cross-attention, if it is known.
         """
         allowed, length = scores.float(), len(self.tokens) + len(self.draft)
@@ -93,7 +94,7 @@ class Sentence:
         if not length:
             allowed[self.stops] = -torch.inf
         token = int(allowed.argmax())
-        probability = float(allowed.softmax(0)[token])
+        probability = float(allowed.softmax(0)[token]) if draft else None
         if length >= max_len and token not in self.stops:
             logger.warning("hypothesis cut at its maximum of %d tokens (--max-len-a, --max-len-b)", length)
             token = self.dictionary.eos()
