@@ -14,7 +14,13 @@ class LeapLMConfig(PreTrainedConfig):
         activation_function: by fairseq's name.
         positions: "sinusoidal", "learned" or "none".
         embedding_scale: factor of the embeddings.
-        embedding_size, output_size: width of the embeddings, and of what the output projection reads.
+        embedding_size, output_size: width of the embeddings (of the first band), and of what is read by the output
+            projection or the adaptive softmax.
+        input_cutoffs, input_factor: of adaptive embeddings: where each band of words ends, and how many times
+            narrower each is than the one before. None for a single table.
+        output_cutoffs, output_factor, output_dropout: likewise of an adaptive softmax. None for a single projection.
+        tie_projections: whether embeddings and softmax also share the projections of their bands; with
+            ``tie_word_embeddings``.
         normalize_before: whether layer norms stand before each block.
         final_norm: whether one stands behind the last layer.
         normalize_embedding: whether one stands behind the embeddings.
@@ -38,6 +44,12 @@ class LeapLMConfig(PreTrainedConfig):
     embedding_scale: float = 1.0
     embedding_size: int = 512
     output_size: int = 512
+    input_cutoffs: list[int] | None = None
+    input_factor: float = 4.0
+    output_cutoffs: list[int] | None = None
+    output_factor: float = 4.0
+    output_dropout: float = 0.0
+    tie_projections: bool = False
     normalize_before: bool = True
     final_norm: bool = True
     normalize_embedding: bool = False

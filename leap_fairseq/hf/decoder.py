@@ -1,6 +1,6 @@
 """The decoder of ``leap_transformer_lm`` in plain torch: embeddings, layers and output projection, by fairseq's names.
 
-Shape legend: B batch, T tokens, C model dimension.
+Shape legend: B batch, T tokens, C model dimension, V vocabulary.
 """
 
 import functools
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leap_fairseq.attention import causal_visibility
+from leap_fairseq.hf.adaptive import AdaptiveEmbedding, AdaptiveSoftmax
 from leap_fairseq.hf.cache import LeapCache, LeapCacheLayer
 from leap_fairseq.hf.configuration import LeapLMConfig
 from leap_fairseq.layers import LinearAttention
@@ -86,7 +87,7 @@ class LeapLayer(nn.Module):
 
 
 class LeapDecoder(nn.Module):
-    """Embeddings, layers and the output projection, by fairseq's names.
+    """Embeddings, layers, and the output projection or adaptive softmax, by fairseq's names.
 
     Args:
         config: of the model.
@@ -96,8 +97,9 @@ class LeapDecoder(nn.Module):
         super().__init__()
         self.config = config
         width, inner, outer, pad = config.hidden_size, config.embedding_size, config.output_size, config.pad_token_id
-        self.embed_tokens = nn.Embedding(config.vocab_size, inner, pad)
-        self.project_in_dim = nn.Linear(inner, width, bias=False) if inner != width else None
+        adaptive = config.input_cutoffs is not None
+        self.embed_tokens = AdaptiveEmbedding(config) if adaptive else nn.Embedding(config.vocab_size, inner, pad)
+        self.project_in_dim = nn.Linear(inner, width, bias=False) if inner != width and not adaptive else None
         self.embed_positions = None
         if config.positions == "learned":
             self.embed_positions = nn.Embedding(config.max_positions + pad + 1, width, pad)
@@ -106,7 +108,15 @@ class LeapDecoder(nn.Module):
         self.layers = nn.ModuleList(LeapLayer(config) for _ in range(config.num_hidden_layers))
         self.layer_norm = nn.LayerNorm(width) if config.normalize_before and config.final_norm else None
         self.project_out_dim = nn.Linear(width, outer, bias=False) if outer != width else None
-        self.output_projection = nn.Linear(outer, config.vocab_size, bias=False)
+        self.output_projection = self.adaptive_softmax = None
+        if config.output_cutoffs is None:
+            self.output_projection = nn.Linear(outer, config.vocab_size, bias=False)
+        else:
+            self.adaptive_softmax = AdaptiveSoftmax(config)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Logits [B, T, V] of features [B, T, output_size]; log-probabilities, with an adaptive softmax."""
+        return (self.output_projection if self.adaptive_softmax is None else self.adaptive_softmax)(features)
 
     def forward(self, tokens: Tensor, cache: Optional[LeapCache]) -> Tensor:
         """Everything before the output projection.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel, initialization
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from leap_fairseq.hf.adaptive import TransposedLinear, tied_names
 from leap_fairseq.hf.cache import LeapCache
 from leap_fairseq.hf.configuration import LeapLMConfig
 from leap_fairseq.hf.decoder import ACTIVATIONS, LeapDecoder
@@ -18,7 +19,8 @@ from leap_fairseq.layers import LinearAttention
 class LeapForCausalLM(PreTrainedModel, GenerationMixin):
     """A causal language model with linear attention, whose decoding state has a constant size.
 
-    A text begins with ``</s>``, as it does in fairseq, and ends with it.
+    A text begins with ``</s>``, as it does in fairseq, and ends with it. With an adaptive softmax, the logits are
+    log-probabilities.
 
     Args:
         config: sizes and attention.
@@ -32,7 +34,6 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     # What was read cannot be taken back, so that nothing may be drafted.
     _is_stateful = True
-    _tied_weights_keys = {"decoder.output_projection.weight": "decoder.embed_tokens.weight"}
     _no_split_modules = ["LeapLayer"]
 
     def __init__(self, config: LeapLMConfig):
@@ -42,6 +43,7 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
                 f"activation_function {config.activation_function!r} must be one of {', '.join(ACTIVATIONS)}"
             )
         self.decoder = LeapDecoder(config)
+        self._tied_weights_keys = tied_names(config)
         self.post_init()
 
     @classmethod
@@ -54,7 +56,22 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
             # transformers' own leaves what was loaded.
             for name, start in module.kind.learned.items():
                 initialization.constant_(getattr(module, name), start)
+        if isinstance(module, TransposedLinear):
+            initialization.normal_(module.weight, std=self.config.initializer_range)
         super()._init_weights(module)
+
+    def resize_token_embeddings(self, *args, **kwargs) -> nn.Module:
+        """transformers' own, for a vocabulary of another size.
+
+        Raises:
+            ValueError: embeddings or a softmax in bands, which end with the vocabulary of their training.
+        """
+        if self.config.input_cutoffs is not None or self.config.output_cutoffs is not None:
+            raise ValueError(
+                "adaptive embeddings and an adaptive softmax have the vocabulary of their training, and are not "
+                "resized: take tokens that are there, or a model without them"
+            )
+        return super().resize_token_embeddings(*args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """transformers' hook."""
@@ -64,8 +81,8 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
         """transformers' hook."""
         self.decoder.embed_tokens = value
 
-    def get_output_embeddings(self) -> nn.Module:
-        """transformers' hook."""
+    def get_output_embeddings(self) -> Optional[nn.Module]:
+        """transformers' hook; an adaptive softmax has no single one."""
         return self.decoder.output_projection
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
@@ -110,7 +127,7 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
             hidden = attention_mask[:, -input_ids.shape[1] :].eq(0)
             input_ids = input_ids.masked_fill(hidden, self.config.pad_token_id)
         features = self.decoder(input_ids, cache)
-        logits = self.decoder.output_projection(features[:, -logits_to_keep:])
+        logits = self.decoder.scores(features[:, -logits_to_keep:])
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size)

@@ -1,6 +1,7 @@
 """A trained language model as a folder that Hugging Face's transformers loads: weights, configuration, tokenizer."""
 
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Union
@@ -22,15 +23,11 @@ from leap_fairseq.hf import LeapForCausalLM, LeapLMConfig  # noqa: F401
 '''
 CODE = "modeling_leap_lm.py"
 
-REFUSED = {
-    **dict.fromkeys(("adaptive_softmax_cutoff", "adaptive_input"), "train with --arch leap_transformer_lm, without it"),
-    "character_embeddings": "train without it",
-    **dict.fromkeys(("quant_noise_pq", "quant_noise_scalar"), "train without it"),
-}
+REFUSED = {**dict.fromkeys(("character_embeddings", "quant_noise_pq", "quant_noise_scalar"), "train without it")}
 """Options of a model that is not exported, and what to do."""
 
-WEIGHTS_ALONE_OF_FAIRSEQ = ("decoder.version", "decoder.dictionary_crc32", "decoder.embed_positions._float_tensor")
-"""Buffers that hold no weights."""
+WITHOUT_WEIGHTS = re.compile(r".*\.(version|dictionary_crc32|_float_tensor)")
+"""Names of fairseq's buffers that hold none."""
 
 
 def export_language_model(
@@ -134,7 +131,7 @@ def exported(model) -> LeapForCausalLM:
         "AutoModelForCausalLM": f"{module}.{LeapForCausalLM.__name__}",
     }
     made = LeapForCausalLM(config).eval()
-    weights = {name: value for name, value in model.state_dict().items() if name not in WEIGHTS_ALONE_OF_FAIRSEQ}
+    weights = {name: value for name, value in model.state_dict().items() if not WITHOUT_WEIGHTS.fullmatch(name)}
     made.load_state_dict(weights)
     # fairseq never writes padding.
     made.generation_config.suppress_tokens = [decoder.padding_idx]
@@ -161,14 +158,35 @@ def _configuration(model) -> Dict[str, Any]:
         "activation_function": str(options.activation_fn),
         "positions": "none" if decoder.embed_positions is None else positions,
         "embedding_scale": 1.0 if options.no_scale_embedding else math.sqrt(width),
-        "embedding_size": decoder.embed_tokens.embedding_dim,
-        "output_size": decoder.output_projection.in_features,
+        **_embeddings(decoder),
         "normalize_before": bool(options.decoder_normalize_before),
         "final_norm": decoder.layer_norm is not None,
         "normalize_embedding": decoder.layernorm_embedding is not None,
         **{name: float(getattr(options, name)) for name in ("dropout", "attention_dropout", "activation_dropout")},
-        "tie_word_embeddings": bool(options.share_decoder_input_output_embed),
         **{"bos_token_id": words.eos(), "eos_token_id": words.eos(), "pad_token_id": words.pad()},
+    }
+
+
+def _embeddings(decoder) -> Dict[str, Any]:
+    """The fields about embeddings and output."""
+    options, fields = decoder.args, {}
+    if options.adaptive_input:
+        fields["embedding_size"] = options.decoder_input_dim
+        fields["input_cutoffs"] = list(decoder.embed_tokens.cutoff)
+        fields["input_factor"] = float(options.adaptive_input_factor)
+    else:
+        fields["embedding_size"] = decoder.embed_tokens.embedding_dim
+    if decoder.adaptive_softmax is None:
+        shared = bool(options.share_decoder_input_output_embed)
+        return {**fields, "output_size": decoder.output_projection.in_features, "tie_word_embeddings": shared}
+    return {
+        **fields,
+        "output_size": decoder.adaptive_softmax.input_dim,
+        "output_cutoffs": list(decoder.adaptive_softmax.cutoff),
+        "output_factor": float(options.adaptive_softmax_factor),
+        "output_dropout": float(options.adaptive_softmax_dropout),
+        "tie_word_embeddings": bool(options.tie_adaptive_weights),
+        "tie_projections": bool(options.tie_adaptive_proj),
     }
 
 

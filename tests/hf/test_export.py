@@ -105,8 +105,6 @@ def test_half_types(trained, tmp_path, hub):
 
 
 REFUSALS = {
-    "adaptive softmax": ({"adaptive_softmax_cutoff": "8,12"}, "--adaptive-softmax-cutoff 8,12 is not exported"),
-    "adaptive input": ({"adaptive_input": True}, "--adaptive-input is not exported"),
     "characters": ({"character_embeddings": True}, "--character-embeddings is not exported"),
     "quantisation": ({"quant_noise_pq": 0.1}, "--quant-noise-pq 0.1 is not exported"),
     "scalar quantisation": ({"quant_noise_scalar": 0.1}, "--quant-noise-scalar 0.1 is not exported"),
