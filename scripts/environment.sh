@@ -17,26 +17,50 @@ count_gpus() { python -c 'import torch; print(torch.cuda.device_count())'; }
 # usage SCRIPT: the comment at its head.
 usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"; }
 
+# part_of_node: the option that says which part of the work this machine does, where NODES says that there are several.
+part_of_node() { [ "${NODES:-1}" = 1 ] || printf -- '--part %s/%s' "${NODE:-0}" "$NODES"; }
+
+# note TEXT...: for the user, beside the log.
+note() { printf 'note: %s\n' "$*" >&2; }
+
+# require_number NAME LEAST: the environment's variable is a whole number from LEAST on.
+require_number() {
+    [[ ${!1} =~ ^(0|[1-9][0-9]{0,5})$ ]] && [ "${!1}" -ge "$2" ] ||
+        fail "$1 is '${!1}', but must be a whole number from $2 on"
+}
+
 # choose_processes: sets GPUS, and WORLD, the number of processes of all machines, from PROCESSES and NODES.
 choose_processes() {
     GPUS=$(count_gpus)
-    NODES=${NODES:-1} NODE=${NODE:-0} MASTER=${MASTER:-localhost:29500}
+    NODES=${NODES:-1} NODE=${NODE:-0} RESTARTS=${RESTARTS:-0}
     PROCESSES=${PROCESSES:-$((GPUS > 0 ? GPUS : 1))}
+    require_number PROCESSES 1
+    require_number NODES 1
+    require_number NODE 0
+    require_number RESTARTS 0
+    [ "$NODE" -lt "$NODES" ] || fail "NODE is $NODE, but NODES is $NODES: count from 0 to $((NODES - 1))"
+    [ "$NODES" -eq 1 ] || [[ ${MASTER:-} =~ ^.+:[0-9]+$ ]] ||
+        fail "MASTER is '${MASTER:-}', but $NODES machines need HOST:PORT, a free port of the one whose NODE is 0"
+    [ "$GPUS" -eq 0 ] || [ "$PROCESSES" -le "$GPUS" ] ||
+        fail "PROCESSES is $PROCESSES, but there are $GPUS GPUs here, of which each takes one: choose fewer, or NODES"
     WORLD=$((NODES * PROCESSES))
 }
 
 # train_in_processes OPTIONS...: fairseq-train in WORLD processes, one for each GPU or on the CPU; it takes over.
 train_in_processes() {
-    local device=()
+    local device=() meeting=(--standalone)
     [ "$GPUS" -gt 0 ] || device=(--cpu)
-    if [ "$WORLD" -eq 1 ]; then
+    if [ "$WORLD" -eq 1 ] && [ "$RESTARTS" -eq 0 ]; then
         exec fairseq-train "$@" --distributed-world-size 1 ${device[@]+"${device[@]}"}
     fi
+    # Machines that can be left and joined again: with torchrun's other way, a restart of one would wait for ever.
+    [ "$NODES" -eq 1 ] || meeting=(--rdzv-backend c10d --rdzv-endpoint "$MASTER" --rdzv-id "$MASTER"
+        --rdzv-conf "is_host=$((NODE == 0))" ${ADDRESS:+--local-addr "$ADDRESS"})
     # fairseq would look for the ranks of torchrun only where it sees several GPUs itself.
     [ "$GPUS" -gt 0 ] && BACKEND=nccl || BACKEND=gloo
     export BACKEND
-    exec torchrun --no-python --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$PROCESSES" \
-        --master-addr "${MASTER%:*}" --master-port "${MASTER#*:}" \
+    exec torchrun --no-python --nnodes "$NODES" --nproc-per-node "$PROCESSES" --max-restarts "$RESTARTS" \
+        "${meeting[@]}" \
         bash -c 'exec fairseq-train "$@" --distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK" \
             --device-id "$LOCAL_RANK" --distributed-init-method env:// --distributed-no-spawn \
             --distributed-backend "$BACKEND"' -- "$@" ${device[@]+"${device[@]}"}

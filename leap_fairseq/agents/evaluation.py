@@ -13,11 +13,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Container, Dict, Iterable, List, Optional, Sequence
 
 from leap_fairseq.files import DataError
 from leap_fairseq.scoring.instances import read_log
-from leap_fairseq.scoring.run_folder import LOG, RunFolder
+from leap_fairseq.scoring.run_folder import LOG, RunFolder, logged
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +29,22 @@ SENTENCES_PER_JOB = 250
 class Evaluation(RunFolder):
     """The folder of one evaluation; arguments and errors are those of :class:`RunFolder`."""
 
-    def run(self, command: Sequence[str], jobs: int, most: int = SENTENCES_PER_JOB) -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        jobs: int,
+        most: int = SENTENCES_PER_JOB,
+        wanted: Optional[Container[int]] = None,
+        others: Iterable[Path] = (),
+    ) -> int:
         """Translates what is not translated yet.
 
         Args:
             command: `simuleval` with all options but --source, --target and --output.
             jobs: processes at a time, at least 1.
             most: recordings that a process takes.
+            wanted: numbers of the recordings that are asked for (default: all).
+            others: folders of the same evaluation, whose lines are taken over.
 
         Returns:
             How many sentences were translated now; the others had been before.
@@ -45,14 +54,17 @@ class Evaluation(RunFolder):
         """
         if jobs < 1:
             raise DataError(f"number of processes is {jobs}, but must be 1 or more (--jobs)")
+        wanted = range(len(self.sources)) if wanted is None else wanted
         with self.locked():
-            return self._complete(command, jobs, most)
+            self._collect()
+            known = logged(others, self.facts)
+            self.add({index: known[index] for index in self.missing() if index in wanted and index in known})
+            return self._complete(command, jobs, most, wanted)
 
-    def _complete(self, command: Sequence[str], jobs: int, most: int) -> int:
-        self._collect()
-        missing = self.missing()
+    def _complete(self, command: Sequence[str], jobs: int, most: int, wanted: Container[int]) -> int:
+        missing = [index for index in self.missing() if index in wanted]
         if not missing:
-            logger.info("%s: all %d sentences are there", self.out, len(self.sources))
+            logger.info("%s: all sentences are there, %d of %d", self.out, len(self.done()), len(self.sources))
             return 0
         logger.info("%s: %d of %d sentences to translate", self.out, len(missing), len(self.sources))
         rounds = -(-len(missing) // (jobs * most))
@@ -62,7 +74,7 @@ class Evaluation(RunFolder):
             self._run_all(command, folders, jobs)
         finally:
             self._collect()
-        if self.missing():
+        if any(index in wanted for index in self.missing()):
             raise DataError(f"{self.out}: simuleval left sentences out: run the same command again")
         return len(missing)
 

@@ -14,6 +14,8 @@ where an interrupted one stopped. With several values of k, or of another option
 With --long-form the recordings of LISTS are whole talks (prepare lists --whole-talks), whose sentences are in
 LISTS.tsv; scored is what belongs to each sentence, its latency is StreamLAAL.
 
+With --part I/N, jobs on several machines share the recordings of all values: OUT/.parts has what each has translated.
+
 Computation-aware latencies (_CA) mean something only where no other job shares the cores: --jobs 1.
 """
 
@@ -25,10 +27,12 @@ import sys
 from pathlib import Path
 from typing import Any, Container, Dict, List, NamedTuple
 
+from leap_fairseq.cli.evaluation_parts import Plan, others_of, shared
 from leap_fairseq.cli.model_options import add_data_options, add_device_option, add_dtype_option
 from leap_fairseq.cli.policy_runs import PolicyRun, policy_runs
 from leap_fairseq.cli.score import add_scoring_options, print_table, settings_of
 from leap_fairseq.files import file_digest
+from leap_fairseq.parts import Part, add_part
 from leap_fairseq.report.tables import write_json, write_tsv
 from leap_fairseq.scoring.languages import read_languages
 from leap_fairseq.scoring.long_form import score_long_run
@@ -36,7 +40,7 @@ from leap_fairseq.scoring.long_references import read_references, write_without
 from leap_fairseq.scoring.quality import require_packages
 from leap_fairseq.scoring.run import score_run
 from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT, Settings, recorded
-from leap_fairseq.speech.sound_list import unusable, write_left_out
+from leap_fairseq.speech.sound_list import LeftOut, unusable, write_left_out
 from leap_fairseq.streaming.policy import Policy, add_policy_options
 
 logger = logging.getLogger(__name__)
@@ -74,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long-form", action="store_true", help=text)
     parser.add_argument("--label", help="name of the line in table and curve (default: the attention)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
+    add_part(parser, "divide the recordings, and the values of an option, among N jobs")
     text = "speech between two decisions (default: the model's pre-decision)"
     parser.add_argument("--segment-ms", type=int, metavar="MS", help=text)
     add_scoring_options(parser)
@@ -93,6 +98,7 @@ def run(options: argparse.Namespace) -> None:
     # A request to end must reach the jobs too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("fairseq").setLevel(logging.WARNING)
+    part = Part.parse(options.part) if options.part else None
     model = read_model(options.model)
     out = Path(options.out)
     runs = policy_runs(options, model.policy, out)
@@ -103,7 +109,15 @@ def run(options: argparse.Namespace) -> None:
         require_packages(scoring_of(each.folder, options))
     left_out = unusable(lists[0])
     lists = [[line for number, line in enumerate(lines) if number not in left_out] for lines in lists]
-    rows = [evaluate(options, model, lists, each, left_out) for each in runs]
+    plans = [plan(options, model, lists, each) for each in runs]
+    with shared(part, plans, lists, out, options.jobs) as is_last:
+        if is_last:
+            report(options, [evaluate(options, each, lists, left_out) for each in plans], lists, left_out)
+
+
+def report(options: argparse.Namespace, rows: List[Dict[str, Any]], lists: List[List[str]], left_out: LeftOut) -> None:
+    """Writes the tables and the curve."""
+    out = Path(options.out)
     if left_out:
         count = f"{len(left_out)} of {len(left_out) + len(lists[0])} recordings"
         logger.warning("%s were left out of the scores, listed in %s", count, write_left_out(left_out, out))
@@ -157,25 +171,15 @@ def read_list(path: Path) -> List[str]:
     return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
 
 
-def evaluate(
-    options: argparse.Namespace,
-    model: Model,
-    lists: List[List[str]],
-    policy: PolicyRun,
-    left_out: Container[int] = (),
-) -> Dict[str, Any]:
-    """Runs and scores one policy on lists of recordings and references; returns its row.
-
-    Args:
-        left_out: numbers of recordings that are no longer in the lists.
+def plan(options: argparse.Namespace, model: Model, lists: List[List[str]], policy: PolicyRun) -> Plan:
+    """How one policy is run on lists of recordings and references.
 
     Raises:
-        OSError, ValueError: as for :class:`leap_fairseq.agents.evaluation.Evaluation` and the scores.
+        OSError, ValueError: as for :func:`scoring_of`, or the references do not fit how they are scored.
     """
-    from leap_fairseq.agents.evaluation import Evaluation, simuleval_command
+    from leap_fairseq.agents.evaluation import SENTENCES_PER_JOB, simuleval_command
 
-    out = policy.folder
-    scoring = scoring_of(out, options)
+    scoring = scoring_of(policy.folder, options)
     scoring.check_references(lists[1], f"{options.lists}.target")
     settings = {
         **policy.flags("test-"),
@@ -195,8 +199,27 @@ def evaluate(
         command += [name, value] if value else []
     if scoring.spm_model:
         command += ["--eval-latency-spm-model", scoring.spm_model]
-    evaluation = Evaluation(out, *lists, facts, scoring.notes())
-    evaluation.run(command, options.jobs, *([TALKS_PER_JOB] if options.long_form else []))
+    most = TALKS_PER_JOB if options.long_form else SENTENCES_PER_JOB
+    columns = {"model": options.label or model.label, **policy.columns}
+    return Plan(policy.folder, command, facts, scoring.notes(), most, columns)
+
+
+def evaluate(
+    options: argparse.Namespace, planned: Plan, lists: List[List[str]], left_out: Container[int] = ()
+) -> Dict[str, Any]:
+    """Runs and scores what was planned; returns its row.
+
+    Args:
+        left_out: numbers of recordings that are no longer in the lists.
+
+    Raises:
+        OSError, ValueError: as for :class:`leap_fairseq.agents.evaluation.Evaluation` and the scores.
+    """
+    from leap_fairseq.agents.evaluation import Evaluation
+
+    out = planned.folder
+    evaluation = Evaluation(out, *lists, planned.facts, planned.notes)
+    evaluation.run(planned.command, options.jobs, planned.most, others=others_of(planned, Path(options.out)))
     # Once more: the folder is complete, and says of how many sentences.
     scoring = scoring_of(out, options)
     if options.long_form:
@@ -205,4 +228,4 @@ def evaluate(
         scores = score_long_run(out, references, scoring)
     else:
         scores = score_run(out, scoring)
-    return {"model": options.label or model.label, **policy.columns, **scores}
+    return {**planned.columns, **scores}

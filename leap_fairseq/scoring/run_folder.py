@@ -8,7 +8,7 @@ translated.
 import contextlib
 import json
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, ContextManager, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 from leap_fairseq.files import DataError, digest, locked, whole_file
 from leap_fairseq.scoring.instances import read_log
@@ -16,6 +16,9 @@ from leap_fairseq.scoring.settings import FACTS, NOTES, SENTENCES, recorded
 
 LOG = "instances.log"
 NOTED = ".instances.log.noted"
+
+PARTS = ".parts"
+"""Folder, in that of an evaluation, of what jobs on several machines have translated."""
 
 Fields = Dict[str, Any]
 """A line of SimulEval's log."""
@@ -50,7 +53,7 @@ class RunFolder:
             )
         self.out = Path(out)
         self.sources, self.references = list(sources), list(references)
-        self.facts = {**facts, "lists": digest([self.sources, self.references]), SENTENCES: len(sources)}
+        self.facts = with_lists(facts, self.sources, self.references)
         self._claim(notes or {})
 
     def locked(self) -> ContextManager[None]:
@@ -114,13 +117,45 @@ class RunFolder:
     def _claim(self, notes: Dict[str, Any]) -> None:
         path = self.out / FACTS
         if not path.is_file():
-            if self.out.exists() and any(self.out.iterdir()):
+            if self.out.exists() and any(path.name != PARTS for path in self.out.iterdir()):
                 raise DataError(f"{self.out} holds something that is not an evaluation of ours: give a new folder")
             self.out.mkdir(parents=True, exist_ok=True)
             with whole_file(path, text=True) as file:
                 json.dump({**notes, **self.facts}, file, indent=1, sort_keys=True)
-        found = {name: value for name, value in recorded(self.out).items() if name not in NOTES}
-        changed = [name for name in {**found, **self.facts} if found.get(name) != self.facts.get(name)]
-        if changed:
-            was = "; ".join(f"{name} {found.get(name)}, not {self.facts.get(name)}" for name in sorted(changed))
-            raise DataError(f"{self.out} holds an evaluation of {was}: give a new folder, or remove this one")
+        check_facts(self.out, self.facts)
+
+
+def with_lists(facts: Dict[str, Any], sources: Sequence[str], references: Sequence[str]) -> Dict[str, Any]:
+    """All that decides a run: its facts, and of which lists it is."""
+    return {**facts, "lists": digest([list(sources), list(references)]), SENTENCES: len(sources)}
+
+
+def check_facts(folder: Path, facts: Dict[str, Any]) -> None:
+    """Refuses the folder of another run, with a DataError; one that says nothing is passed over."""
+    found = _decisive(folder)
+    changed = [name for name in {**found, **facts} if found.get(name) != facts.get(name)]
+    if found and changed:
+        was = "; ".join(f"{name} {found.get(name)}, not {facts.get(name)}" for name in sorted(changed))
+        raise DataError(f"{folder} holds an evaluation of {was}: give a new folder, or remove this one")
+
+
+def logged(folders: Iterable[Path], facts: Dict[str, Any]) -> Dict[int, Fields]:
+    """What folders of one run have logged together, by index.
+
+    Args:
+        folders: that may hold something else, or nothing.
+        facts: of the run; what is of another one is passed over.
+
+    Raises:
+        ValueError: a line is not a sentence, with its number and the reason.
+    """
+    lines: Dict[int, Fields] = {}
+    for folder in folders:
+        if (folder / LOG).is_file() and _decisive(folder) == facts:
+            lines.update(read_log(folder / LOG, allow_torn=True))
+    return lines
+
+
+def _decisive(folder: Path) -> Dict[str, Any]:
+    """What a folder says that decides the result."""
+    return {name: value for name, value in recorded(folder).items() if name not in NOTES}

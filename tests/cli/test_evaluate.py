@@ -14,6 +14,7 @@ import soundfile
 
 from leap_fairseq.agents import evaluation
 from leap_fairseq.cli import main
+from leap_fairseq.files import locked
 from leap_fairseq.report.tables import read_tsv
 from leap_fairseq.scoring.languages import Languages, write_languages
 from leap_fairseq.scoring.long_references import COLUMNS, read_references, write_without
@@ -95,6 +96,66 @@ def test_a_policy_has_a_curve_over_any_of_its_options(model, lists, told, tmp_pa
         (["--waitk-lagging", "3"], "which has no --waitk-lagging: leave it out"),
     ):
         assert main([*words, *wrong]) == 1 and message in capsys.readouterr().err
+
+
+def results(out):
+    """The files of an evaluation that its result is made of, but for the picture."""
+    paths = [path for path in out.rglob("*") if path.is_file() and ".parts" not in path.parts]
+    return {path.relative_to(out): path.read_bytes() for path in paths if path.suffix in (".log", ".json", ".tsv")}
+
+
+def test_parts_of_several_jobs_join_to_what_one_process_makes(model, lists, told, tmp_path, capsys, caplog):
+    caplog.set_level("INFO")
+    pytest.importorskip("matplotlib")
+    words = ["evaluate", str(model), str(lists), str(tmp_path / "one"), "--waitk-lagging", "1", "3"]
+    assert main(words) == 0
+    alone, count = results(tmp_path / "one"), len(told)
+    words[3] = str(tmp_path / "out")
+    for part, left in (("2/3", "0/3, 1/3"), ("0/3", "1/3"), ("0/3", "1/3")):
+        capsys.readouterr()
+        assert main([*words, "--part", part]) == 0
+        assert f"other jobs have to do the rest, --part {left}\n" in capsys.readouterr().out
+    assert len(told) == count + 2 and not results(tmp_path / "out")
+    assert main([*words, "--part", "1/3"]) == 0 and "BLEU" in capsys.readouterr().out
+    # One of the middle has sentences of both.
+    assert len(told) == count + 4 and results(tmp_path / "out") == alone
+    assert (tmp_path / "out/quality_latency.png").is_file()
+    assert main([*words, "--part", "0/7"]) == 0 and main(words) == 0 and len(told) == count + 4
+    assert [line for line in caplog.messages if "to translate" in line and "1-of-3/k1" in line] == [
+        f"{tmp_path}/out/.parts/1-of-3/k1: 2 of 5 sentences to translate"
+    ]
+
+
+def test_what_jobs_have_left_is_taken_over(model, lists, told, tmp_path, capsys, caplog):
+    """By another division, by one process, and by a single policy, whose folder is that of the evaluation."""
+    caplog.set_level("INFO")
+    words = ["evaluate", str(model), str(lists), str(tmp_path / "out"), "--waitk-lagging", "3"]
+    for more, translated in ((["--part", "0/4"], 1), (["--part", "0/2"], 1), ([], 3)):
+        caplog.clear()
+        assert main([*words, *more]) == 0
+        assert f": {translated} of 5 sentences to translate" in caplog.text
+    assert read_tsv(tmp_path / "out/table.tsv")[0]["sentences"] == 5
+    words[-1] = "5"
+    for part in ("0/2", "0/5"):
+        assert main([*words, "--part", part]) == 1
+        assert "/out holds an evaluation of --test-waitk-lagging 3, not 5" in capsys.readouterr().err
+    (tmp_path / "out/evaluation.json").unlink()
+    (tmp_path / "out/instances.log").unlink()
+    assert main([*words, "--part", "0/2"]) == 1 and "0-of-2 holds an evaluation of" in capsys.readouterr().err
+    assert main([*words, "--part", "0/5"]) == 0
+    assert "1 of 5 translations are in" in capsys.readouterr().out  # those of the other are passed over
+
+
+def test_one_job_joins(model, lists, told, tmp_path, capsys):
+    words = ["evaluate", str(model), str(lists), str(tmp_path / "out"), "--part"]
+    assert main([*words, "0/2"]) == 0
+    (tmp_path / "out/.parts/joining").touch()
+    with locked(tmp_path / "out/.parts/joining"):
+        process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(main([*words, "1/2"])))
+        process.start()
+        process.join(60)
+    assert process.exitcode == 0 and not (tmp_path / "out/table.tsv").exists()
+    assert main([*words, "1/2"]) == 0 and (tmp_path / "out/table.tsv").is_file()
 
 
 def test_recordings_that_cannot_be_translated_are_left_out_by_name(model, lists, told, tmp_path, caplog):
@@ -218,6 +279,7 @@ def test_a_language_without_spaces_is_refused_before_it_is_translated(model, lis
         (["gone", "LISTS", "out"], "no checkpoint at gone"),
         (["MODEL", "LISTS", "out", "--long-form"], "eval.tsv"),
         (["MODEL", "LISTS", "out", "--jobs", "0"], "must be 1 or more (--jobs)"),
+        (["MODEL", "LISTS", "out", "--part", "3/3"], "--part is '3/3', but must be I/N, job I of N, counted from 0"),
         (["MODEL", "LISTS", "out", "--latency-unit", "spm"], "--latency-unit spm needs --spm-model"),
     ],
 )
