@@ -17,14 +17,23 @@ FRAMEWORKS = ("fairseq", "fairseq_cli", "simuleval", "simulstream", "aiohttp", "
 KERNELS = ("triton_kernels", "triton_parts", "triton_states")
 """They are imported where they are launched, and need Triton, which torch for the CPU does not bring."""
 
-BLOCK = f"""
+EXTRAS = ("aiohttp", "comet", "matplotlib", "mweralign", "omnisteval", "simulstream", "transformers", "triton", "wandb")
+"""What extras bring."""
+
+
+def blocked(names):
+    """A program in which packages are not there."""
+    return f"""
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {FRAMEWORKS!r}:
+        if name.split(".")[0] in {names!r}:
             raise ImportError(name + " is blocked")
 sys.meta_path.insert(0, Blocked())
 """
+
+
+BLOCK = blocked(FRAMEWORKS)
 
 
 def modules_of(room):
@@ -146,3 +155,18 @@ def test_a_user_dir_registers_in_every_order(python_for_fairseq, order):
 def test_the_control_that_nothing_registers_without_a_user_dir(python_for_fairseq):
     program = "import leap_fairseq.attention\n" + USER_DIR.format(folder=str(PACKAGE))
     assert python_for_fairseq(program.replace("utils.import_user_module(", "(")) == [False] * 6
+
+
+def test_what_fairseq_imports_of_a_user_dir_needs_no_extra(python_for_fairseq):
+    program = USER_DIR.format(folder=str(PACKAGE))
+    assert python_for_fairseq(blocked(EXTRAS) + program) == [True] * 6
+    imported = f"print(json.dumps(sorted(set({EXTRAS!r}) & set(sys.modules) - {{'wandb'}})))"
+    # fairseq itself imports wandb wherever it is.
+    assert python_for_fairseq(program + imported) == []
+
+
+def test_the_control_that_an_extra_is_blocked_and_seen(python_for_fairseq):
+    with pytest.raises(AssertionError, match="transformers is blocked"):
+        python_for_fairseq(blocked(EXTRAS) + "import transformers")
+    program = f"import aiohttp, json, sys\nprint(json.dumps(sorted(set({EXTRAS!r}) & set(sys.modules))))"
+    assert python_for_fairseq(program) == ["aiohttp"]

@@ -1,19 +1,25 @@
-"""A trained language model as a folder that Hugging Face's transformers loads: weights, configuration, tokenizer."""
+"""A trained language model as a folder that Hugging Face's transformers loads: weights, configuration, tokenizer.
+
+fairseq imports this file with each of its commands, which must neither need transformers nor wait for it: what needs it
+is imported where it is used.
+"""
 
 import math
 import re
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
 
 import torch
 
 from leap_fairseq.attention import KINDS
 from leap_fairseq.files import DataError, whole_folder
-from leap_fairseq.hf import ACTIVATIONS, LeapForCausalLM, LeapLMConfig, word_tokenizer
 from leap_fairseq.models.checked import asked_for, load_model, read_plain
 from leap_fairseq.models.data_places import data_folder
 from leap_fairseq.models.options import model_options
+
+if TYPE_CHECKING:
+    from leap_fairseq.hf import LeapForCausalLM
 
 ARCHITECTURE = "leap_transformer_lm"
 
@@ -76,6 +82,8 @@ def export_language_model(
             " tokenizer is not exported: train on words, as `leap-fairseq prepare wikitext` leaves them"
         )
     # Before anything is written.
+    from leap_fairseq.hf import word_tokenizer
+
     tokenizer = word_tokenizer(symbols)
     if dtype is not None:
         made = made.to(dtype)
@@ -99,6 +107,9 @@ def refuse_what_stays(options: Mapping[str, Any]) -> None:
     Raises:
         DataError: with the name of the option.
     """
+    from leap_fairseq.hf import ACTIVATIONS
+
+
     for name, remedy in REFUSED.items():
         value = options.get(name)
         if value:
@@ -117,12 +128,15 @@ def refuse_what_stays(options: Mapping[str, Any]) -> None:
         )
 
 
-def exported(model) -> LeapForCausalLM:
+def exported(model) -> "LeapForCausalLM":
     """The same model in transformers.
 
     Args:
         model: a ``LeapTransformerLanguageModel``, as fairseq builds it, with nothing of :data:`REFUSED`.
     """
+    from leap_fairseq.hf import LeapForCausalLM, LeapLMConfig
+
+
     decoder = model.decoder
     config = LeapLMConfig(**_configuration(model), architectures=[LeapForCausalLM.__name__])
     module = CODE.removesuffix(".py")
@@ -190,7 +204,7 @@ def _embeddings(decoder) -> Dict[str, Any]:
     }
 
 
-def _check_finite(model: LeapForCausalLM, dtype: torch.dtype) -> None:
+def _check_finite(model: "LeapForCausalLM", dtype: torch.dtype) -> None:
     for name, value in model.named_parameters():
         if not bool(value.isfinite().all()):
             raise DataError(f"{name} has a weight that is too large for {dtype}: take bfloat16 or float32 (--dtype)")
