@@ -7,28 +7,18 @@ Shape legend: B batch, T queries, S keys, H heads, K head dimension, C model dim
 """
 
 import functools
-import math
-from typing import Optional, Tuple, Union
+from typing import Optional, Tuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from leap_fairseq.attention import (
-    KINDS,
-    LeapProportion,
-    LinearAttentionState,
-    attention_weights,
-    full_visibility,
-    prefix_attention,
-    spread_half_lives,
-    static_proportion,
-)
+from leap_fairseq.attention import LinearAttentionState, attention_weights, prefix_attention
 from leap_fairseq.attention.inputs import slot_queries, zero_padding
-from leap_fairseq.attention.visibility import Schedule
+from leap_fairseq.layers.projected_heads import ProjectedHeads
 from leap_fairseq.layers.state import LayerState, as_offset
 
 
-class LinearAttention(nn.Module):
+class LinearAttention(ProjectedHeads):
     """Multi-head linear attention over a visible prefix; batch first, returns ``(output, state)``.
 
     Args:
@@ -78,66 +68,6 @@ class LinearAttention(nn.Module):
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024; cosFormer: Qin et al., ICLR 2022. Parameters carry the names of
         the official code.
     """
-
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        kdim: Optional[int] = None,
-        vdim: Optional[int] = None,
-        dropout: float = 0.0,
-        bias: bool = True,
-        kind: str = "leap",
-        leap_factor: int = 4,
-        normalizer_floor: float = 0.1,
-        schedule: Schedule = full_visibility,
-        max_query_positions: Optional[int] = None,
-        max_key_positions: Optional[int] = None,
-        half_life: Union[str, int, None] = None,
-        cross_attention: bool = False,
-    ):
-        super().__init__()
-        known = [name for name, each in KINDS.items() if each.linear]
-        if kind not in known:
-            raise ValueError(f"unknown linear attention {kind!r}: choose from {', '.join(known)}")
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not divisible by {num_heads} attention heads")
-        if not normalizer_floor > 0:
-            raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
-        if KINDS[kind].needs_length and not (max_query_positions and max_key_positions):
-            raise ValueError(f"{kind} attention needs max_query_positions and max_key_positions beforehand")
-        if half_life and cross_attention:
-            raise ValueError("half_life is for self-attention: the frames of a source are all equally new")
-        self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
-        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
-        self.kind, self.normalizer_floor, self.schedule = KINDS[kind], normalizer_floor, schedule
-        self.max_positions = (max_query_positions, max_key_positions)
-        self.cross_attention = cross_attention
-        # No buffer: the core reads it on the CPU, as it does the schedule.
-        self.half_life = spread_half_lives(str(half_life), num_heads) if half_life else None
-        self.scaling = 1.0 if self.kind.scale else self.head_dim**-0.5
-        self.dropout_module = nn.Dropout(dropout)
-        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
-            nn.Linear(width, embed_dim, bias=bias) for width in (self.kdim, self.vdim, embed_dim, embed_dim)
-        )
-        for name in ("q_scale", "k_scale", "contrast"):
-            learned = nn.Parameter(torch.empty(num_heads)) if name in self.kind.learned else None
-            self.register_parameter(name, learned)
-        if self.kind.proportions == "learned":
-            sizes = (self.head_dim, leap_factor, self.kind.width)
-            self.q_LeaP, self.k_LeaP = (LeapProportion(*sizes) for _ in range(2))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Initialises the projections as fairseq's ``MultiheadAttention`` does."""
-        gain = 1 / math.sqrt(2) if self.kdim == self.vdim == self.embed_dim else 1.0
-        for projection in (self.k_proj, self.v_proj, self.q_proj):
-            nn.init.xavier_uniform_(projection.weight, gain=gain)
-        nn.init.xavier_uniform_(self.out_proj.weight)
-        if self.out_proj.bias is not None:
-            nn.init.constant_(self.out_proj.bias, 0.0)
-        for name, start in self.kind.learned.items():
-            nn.init.constant_(getattr(self, name), start)
 
     def forward(
         self,
@@ -290,40 +220,7 @@ class LinearAttention(nn.Module):
         options.update(slots=self.kind.slots, contrast=self.contrast)
         return q, k, options, key
 
-    def _positions(self, x: Tensor, first: Union[int, Tensor], padding: Optional[Tensor] = None) -> Optional[Tensor]:
-        """Positions [B, T] of the tokens of x, from the first one's, for a kind that reads them."""
-        return first + token_positions(x, padding) if self.kind.needs_length else None
-
-    def _queries(self, x: Tensor, positions: Optional[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Features [B, T, H, ...] of queries, and their proportions."""
-        q = self.q_proj(x)
-        return self._mapped(q if self.kind.scale else q * self.scaling, positions, 0)
-
-    def _mapped(self, x: Tensor, positions: Optional[Tensor], side: int) -> Tuple[Tensor, Optional[Tensor]]:
-        """Features [B, T, H, ...] of queries (side 0) or keys (1), and their proportions [B, T, H] or None."""
-        x = self.kind.mapped(x.unflatten(-1, (self.num_heads, self.head_dim)), (self.q_scale, self.k_scale)[side])
-        if self.kind.proportions == "learned":
-            return x, (self.q_LeaP, self.k_LeaP)[side](x)
-        if self.kind.proportions == "static":
-            return x, static_proportion(positions, self.max_positions[side]).unsqueeze(-1).expand(x.shape[:-1])
-        return x, None
-
-    def _values(self, value: Tensor) -> Tensor:
-        v = self.v_proj(value).unflatten(-1, (self.num_heads, self.head_dim))
-        if not self.training or self.dropout_module.p == 0:
-            return v
-        # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,
-        # which equals dropping weights in expectation.
-        return v * self.dropout_module(v.new_ones(v.shape[:-1] + (1,)))
-
 
 def _all_finite(x: Tensor) -> bool:
     """Whether all numbers are known to be finite: on the CPU, from their sum; elsewhere nobody waits for an answer."""
     return x.is_cpu and bool(x.detach().sum(dtype=torch.float32).isfinite())
-
-
-def token_positions(x: Tensor, padding: Optional[Tensor]) -> Tensor:
-    """Positions [B, T] of the tokens of x [B, T, C] from 0, padding not counted."""
-    if padding is None:
-        return torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
-    return ((~padding).cumsum(1) - 1).clamp(min=0)
