@@ -1,9 +1,10 @@
-"""Draws quality against latency, a sentence of one run or several over time, a long recording, or proportions.
+"""Draws quality against latency, one sentence or a long recording over time, or what a model makes of a sentence.
 
 leap-fairseq plot quality runs/demo/simulst.tsv --out quality_latency.pdf --width column
 leap-fairseq plot staircase runs/demo/simuleval/leap-k3 --index 7 --out staircase.png
 leap-fairseq plot staircase k1 k5 --index 7 --out staircases.pdf --width column
 leap-fairseq plot talk talks-k5 --references eval/tst-COMMON.talks.tsv --out talk.pdf --width page
+leap-fairseq plot alignment my_translator speech.wav --waitk-lagging 4 --out alignment.png
 leap-fairseq plot proportions my_translator speech.wav --waitk-lagging 4 --out proportions.svg
 
 The name of the picture tells its form: PDF and SVG are drawn with lines, and have their fonts with them. Lines differ
@@ -13,7 +14,7 @@ in marker and dashes, not in colour alone.
 import argparse
 import logging
 import os
-from typing import Dict, List
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from leap_fairseq.cli.model_options import add_data_options
 from leap_fairseq.cli.score import add_unit_options
@@ -47,13 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     staircase.add_argument("--names", nargs="+", metavar="NAME", help=text)
     add_unit_options(staircase)
     _add_talk(kinds.add_parser("talk", help="when each word of a long recording was written, by sentences"))
-    proportions = kinds.add_parser("proportions", help="proportions P_q and P_k over time of one sentence")
-    proportions.set_defaults(draw=draw_proportions)
-    proportions.add_argument("model", metavar="MODEL", help="exported folder, or a checkpoint (.pt)")
-    proportions.add_argument("recording", metavar="WAV", help="wav, flac, mp3 or ogg of any rate")
-    add_data_options(proportions)
-    add_policy_options(proportions)
-    proportions.add_argument("--layer", type=int, metavar="L", help="of the decoder, from 0 (default: all)")
+    text = "what each piece of one sentence reads of the speech: weights of the cross-attention"
+    _add_model(kinds.add_parser("alignment", help=text), draw_alignment)
+    text = "proportions P_q and P_k over time of one sentence"
+    _add_model(kinds.add_parser("proportions", help=text), draw_proportions)
     for kind in kinds.choices.values():
         text = f"picture to write; its ending tells the form: {', '.join(FORMS)}"
         kind.add_argument("--out", required=True, metavar="PICTURE", help=text)
@@ -75,6 +73,16 @@ def _add_talk(talk: argparse.ArgumentParser) -> None:
     text = "part of the recording to draw (default: all)"
     talk.add_argument("--seconds", type=float, nargs=2, metavar=("FROM", "TO"), help=text)
     add_unit_options(talk)
+
+
+def _add_model(kind: argparse.ArgumentParser, draw: Callable[[argparse.Namespace], None]) -> None:
+    """What shows the inside of a model has these options."""
+    kind.set_defaults(draw=draw)
+    kind.add_argument("model", metavar="MODEL", help="exported folder, or a checkpoint (.pt)")
+    kind.add_argument("recording", metavar="WAV", help="wav, flac, mp3 or ogg of any rate")
+    add_data_options(kind)
+    add_policy_options(kind)
+    kind.add_argument("--layer", type=int, metavar="L", help="of the decoder, from 0 (default: all)")
 
 
 def width_in_cm(text: str) -> float:
@@ -180,19 +188,36 @@ def draw_talk(options: argparse.Namespace) -> None:
     plot_talk(instances[options.index], sentences, options.out, span, width=options.width)
 
 
+def draw_alignment(options: argparse.Namespace) -> None:
+    """Translates a recording, and draws what each piece has read of it.
+
+    Raises:
+        OSError, ValueError: no such model or recording, or nothing to draw.
+    """
+    from leap_fairseq.report.alignment import plot_alignment
+    from leap_fairseq.streaming.alignment import collect_alignment
+
+    found = collect_alignment(*_model_and_speech(options))
+    plot_alignment(found, options.out, options.layer, width=options.width)
+
+
 def draw_proportions(options: argparse.Namespace) -> None:
     """Translates a recording, and draws its proportions.
 
     Raises:
         OSError, ValueError: no such model or recording, or nothing to draw.
     """
-    from leap_fairseq.models import load_translator
     from leap_fairseq.report.proportions import plot_proportions
-    from leap_fairseq.streaming.frames import FRAME_MS
     from leap_fairseq.streaming.proportions import collect_proportions
 
-    places = options.model, options.data_bin, options.config_yaml
-    translator = load_translator(*places, **policy_options(options))
-    # What is heard between two segments of one frame does not delay a word beyond what its policy waits for.
-    found = collect_proportions(translator, stream_file(options.recording, FRAME_MS))
+    found = collect_proportions(*_model_and_speech(options))
     plot_proportions(found, options.out, options.layer, width=options.width)
+
+
+def _model_and_speech(options: argparse.Namespace) -> Tuple[Any, Iterator[Any]]:
+    from leap_fairseq.models import load_translator
+    from leap_fairseq.streaming.frames import FRAME_MS
+
+    translator = load_translator(options.model, options.data_bin, options.config_yaml, **policy_options(options))
+    # What is heard between two segments of one frame does not delay a word beyond what its policy waits for.
+    return translator, stream_file(options.recording, FRAME_MS)

@@ -133,6 +133,10 @@ class DecoderStates:
             seen = progress["seen"].index_select(0, new_order)
             self.set_incremental_state(incremental_state, "progress", {**progress, "seen": seen})
 
+    def computed_tokens(self, incremental_state: Dict[str, Any]) -> int:
+        """How many tokens were computed, padding included."""
+        return self._progress(incremental_state)["tokens"]
+
     def _progress(self, incremental_state: Dict[str, Any], batch_size: int = 1) -> Dict[str, Any]:
         """How many tokens were computed, and how many of each row [B] were not padding."""
         progress = self.get_incremental_state(incremental_state, "progress")

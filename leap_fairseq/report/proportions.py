@@ -12,8 +12,8 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from leap_fairseq.report.panels import layers_to_draw, piece_label
 from leap_fairseq.report.style import GREY, PALETTE, STYLE, check_form, import_pyplot, save_figure, style_for
-from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
 
 QUERY, KEY, QUERY_DASHES = PALETTE[1], PALETTE[0], (0, (2, 1.5))
 
@@ -134,11 +134,7 @@ def _layers(proportions: SentenceProportions, layer: Optional[int]) -> List[int]
             f"{' (its ' + ' and '.join(others) + ' self-attention has some)' if others else ''}: take a model with "
             "--decoder-cross-attention leap (learned proportions) or cosformer (static ones)"
         )
-    if layer is None:
-        return list(range(count))
-    if not 0 <= layer < count:
-        raise ValueError(f"the decoder has no layer {layer}: choose --layer from 0 to {count - 1}")
-    return [layer]
+    return layers_to_draw(count, layer)
 
 
 def _writing_times(proportions: SentenceProportions) -> List[float]:
@@ -196,10 +192,8 @@ def _range(proportion: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _write_pieces(axes: Any, times: Sequence[float], pieces: Sequence[str], font: float) -> None:
     """Writes each piece upright above its dots."""
-    # The boundary as a line on the base: its own sign would lie beside the upright letters. A dollar begins a formula.
-    labels = [piece.replace(WORD_BOUNDARY, "_").replace("$", r"\$") for piece in pieces]
     top = axes.secondary_xaxis("top")
-    top.set_xticks(times, labels, rotation=90, fontsize=font)
+    top.set_xticks(times, list(map(piece_label, pieces)), rotation=90, fontsize=font)
     top.tick_params(length=0, pad=2)
     top.spines["top"].set_visible(False)
 

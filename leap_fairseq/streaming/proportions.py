@@ -18,6 +18,7 @@ from leap_fairseq.attention import static_proportion
 from leap_fairseq.report.proportions import Proportions, SentenceProportions
 from leap_fairseq.streaming.frames import FRAME_MS
 from leap_fairseq.streaming.translator import StreamingTranslator
+from leap_fairseq.streaming.watching import noted_tokens, translate_recording, written_calls
 
 
 def collect_proportions(
@@ -30,7 +31,7 @@ def collect_proportions(
     all of it had been read before the first token. With ``--encoder-visibility segment`` there is one encoding.
 
     Args:
-        translator: in evaluation mode; it is reset, and its numbers stay as they are.
+        translator: in evaluation mode, not in long form; it is reset, and its numbers stay as they are.
         speech: samples [N] or [N, channels] and their rate in Hz, as :func:`leap_fairseq.speech.stream_file` yields
             them. Words can only be written between two segments: those of 40 ms show the policy's own delays.
 
@@ -38,7 +39,8 @@ def collect_proportions(
         The proportions.
 
     Raises:
-        ValueError: no attention of the model has proportions, or nothing was written.
+        ValueError: no attention of the model has proportions, nothing was written, or the translator is one of speech
+            without end.
         AudioError: the recording cannot be read.
     """
     encoder, decoder = translator.model.encoder, translator.model.decoder
@@ -58,17 +60,18 @@ def collect_proportions(
     with ExitStack() as stack:
         heard = stack.enter_context(_noted(groups[0], last=None if once else 1))
         written = stack.enter_context(_noted(groups[1] + groups[2]))
-        length = _translate(translator, speech)
-    if not translator.steps:
-        raise ValueError(f"the recording of {length:.0f} ms is too short: nothing was written; take a longer one")
+        numbers = stack.enter_context(noted_tokens(decoder))
+        length = translate_recording(translator, speech)
     tokens, frames, layers = len(translator.steps), translator.steps[-1].frames, len(groups[1])
-    cross = written[layers:]
-    if not once:
-        # The frames of a cross-attention are those of the last encoding; its queries are those of each step.
-        cross = [_Notes(notes.query, deque(notes.key, 1)) for notes in cross]
+    calls = written_calls(numbers, tokens)
+    own = [_Notes(_of_calls(notes.query, calls), _of_calls(notes.key, calls)) for notes in written[:layers]]
+    # Where frames are encoded anew, those of a cross-attention are of the last encoding; its queries are of each step.
+    cross = [
+        _Notes(_of_calls(notes.query, calls), notes.key if once else deque(notes.key, 1)) for notes in written[layers:]
+    ]
     return SentenceProportions(
         encoder=_all(groups[0], heard, frames, frames),
-        decoder=_all(groups[1], written[:layers], tokens, tokens),
+        decoder=_all(groups[1], own, tokens, tokens),
         cross=_all(groups[2], cross, tokens, frames),
         kinds=names,
         pieces=tuple(translator.dictionary[step.token] for step in translator.steps),
@@ -85,6 +88,11 @@ class _Notes(NamedTuple):
 
     query: deque
     key: deque
+
+
+def _of_calls(notes: deque, calls: Sequence[int]) -> deque:
+    """Those of some calls; empty without networks."""
+    return deque(notes[call] for call in calls) if notes else notes
 
 
 @contextmanager
@@ -107,17 +115,6 @@ def _noted(attentions: Sequence[nn.Module], last: Optional[int] = None) -> Itera
             networks = [getattr(attention, name, nn.Identity()) for name in ("q_LeaP", "k_LeaP")]
             notes.append(_Notes(*(stack.enter_context(_outputs(network, last)) for network in networks)))
         yield notes
-
-
-def _translate(translator: StreamingTranslator, speech: Iterable[Tuple[np.ndarray, int]]) -> float:
-    """Streams a recording; returns its length in ms."""
-    translator.reset()
-    length = 0.0
-    for samples, rate in speech:
-        translator.push(samples, rate)
-        length += len(samples) * 1000 / rate
-    translator.finish()
-    return length
 
 
 def _all(attentions: Sequence[nn.Module], notes: Sequence[_Notes], queries: int, keys: int) -> Tuple[Proportions, ...]:

@@ -64,16 +64,18 @@ def test_staircase_of_another_unit(plot, simuleval_run):
     assert (code, size) == (1, 0) and "line 1: sentence 0 has 7 delays for 31 units (char)" in error
 
 
-def test_proportions(plot, model, wav):
-    code, error, size = plot("proportions", model, wav, "--waitk-lagging", 2, "--layer", 0)
+@pytest.mark.parametrize("kind", ["alignment", "proportions"])
+def test_the_inside_of_a_model(plot, model, wav, kind):
+    code, error, size = plot(kind, model, wav, "--policy", "agreement", "--layer", 0, "--width", "column")
     assert (code, error) == (0, "") and size > 5000
 
 
-def test_errors_of_proportions(plot, model, wav, tmp_path):
+@pytest.mark.parametrize("kind", ["alignment", "proportions"])
+def test_errors_of_the_inside_of_a_model(plot, model, wav, tmp_path, kind):
     for words, message in (
         ((model, wav, "--layer", 7), "choose --layer from 0 to 1"),
         ((model, tmp_path / "gone.wav"), "cannot read audio file"),
         ((tmp_path / "gone", wav), "give the .pt file that fairseq-train saved, or a folder of leap-fairseq export"),
     ):
-        code, error, _ = plot("proportions", *words)
+        code, error, _ = plot(kind, *words)
         assert code == 1 and error.startswith("error: ") and message in error

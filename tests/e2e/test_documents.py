@@ -150,7 +150,7 @@ def test_translation(worked_in):
     rows = json.loads((runs / "results/table.json").read_text(encoding="utf-8"))
     assert [row["waitk"] for row in rows] == [1, 9] and all(row["sentences"] == 3 for row in rows)
     results = ("table.tsv", "quality_latency.png")
-    pictures = ("staircase.png", "proportions.png")
+    pictures = ("staircase.png", "alignment.png", "proportions.png")
     for name in (*(f"results/{name}" for name in results), *pictures, "k5.tsv", "k5.json", "once-k5/table.tsv"):
         assert (runs / name).stat().st_size > 0, name
     (row,) = json.loads((runs / "talks/table.json").read_text(encoding="utf-8"))

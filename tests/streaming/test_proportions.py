@@ -47,13 +47,15 @@ def same(found, expected, tolerance=0.0):
     return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=tolerance)
 
 
-def run_at_once(stream):
-    """The tokens that were written, and all of the speech, as in training."""
+def run_at_once(stream, visible=None):
+    """The tokens that were written, and all of the speech, as in training; each sees so many frames, if it is given."""
     samples = np.concatenate([samples for samples, _ in speech()])
     features = torch.from_numpy(stream.cmvn(fbank(samples)))[None]
     previous = torch.tensor([[2, *(step.token for step in stream.steps[:-1])]])
     with torch.no_grad():
-        stream.model(features, torch.tensor([features.shape[1]]), previous)
+        speech_of = stream.model.encoder(features, torch.tensor([features.shape[1]]))
+        speech_of.update({} if visible is None else {"visible": [torch.tensor(visible)]})
+        stream.model.decoder(previous, encoder_out=speech_of)
 
 
 @pytest.fixture
@@ -118,6 +120,18 @@ def test_frames_encoded_once_have_the_proportions_of_training(vocabulary, used):
             (query_at_once,), (key_at_once,) = used[attention]
             assert same(query, query_at_once[0], 1e-5) and same(key, key_at_once[0], 1e-5)
     assert found.encoder[0].key.shape[0] == found.cross[0].key.shape[0] == 37 and tokens == 13
+
+
+def test_of_a_token_that_was_drafted_several_times_the_last_time_counts(vocabulary, used):
+    waiting = translator(vocabulary, lagging="1-6", encoder_visibility="segment")
+    stream = waiting.new_stream(waiting.policy.configured(policy="agreement"))
+    found = collect_proportions(stream, speech())
+    assert stream.decoder_steps > len(stream.steps) == 13
+    used.clear()
+    run_at_once(stream, [step.frames for step in stream.steps])
+    for layer, own, cross in zip(stream.model.decoder.layers, found.decoder, found.cross):
+        for attention, proportions in ((layer.self_attn, own), (layer.encoder_attn, cross)):
+            assert all(same(a, b[-1][0], 1e-5) for a, b in zip(proportions, used[attention]))
 
 
 def test_static_proportions_are_positions(vocabulary):
