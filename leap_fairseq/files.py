@@ -154,6 +154,15 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()
 
 
+def digest_of_list(values: Iterable[Any]) -> str:
+    """What `digest` gives of a list of these, without the list."""
+    sha = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        sha.update(((", " if number else "") + json.dumps(value, sort_keys=True)).encode("utf-8"))
+    sha.update(b"]")
+    return sha.hexdigest()
+
+
 def file_digest(path: Union[str, Path]) -> str:
     """The sha256 of a file's bytes."""
     sha = hashlib.sha256()

@@ -5,6 +5,7 @@
     python scripts/benchmark.py lm --lengths 512 4096
     python scripts/benchmark.py decode --positions 100 32000
     python scripts/benchmark.py simulst --arch leap_convtransformer_simul_trans_espnet
+    python scripts/benchmark.py prepare --hours 1 4
     python scripts/benchmark.py guard --threads 1
 
 Nothing is measured before everything that is compared has been found equal to its law. What is compared runs in turn,
@@ -23,6 +24,7 @@ COMMANDS = {
     "lm": ("benchmarks.language_model", "training of a language model: updates a second as the blocks grow"),
     "decode": ("benchmarks.decoding", "decoding with a language model: the time of a token at a far position"),
     "simulst": ("benchmarks.streaming", "streams: each frame encoded once, or the prefix anew; several together"),
+    "prepare": ("benchmarks.preparation", "preparation of corpora of ever more hours: time, memory, disk"),
     "guard": ("benchmarks.guard", "the ratios that matter, in two minutes: what became slower"),
     "gpu-updates": ("benchmarks.gpu_updates", "training of the WikiText-103 model by fairseq's trainer, on a GPU"),
     "gpu-report": ("benchmarks.gpu_report", "the page of scripts/gpu_check.sh"),

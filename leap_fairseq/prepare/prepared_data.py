@@ -8,12 +8,14 @@ the folder can be moved. What is complete is reused; a changed option redoes wha
 import argparse
 import functools
 import logging
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from leap_fairseq.files import digest
-from leap_fairseq.prepare.clip_features import CMVN, ZIP, extract_features
+from leap_fairseq.files import digest, digest_of_list
+from leap_fairseq.parts import Part, add_part
+from leap_fairseq.prepare.clip_features import CMVN, ZIP, Clips, Features
 from leap_fairseq.prepare.processes import add_processes
 from leap_fairseq.prepare.recipe_stages import LAST, STAGES, RecipeStages
 from leap_fairseq.speech import (
@@ -24,13 +26,15 @@ from leap_fairseq.speech import (
     write_data_config,
     write_manifest,
 )
-from leap_fairseq.speech.corpus import Corpus, Segment
+from leap_fairseq.speech.corpus import Corpus, Segment, by_file
 from leap_fairseq.speech.data_config import SPECAUGMENT_POLICIES
+from leap_fairseq.speech.named_sound import named_sound
 from leap_fairseq.speech.vocabulary import VOCAB_TYPES, vocabulary_name
 
 logger = logging.getLogger(__name__)
 
 TASKS = ("st", "asr", "both")
+FEATURES = ("zip", "audio")
 
 Rows = Dict[str, List[ManifestRow]]
 """The manifest of each split."""
@@ -43,6 +47,8 @@ class Options(NamedTuple):
         vocab_size: Special symbols included.
         min_frames: Of 10 ms; dev and test keep everything that has audio.
         specaugment: See `write_data_config`.
+        features: Whether they are zipped, or computed from the audio whenever a clip is read.
+        part: "I/N", the part of the features that this job makes, with others that make the rest.
     """
 
     task: str = "st"
@@ -54,6 +60,8 @@ class Options(NamedTuple):
     specaugment: str = "lb"
     stage: int = 1
     stop_stage: int = LAST
+    features: str = "zip"
+    part: Optional[str] = None
 
     def check(self) -> None:
         """Refuses impossible values before the features are made, which takes an hour on a large corpus.
@@ -65,6 +73,7 @@ class Options(NamedTuple):
             ("task", self.task, TASKS),
             ("vocab-type", self.vocab_type, VOCAB_TYPES),
             ("specaugment", self.specaugment, SPECAUGMENT_POLICIES),
+            ("features", self.features, FEATURES),
         ):
             if value not in choices:
                 raise DataError(f"--{flag} is {value!r}, but must be one of {', '.join(choices)}")
@@ -74,6 +83,8 @@ class Options(NamedTuple):
         if not 1 <= self.stage <= self.stop_stage <= LAST:
             given = f"--stage {self.stage} and --stop-stage {self.stop_stage}"
             raise DataError(f"{given} must be 1 <= stage <= stop-stage <= {LAST}")
+        if self.part and self.stage > 1:
+            raise DataError(f"--part {self.part} divides stage 1, but --stage is {self.stage}: leave one of them out")
 
     @property
     def tasks(self) -> Tuple[str, ...]:
@@ -81,7 +92,7 @@ class Options(NamedTuple):
         return ("st", "asr") if self.task == "both" else (self.task,)
 
 
-def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chosen: Union[int, str]) -> Path:
+def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chosen: Union[int, str, None]) -> Path:
     """Runs the stages.
 
     Args:
@@ -100,11 +111,14 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
     """
     options = Options(**chosen)
     options.check()
+    part = Part.parse(options.part) if options.part else None
     corpus = read()
     _check_translated(corpus, options)
     stages = RecipeStages(out, name, options.stage, options.stop_stage)
-    with stages.alone():
-        _run(stages, corpus, options)
+    features = Features(stages, corpus, options.processes, options.features == "zip")
+    if part is None or features.make_part(part):
+        with stages.alone():
+            _run(stages, features, corpus, options)
     return stages.folder
 
 
@@ -116,11 +130,12 @@ def _check_translated(corpus: Corpus, options: Options) -> None:
         raise DataError(f"--task is {options.task}, but {given}: give --task asr, or another --tgt-lang")
 
 
-def _run(stages: RecipeStages, corpus: Corpus, options: Options) -> None:
-    clips = extract_features(stages, corpus, options.processes)
+def _run(stages: RecipeStages, features: Features, corpus: Corpus, options: Options) -> None:
+    clips = features.make()
     if not stages.wants("manifests"):
         return
-    rows = {task: _rows(corpus, clips, task) for task in options.tasks}
+    audio_root = None if options.features == "zip" else _audio_root(corpus)
+    rows = {task: _rows(corpus, clips, task, audio_root) for task in options.tasks}
     for task, of_task in rows.items():
         of_task["train"] = _filter_train(of_task["train"], task, options.min_frames, options.max_frames)
         _write_manifests(stages, of_task, task)
@@ -129,7 +144,7 @@ def _run(stages: RecipeStages, corpus: Corpus, options: Options) -> None:
             _write_vocabulary(stages, [row.tgt_text for row in of_task["train"]], task, options)
     for task in rows:
         if stages.wants("config"):
-            _write_config(stages, task, options)
+            _write_config(stages, task, options, audio_root)
 
 
 def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> None:
@@ -154,20 +169,38 @@ def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> 
     parser.add_argument("--stage", type=int, default=default.stage, metavar="N", help=text)
     text = "stop after this stage"
     parser.add_argument("--stop-stage", type=int, default=default.stop_stage, metavar="N", help=text)
+    text = "zip them, or compute them from the audio whenever a clip is read, which needs the audio and no zip"
+    parser.add_argument("--features", default=default.features, choices=FEATURES, help=text)
+    add_part(parser, "divide the features among N jobs")
 
 
-def _rows(corpus: Corpus, clips: Dict[str, Dict[str, List[int]]], task: str) -> Rows:
+def _audio_root(corpus: Corpus) -> Path:
+    """The folder that all audio files are in, absolute."""
+    parents = {os.path.abspath(audio.parent) for segments in corpus.values() for audio, _ in by_file(segments)}
+    return Path(os.path.commonpath(parents))
+
+
+def _rows(corpus: Corpus, clips: Clips, task: str, audio_root: Optional[Path]) -> Rows:
     return {
-        split: [_row(segment, clips[split][segment.id], task) for segment in segments if segment.id in clips[split]]
+        split: [
+            _row(segment, clips[split][segment.id], task, audio_root)
+            for segment in segments
+            if segment.id in clips[split]
+        ]
         for split, segments in corpus.items()
     }
 
 
-def _row(segment: Segment, clip: List[int], task: str) -> ManifestRow:
-    offset, length, frames = clip
+def _row(segment: Segment, clip: List[int], task: str, audio_root: Optional[Path]) -> ManifestRow:
+    *place, frames = clip
+    if audio_root is None:
+        audio = f"{ZIP}:{place[0]}:{place[1]}"
+    else:
+        path = os.path.relpath(segment.audio, audio_root)
+        audio = named_sound(path, segment.offset, segment.duration)
     return ManifestRow(
         id=segment.id,
-        audio=f"{ZIP}:{offset}:{length}",
+        audio=audio,
         n_frames=frames,
         tgt_text=segment.src_text if task == "asr" else segment.tgt_text,
         src_text=segment.src_text,
@@ -196,7 +229,7 @@ def _write_manifests(stages: RecipeStages, rows: Rows, task: str) -> None:
             count = write_manifest(stages.folder / name, rows[split])
             logger.info("%s: %d clips", name, count)
 
-    content = {split: digest([asdict(row) for row in rows[split]]) for split in rows}
+    content = {split: digest_of_list(map(asdict, rows[split])) for split in rows}
     stages.run(f"manifests_{task}", {"rows": content}, list(names.values()), make)
 
 
@@ -211,10 +244,12 @@ def _write_vocabulary(stages: RecipeStages, texts: List[str], task: str, options
     stages.run(f"vocabulary_{task}", facts, [f"{name}.model", f"{name}.txt"], make)
 
 
-def _write_config(stages: RecipeStages, task: str, options: Options) -> None:
+def _write_config(stages: RecipeStages, task: str, options: Options, audio_root: Optional[Path]) -> None:
     path = stages.folder / f"config_{task}.yaml"
     vocabulary = vocabulary_name(options.vocab_type, options.vocab_size, task)
     facts = {"vocabulary": vocabulary, "specaugment": options.specaugment}
-    make = functools.partial(write_data_config, path, vocabulary, CMVN, specaugment=options.specaugment)
+    root = {} if audio_root is None else {"audio_root": str(audio_root)}
+    facts.update(root)
+    make = functools.partial(write_data_config, path, vocabulary, CMVN, specaugment=options.specaugment, **root)
     stages.run(f"config_{task}", facts, [path.name], make)
     logger.info("%s is ready: %s", task, path)

@@ -37,6 +37,10 @@ class RecipeStages(Stages):
         """Whether a stage, or its being complete, is asked for."""
         return _number(stage) <= self.last
 
+    def is_current(self, stage: str, options: Dict[str, Any]) -> bool:
+        """Whether the outputs of a stage are there, whole, from the same options."""
+        return self._is_current(self.stamps / f"{stage}.json", options)
+
     def run(self, stage: str, options: Dict[str, Any], outputs: List[str], make: Callable[[], None]) -> bool:
         """As `Stages.run`, for the stages asked for.
 

@@ -4,7 +4,7 @@ All its paths are relative to its own folder, so that a data folder can be moved
 """
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple, Union
+from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 import yaml
 
@@ -14,6 +14,9 @@ from leap_fairseq.speech.features import NUM_MEL_BINS
 
 FILES = ("vocab_filename", "sentencepiece_model", "stats_npz_path")
 """Keys, at any depth, of the files that a translator reads."""
+
+ON_THE_FLY = "features_on_the_fly"
+"""Key that says that manifests name parts of recordings, whose features are computed when they are read."""
 
 SPECAUGMENT_POLICIES = ("none", "lb", "ld", "lb-frequency")
 
@@ -33,7 +36,11 @@ fairseq's S2TDataConfigWriter. The third leaves time whole: a mask of a second w
 
 
 def write_data_config(
-    path: Union[str, Path], vocabulary: str, cmvn: str = "gcmvn.npz", specaugment: str = "none"
+    path: Union[str, Path],
+    vocabulary: str,
+    cmvn: str = "gcmvn.npz",
+    specaugment: str = "none",
+    audio_root: Optional[str] = None,
 ) -> Dict[str, Any]:
     """Writes the data YAML for features with global CMVN, and returns what was written.
 
@@ -43,6 +50,8 @@ def write_data_config(
         cmvn: Statistics .npz, relative to the YAML's folder.
         specaugment: none; lb or ld, SpecAugment's LibriSpeech basic and double policy; lb-frequency, the former's
             frequency mask alone. Applies to training only.
+        audio_root: Where the recordings are of which the manifests name parts, see `named_sound`; None: the manifests
+            name features in the YAML's folder.
 
     Raises:
         DataError: An unknown SpecAugment policy.
@@ -54,7 +63,7 @@ def write_data_config(
     config = {
         "vocab_filename": f"{vocabulary}.txt",
         "bpe_tokenizer": {"bpe": "sentencepiece", "sentencepiece_model": f"{vocabulary}.model"},
-        "audio_root": ".",
+        "audio_root": "." if audio_root is None else audio_root,
         "use_audio_input": False,
         "sample_rate": SAMPLE_RATE,
         "input_channels": 1,
@@ -65,6 +74,8 @@ def write_data_config(
             "*": ["global_cmvn"],
         },
     }
+    if audio_root is not None:
+        config[ON_THE_FLY] = True
     if augmented:
         config["specaugment"] = dict(_SPECAUGMENT[specaugment])
     with whole_file(path, text=True) as file:

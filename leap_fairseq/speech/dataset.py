@@ -4,22 +4,15 @@ The features of a corpus are .npy members of one uncompressed zip; a manifest na
 length, relative to the folder of the data YAML (`fbank80.zip:1234:5678`). The same rows give the same bytes.
 """
 
-import io
 import re
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Iterable, Optional, Tuple, Union
+from typing import IO, Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 
 from leap_fairseq.files import DataError, whole_file
-
-LOCAL_HEADER_BYTES = 30
-"""Fixed part of a zip member's header; the name follows, then the data (PKWARE APPNOTE 4.3.7)."""
-
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""The same for every member: a zip must not depend on the clock."""
+from leap_fairseq.speech.stored_zip import Member, end_zip, stored
 
 SEPARATORS = re.compile("[\t\n\r\0]")
 """What fairseq's reader (csv, QUOTE_NONE, universal newlines) would take for the end of a field, row or file."""
@@ -35,14 +28,16 @@ class FeatureZip:
     def __init__(self, path: Union[str, Path]):
         self.path = Path(path)
         self._context = whole_file(self.path)
-        self._zip: Optional[zipfile.ZipFile] = None
+        self._file: Optional[IO[bytes]] = None
+        self._members: List[Member] = []
 
     def __enter__(self) -> "FeatureZip":
-        self._zip = zipfile.ZipFile(self._context.__enter__(), "w", zipfile.ZIP_STORED)
+        self._file = self._context.__enter__()
         return self
 
     def __exit__(self, *exception) -> Optional[bool]:
-        self._zip.close()
+        if exception[0] is None:
+            end_zip(self._file, self._members)
         return self._context.__exit__(*exception)
 
     def add(self, name: str, features: np.ndarray) -> Tuple[int, int]:
@@ -55,13 +50,11 @@ class FeatureZip:
         Returns:
             Byte offset and length of the .npy inside of the zip.
         """
-        buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(features))
-        info = zipfile.ZipInfo(f"{name}.npy", ZIP_TIME)
-        info.create_system = 3  # Unix everywhere: the default depends on the machine that writes.
-        info.external_attr = 0o644 << 16
-        self._zip.writestr(info, buffer.getvalue())
-        return info.header_offset + LOCAL_HEADER_BYTES + len(info.filename.encode("utf-8")), info.file_size
+        member, content = stored(name, features)
+        place = self._file.tell() + member.header
+        self._file.write(content)
+        self._members.append(member)
+        return place, member.length
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class ManifestRow:
 
     Attributes:
         id: Unique in the manifest.
-        audio: Path, or `zip:offset:length`, relative to the data YAML's audio_root.
+        audio: Path, `zip:offset:length`, or what `named_sound` gives, relative to the data YAML's audio_root.
         n_frames: Number of feature frames.
         tgt_text: What the model shall write.
         src_text: Transcript of the speech.

@@ -148,6 +148,12 @@ class GlobalCmvn:
         return np.divide(np.subtract(frames, self.mean), self.std).astype(np.float32, copy=False)
 
 
+def clip_sums(frames: np.ndarray) -> np.ndarray:
+    """What the statistics of a corpus take of one clip: the sums of its frames [T, F] and of their squares, [2, F]."""
+    frames = np.asarray(frames, np.float64)
+    return np.stack([frames.sum(axis=0), np.square(frames).sum(axis=0)])
+
+
 class CmvnAccumulator:
     """Collects the statistics of a corpus, clip by clip, in float64.
 
@@ -156,18 +162,18 @@ class CmvnAccumulator:
 
     def __init__(self) -> None:
         self.count = 0
-        self._sum: Optional[np.ndarray] = None
-        self._square_sum: Optional[np.ndarray] = None
+        self._sums: Optional[np.ndarray] = None
 
     def add(self, frames: np.ndarray) -> None:
         """Adds the frames [T, F] of one clip."""
-        frames = np.asarray(frames, np.float64)
-        if self._sum is None:
-            self._sum = np.zeros(frames.shape[1])
-            self._square_sum = np.zeros(frames.shape[1])
-        self.count += len(frames)
-        self._sum += frames.sum(axis=0)
-        self._square_sum += np.square(frames).sum(axis=0)
+        self.add_sums(len(frames), clip_sums(frames))
+
+    def add_sums(self, count: int, sums: np.ndarray) -> None:
+        """Adds one clip of so many frames, of which `clip_sums` are known, with the same result."""
+        if self._sums is None:
+            self._sums = np.zeros(sums.shape)
+        self.count += count
+        self._sums += sums
 
     def finish(self) -> GlobalCmvn:
         """The statistics, float32; std is at least 1e-4.
@@ -177,7 +183,7 @@ class CmvnAccumulator:
         """
         if not self.count:
             raise DataError("global CMVN needs at least one frame of training audio: check the train split")
-        mean = self._sum / self.count
-        variance = self._square_sum / self.count - np.square(mean)
+        mean, square = self._sums / self.count
+        variance = square - np.square(mean)
         std = np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
         return GlobalCmvn(mean.astype(np.float32), std.astype(np.float32))

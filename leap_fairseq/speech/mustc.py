@@ -18,15 +18,13 @@ import yaml
 
 from leap_fairseq.files import DataError
 from leap_fairseq.speech.corpus import Corpus, Segment, check_seconds, find_audio, named_by_file, read_lines
+from leap_fairseq.speech.yaml_entries import entries_of
 
 logger = logging.getLogger(__name__)
 
 SRC_LANG = "en"
 SPLITS = ("train", "dev", "tst-COMMON", "tst-HE")
 REQUIRED_SPLITS = ("train", "dev")
-
-# BaseLoader keeps every scalar a string; libyaml's twin reads 230,000 segments in seconds instead of minutes.
-_YamlLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def pair_folder(root: Union[str, Path], tgt_lang: str, src_lang: str = SRC_LANG) -> Path:
@@ -149,10 +147,7 @@ def _other_splits(data: Path, splits: Sequence[str], languages: Sequence[str]) -
 def read_entries(path: Path) -> List[Any]:
     """The entries of a YAML of segments, their values as texts; a DataError where it is none."""
     try:
-        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader) or []
-        if not isinstance(entries, list):
-            raise ValueError(f"it is a {type(entries).__name__}")
-        return entries
+        return list(entries_of(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(
             f"cannot read {path}: it must list one {{duration, offset, speaker_id, wav}} a segment ({error!r})"

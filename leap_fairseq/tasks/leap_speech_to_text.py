@@ -13,9 +13,10 @@ from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.tasks import register_task
 from fairseq.tasks.speech_to_text import SpeechToTextTask
 
-from leap_fairseq.speech.data_config import read_data_config
+from leap_fairseq.speech.data_config import ON_THE_FLY, read_data_config
 from leap_fairseq.tasks.recorded_training import RecordedTraining
 from leap_fairseq.tasks.references import ManifestReferences
+from leap_fairseq.tasks.sound_dataset import read_sounds
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ class LeapSpeechToTextTask(RecordedTraining, SpeechToTextTask):
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """fairseq's hook."""
         super().load_dataset(split, epoch, combine, **kwargs)
+        if self.data_cfg.config.get(ON_THE_FLY):
+            read_sounds(self.datasets[split])
         self._references = None
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):

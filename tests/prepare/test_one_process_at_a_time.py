@@ -11,7 +11,7 @@ from fake_corpora import write_mustc
 
 from leap_fairseq import files
 from leap_fairseq.files import DataError, Stages, locked, whole_file, whole_folder
-from leap_fairseq.prepare import clip_features, synthetic_corpus
+from leap_fairseq.prepare import feature_parts, synthetic_corpus
 from leap_fairseq.prepare.mustc import prep_mustc
 from leap_fairseq.prepare.travel.corpus import make_travel_corpus
 
@@ -37,14 +37,14 @@ def holding(reached, go_on, context, *args):
 
 def preparing(reached, go_on, root, out):
     """Prepares a corpus, and stops in the middle of the features until it may go on."""
-    add = clip_features.CmvnAccumulator.add
+    add = feature_parts._Record.add
 
-    def slowly(self, frames):
+    def slowly(self, made):
         reached.set()
         go_on.wait(60)
-        add(self, frames)
+        add(self, made)
 
-    clip_features.CmvnAccumulator.add = slowly
+    feature_parts._Record.add = slowly
     prep_mustc(root, out=out, **OPTIONS)
 
 

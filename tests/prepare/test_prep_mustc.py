@@ -25,6 +25,7 @@ from leap_fairseq.tasks.leap_speech_to_text import LeapSpeechToTextTask
 
 SCRIPTS = Path(__file__).parents[2] / "data_prep"
 OPTIONS = dict(vocab_size=60, specaugment="none")
+PART = ".prep_mustc/parts/0-of-1"
 
 
 def rows(folder, name):
@@ -223,7 +224,7 @@ def test_killed_run_is_completed_by_the_next(prepared, travel_corpus, tmp_path, 
     out = tmp_path / "data"
     process = subprocess.Popen(command(travel_corpus, out, "-j", "2"), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while process.poll() is None and not (out / ".fbank80.zip.partial").exists() and time.monotonic() < deadline:
+    while process.poll() is None and not (out / PART / "members").exists() and time.monotonic() < deadline:
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from leap_fairseq.prepare.clip_features import FileJob, features_of_file
+from leap_fairseq.prepare.feature_parts import FileJob, features_of_file
 from leap_fairseq.speech import (
     AudioError,
     OnlineFbank,
@@ -52,10 +52,10 @@ def streamed(path):
 
 
 def as_feature_job(path):
-    (result,) = features_of_file(FileJob("train", path, [0], [(0.0, None)]))
-    if isinstance(result, str):
-        raise AudioError(result)
-    return result
+    (made,) = features_of_file(FileJob("train", path, ["a"], [(0.0, None)]))
+    if made.clip.reason:
+        raise AudioError(made.clip.reason)
+    return np.load(io.BytesIO(made.member[made.clip.member.header :]))
 
 
 def answers(path):

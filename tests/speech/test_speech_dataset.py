@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import sentencepiece
+import yaml
 from fairseq.data import Dictionary
 from fairseq.data.audio.audio_utils import get_features_or_waveform
 from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
@@ -20,7 +21,9 @@ from leap_fairseq.speech import (
     write_data_config,
     write_manifest,
 )
+from leap_fairseq.speech.stored_zip import Member, end_zip, stored
 from leap_fairseq.speech.vocabulary import vocabulary_name
+from leap_fairseq.speech.yaml_entries import entries_of
 from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig
 
 TEXTS = ["Der Zug fährt um sieben Uhr ab.", "Ich möchte in Köln ein Zimmer buchen.", 'Er sagt "ja" \\ nein.'] * 20
@@ -163,3 +166,46 @@ def test_stages_run_when_something_changed(tmp_path):
     assert run({"n": 2})
     (tmp_path / ".work" / "stage.json").write_text("{")
     assert run({"n": 2}) and len(calls) == 5
+
+
+def test_a_zip_may_be_larger_than_4_gib(tmp_path):
+    """Its members in a sparse file, but for the last one."""
+    far = [Member(f"train/{number}.npy", 3 * 2**29, 0) for number in range(3)]
+    last, content = stored("dev/ü", clip(0))
+    start = sum(member.header + member.length for member in far)
+    with open(tmp_path / "large.zip", "w+b") as file:
+        file.seek(start)
+        file.write(content + b"a directory that an interrupted run has left")
+        end_zip(file, [*far, last])
+    loaded = get_features_or_waveform(f"{tmp_path / 'large.zip'}:{start + last.header}:{last.length}")
+    np.testing.assert_array_equal(loaded, clip(0))
+    with zipfile.ZipFile(tmp_path / "large.zip") as archive:
+        assert archive.namelist() == [member.name for member in (*far, last)]
+        assert archive.read(last.name) == content[last.header :]
+        assert archive.getinfo(last.name).header_offset == start > 2**32
+
+
+ODD = [
+    "- {a: 1, b: 'x y', c: \"\\u00e9\", a: 2}\n- [1, {b: [2, ~]}]\n- plain\n-\n- |\n  two\n  lines\n",
+    "- &x {a: [1]}\n- *x\n- {b: *x}\n",
+    "# a comment\n---\n- !!int 3\n- !thing {a: null}\n",
+    "[]\n",
+    "",
+    "---\n",
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_entries_are_those_of_yaml(text):
+    assert list(entries_of(text)) == (yaml.load(text, Loader=yaml.BaseLoader) or [])
+
+
+NO_LISTS = ["a: 1\n", "text\n", "- a\n---\n- b\n", "- {a: 1\n- b\n", "- *x\n", "- {[1]: 2}\n", "- a\nb: 1\n"]
+
+
+@pytest.mark.parametrize("text", NO_LISTS)
+def test_no_entries_are_errors(text):
+    with pytest.raises((ValueError, yaml.YAMLError)):
+        list(entries_of(text))
+    with pytest.raises((AssertionError, yaml.YAMLError)):
+        assert isinstance(yaml.load(text, Loader=yaml.BaseLoader), list)
