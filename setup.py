@@ -38,11 +38,14 @@ EXTRAS = {
     "comet": ["unbabel-comet>=2.2", "setuptools<81"],
     # Its speech processor runs our translators; it brings librosa, and with it 210 MB of numba and LLVM.
     "simulstream": ["simulstream>=1.0"],
-    # The release whose models name their cache "cache".
-    "hf": ["transformers>=5.24"],
+    # Sweeps whose trainings are jobs of SLURM; fairseq brings hydra.
+    "cluster": ["hydra-submitit-launcher>=1.2"],
+    # The release whose models name their cache "cache"; protobuf reads the models of SentencePiece.
+    "hf": ["transformers>=5.24", "protobuf"],
     # simuleval brings pytest-flake8, which stops every run of pytest 9. setuptools 70.1 builds a wheel without help.
     "dev": [
-        *("sacrebleu[ja]", "transformers>=5.24", "pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1")
+        *("sacrebleu[ja]", "transformers>=5.24", "protobuf"),
+        *("pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1"),
     ],
     "gpu": ["flash-linear-attention"],
 }

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options, which are the arguments of the two functions that export."""
     parser.add_argument("checkpoint", help="of a leap_convtransformer_simul_trans, or of a leap_transformer_lm")
     parser.add_argument("out", help="the folder to make")
-    text = "translator, or huggingface: of a language model with linear attention, words and one softmax"
+    text = "translator, or huggingface: of a language model with linear attention"
     parser.add_argument("--format", choices=("translator", "huggingface"), default="translator", help=text)
     add_data_options(parser)
     add_dtype_option(parser, "of the weights in the folder; fp16 halves its size (default: as they are)")

@@ -1,6 +1,6 @@
 """fairseq's dictionary of words as a fast tokenizer of transformers."""
 
-from typing import Sequence
+from typing import Any, Sequence
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
@@ -34,8 +34,18 @@ def word_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = WhitespaceSplit()
     # Within a longer word they are nothing special.
     tokenizer.add_special_tokens([AddedToken(each, single_word=True, normalized=False) for each in (END, PAD, UNKNOWN)])
+    return finished(tokenizer)
+
+
+def finished(tokenizer: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
+    """A tokenizer that begins a text as fairseq's models do, and pads on the left.
+
+    Args:
+        tokenizer: that has the special symbols.
+        options: of transformers' class.
+    """
     tokenizer.post_processor = TemplateProcessing(
-        single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, vocabulary[END])]
+        single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, tokenizer.token_to_id(END))]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -43,4 +53,5 @@ def word_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
+        **options,
     )

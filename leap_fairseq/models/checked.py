@@ -17,7 +17,7 @@ from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.hub_utils import GeneratorHubInterface
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.tasks import TASK_REGISTRY, FairseqTask
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from leap_fairseq.compat.checkpoints import errors_of
@@ -34,6 +34,9 @@ CODES = {
     **{"merges.txt": "bpe_merges", "vocab.json": "bpe_vocab"},
 }
 """Files of a BPE that are looked for beside a checkpoint, and the options that name them. Source: fairseq.hub_utils."""
+
+PIECES = "sentencepiece.bpe.model"
+"""Of them, the one that our preparation leaves beside the data."""
 
 SCALARS = (type(None), bool, int, float, str)
 
@@ -183,7 +186,8 @@ class CheckedModel:
         Args:
             model_name_or_path: folder of the checkpoint; addresses and archives are not opened.
             checkpoint_file: its name; several, with the path separator between them, for an ensemble.
-            data_name_or_path: folder of the dictionary; with "." in front, within the folder of the checkpoint.
+            data_name_or_path: folder of the dictionary; with "." in front, within the folder of the checkpoint. If it
+                has a ``sentencepiece.bpe.model``, texts are cut into its pieces, unless ``bpe`` is given.
             overrides: options of fairseq's by their names, such as ``bpe`` and those of this BPE.
 
         Raises:
@@ -199,6 +203,9 @@ class CheckedModel:
         overrides = {"data": str(data.resolve()), **codes, **overrides}
         paths = [folder / name for name in checkpoint_file.split(os.pathsep)]
         models, cfg, task = load_models(paths, overrides, data if data_name_or_path.startswith(".") else None)
+        if "bpe" not in overrides and (data / PIECES).is_file():
+            with open_dict(cfg):
+                cfg.bpe = {"_name": "sentencepiece", "sentencepiece_model": str((data / PIECES).resolve())}
         return GeneratorHubInterface(cfg, task, models)
 
 

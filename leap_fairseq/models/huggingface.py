@@ -8,13 +8,13 @@ import math
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Union
 
 import torch
 
 from leap_fairseq.attention import KINDS
 from leap_fairseq.files import DataError, whole_folder
-from leap_fairseq.models.checked import asked_for, load_model, read_plain
+from leap_fairseq.models.checked import PIECES, asked_for, load_model, read_plain
 from leap_fairseq.models.data_places import data_folder
 from leap_fairseq.models.options import model_options
 
@@ -47,17 +47,18 @@ def export_language_model(
     Args:
         checkpoint: of a ``leap_transformer_lm`` with linear attention.
         out: the folder to make; an older one of this kind is replaced.
-        data: folder of its dictionary (default: as in training, or near the checkpoint).
+        data: folder of its dictionary, and of the model of its pieces (default: as in training, or near the
+            checkpoint).
         dtype: of the weights (default: float32).
 
     Returns:
         The folder.
 
     Raises:
-        DataError: another model, an option that cannot be carried over, pieces of SentencePiece in place of words, a
+        DataError: another model, an option that cannot be carried over, pieces without their SentencePiece model, a
             weight that is too large for its type, or an ``out`` that holds something else.
         FileNotFoundError: no such checkpoint, or no dictionary.
-        ValueError: a dictionary that is not the one of the training.
+        ValueError: a dictionary that is not the one of the training, or pieces that cannot be carried over.
     """
     checkpoint, out = Path(checkpoint), Path(out)
     if not checkpoint.is_file():
@@ -74,17 +75,8 @@ def export_language_model(
     folder = Path(data_folder(checkpoint, asked["task"]["data"], "dict.txt") if data is None else data)
     model, _, task = load_model(state, checkpoint, {"data": str(folder)})
     made = exported(model)
-    symbols = task.source_dictionary.symbols
-    pieces = sum(symbol.startswith("\u2581") for symbol in symbols)
-    if pieces * 10 > len(symbols):
-        raise DataError(
-            f"{folder / 'dict.txt'} has pieces of SentencePiece ({pieces} of {len(symbols)} begin with \u2581), whose "
-            " tokenizer is not exported: train on words, as `leap-fairseq prepare wikitext` leaves them"
-        )
     # Before anything is written.
-    from leap_fairseq.hf import word_tokenizer
-
-    tokenizer = word_tokenizer(symbols)
+    tokenizer = _tokenizer(task.source_dictionary.symbols, folder)
     if dtype is not None:
         made = made.to(dtype)
         _check_finite(made, dtype)
@@ -96,6 +88,32 @@ def export_language_model(
             shutil.copymode(partial / "config.json", weights)
         (partial / CODE).write_text(REMOTE_CODE, encoding="utf-8")
     return out
+
+
+def _tokenizer(symbols: Sequence[str], folder: Path):
+    """That of a dictionary, of words or pieces.
+
+    Raises:
+        DataError: there is no model of its pieces, or one of others.
+    """
+    from leap_fairseq.hf import piece_tokenizer, word_tokenizer
+
+
+    pieces = sum(symbol.startswith("\u2581") for symbol in symbols)
+    if not (folder / PIECES).is_file():
+        if pieces * 10 > len(symbols):
+            raise DataError(
+                f"{folder / 'dict.txt'} has pieces of SentencePiece ({pieces} of {len(symbols)} begin with \u2581), "
+                f"but no {PIECES} is beside it: put their model there under this name"
+            )
+        return word_tokenizer(symbols)
+    made = piece_tokenizer(folder / PIECES)
+    if made.convert_ids_to_tokens(range(len(made))) != list(symbols):
+        raise DataError(
+            f"{folder / PIECES} has other pieces than {folder / 'dict.txt'}: both must be of one preparation, as "
+            "`leap-fairseq prepare wikitext --vocab-type` writes them"
+        )
+    return made
 
 
 def refuse_what_stays(options: Mapping[str, Any]) -> None:

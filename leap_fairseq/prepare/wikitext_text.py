@@ -48,13 +48,14 @@ LOCAL_REMEDY = "get wikitext-103-v1.zip, or wiki.{train,valid,test}.tokens, and 
 class Counts(NamedTuple):
     """What a split holds: lines, words, and how many of the words are <unk> and @-@.
 
-    Those that are <unk>: in the text, and after `prep_wikitext` to the dictionary.
+    Those that are <unk>: in the text, and after `prep_wikitext` to the dictionary. Pieces: 0 where words are not cut.
     """
 
     lines: int
     words: int
     unknown: int
     hyphens: int
+    pieces: int = 0
 
     @property
     def tokens(self) -> int:

@@ -7,7 +7,7 @@ dictionary. Threads and order are fixed: the same texts give the same model, byt
 import io
 import logging
 from pathlib import Path
-from typing import Iterable, Sequence, Union
+from typing import Any, Iterable, Sequence, Union
 
 import sentencepiece
 
@@ -62,7 +62,7 @@ def train_vocabulary(
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise DataError("cannot train a vocabulary from no text: check the train split's text files")
-    model = _train(texts, vocab_size, vocab_type, symbols)
+    model = train_model(texts, vocab_size, vocab_type, user_defined_symbols=list(symbols))
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     size = processor.get_piece_size()
     # A character vocabulary has its natural size; there the number is only an upper limit.
@@ -70,13 +70,34 @@ def train_vocabulary(
         logger.warning("the texts allow only %d pieces, not %d (--vocab-size): trained with %d", size, vocab_size, size)
     with whole_file(f"{prefix}.model") as file:
         file.write(model)
-    with whole_file(f"{prefix}.txt", text=True) as file:
-        # fairseq's Dictionary adds the four special symbols itself; the counts are not used.
-        file.writelines(f"{processor.id_to_piece(index)} 1\n" for index in range(NUM_SPECIAL, size))
+    write_dictionary(processor, f"{prefix}.txt")
     return size
 
 
-def _train(texts: Iterable[str], vocab_size: int, vocab_type: str, symbols: Sequence[str]) -> bytes:
+def write_dictionary(processor: sentencepiece.SentencePieceProcessor, path: Union[str, Path]) -> None:
+    """Writes the pieces of a model as fairseq's dictionary, which gives them the same numbers."""
+    with whole_file(path, text=True) as file:
+        # fairseq's Dictionary adds the four special symbols itself; the counts are not used.
+        numbers = range(NUM_SPECIAL, processor.get_piece_size())
+        file.writelines(f"{processor.id_to_piece(number)} 1\n" for number in numbers)
+
+
+def train_model(texts: Iterable[str], vocab_size: int, vocab_type: str, **options: Any) -> bytes:
+    """Trains a SentencePiece model with fairseq's numbers of the special symbols.
+
+    Args:
+        texts: Sentences.
+        vocab_size: Number of pieces at most, the four special ones included.
+        vocab_type: Of SentencePiece.
+        options: Of its trainer, in place of those here.
+
+    Returns:
+        The bytes of the .model file.
+
+    Raises:
+        DataError: A size too small for the characters of the texts.
+    """
+    options = {"character_coverage": 1.0, **options}
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -85,15 +106,14 @@ def _train(texts: Iterable[str], vocab_size: int, vocab_type: str, symbols: Sequ
             model_type=vocab_type,
             vocab_size=vocab_size,
             hard_vocab_limit=False,  # larger than possible is cut, not refused
-            character_coverage=1.0,
             num_threads=THREADS,
             shuffle_input_sentence=False,
             bos_id=0,
             pad_id=1,
             eos_id=2,
             unk_id=3,
-            user_defined_symbols=list(symbols),
             minloglevel=2,
+            **options,
         )
     except RuntimeError as error:
         # SentencePiece's message ends with the numbers, after its own source line.

@@ -20,6 +20,7 @@ from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageMode
 from leap_fairseq.tasks.carried_text import CarriedText, WholeText, gather_rows, own_rows
 from leap_fairseq.tasks.consecutive_blocks import blocks_in_context
 from leap_fairseq.tasks.recorded_training import RecordedTraining
+from leap_fairseq.tasks.word_perplexity import score_words
 
 logger = logging.getLogger(__name__)
 
@@ -166,11 +167,12 @@ class LeapLanguageModelingTask(RecordedTraining, LanguageModelingTask):
         1.00; shards and several loading processes break the order of the blocks from which the context is taken; and
         the limit of tokens in a batch does not count the context. Here a shard that has a context is a stretch of the
         text. With --carry-state there is one stream unless --batch-size says otherwise, so that every token has all the
-        text before it.
+        text before it. With --post-process, the figures are per word.
 
         Raises:
             ValueError: blocks or a context that cannot be scored, no text, or a context window beside --carry-state.
         """
+        score_words()
         if context_window < 0:
             raise ValueError(f"--context-window is {context_window}, but must be 0 or more")
         if len(dataset) == 0:

@@ -103,9 +103,17 @@ def join(folder: Path, shards: int, what: str) -> None:
     if not tokens:
         raise DataError("no part has a token to be scored: give another --gen-subset")
     bits = nats / tokens / math.log(2)
+    joined = {"tokens": tokens, "bits": bits, "perplexity": 2**bits, "parts": shards}
+    words = sum(part.get("words", 0) for part in parts.values())
+    if words:
+        joined.update(words=words, word_bits=bits * tokens / words, word_perplexity=2 ** (bits * tokens / words))
     with whole_file(folder / "joined.json", text=True) as file:
-        json.dump({"tokens": tokens, "bits": bits, "perplexity": 2**bits, "parts": shards}, file)
+        json.dump(joined, file)
     sys.stdout.write(f"Evaluated {tokens:,} tokens in {shards} parts\n")
+    if words:
+        sys.stdout.write(f"Per token: loss (base 2) {bits:.4f}, perplexity {2**bits:.2f}, {tokens:,} tokens\n")
+        sys.stdout.write(f"Per word, which follows: {words:,} words and ends of lines\n")
+        bits = joined["word_bits"]
     sys.stdout.write(f"Loss (base 2): {bits:.4f}, Perplexity: {2**bits:.2f}\n")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -20,6 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from leap_fairseq.cli import main  # noqa: E402
 from leap_fairseq.models import LeapTransformerLanguageModel  # noqa: E402
+from leap_fairseq.models.text_session import TextSession  # noqa: E402
+from leap_fairseq.prepare.wikitext import prep_wikitext  # noqa: E402
 
 PROMPT = "w1 w2 w3 w4"
 
@@ -135,13 +138,59 @@ def test_pieces_other_models_other_folders_and_other_dictionaries(trained, tmp_p
     torch.save(state, tmp_path / "pieces.pt")
     options = ("--data-bin", str(pieces))
     assert export(trained, tmp_path / "out", *options, checkpoint=tmp_path / "pieces.pt") == 1
-    assert re.search("has pieces of SentencePiece.*train on words", capsys.readouterr().err)
+    assert re.search("has pieces of SentencePiece.*but no sentencepiece.bpe.model", capsys.readouterr().err)
     translator = write_model(tmp_path / "translator") / "checkpoint.pt"
     assert export(trained, tmp_path / "out", checkpoint=translator) == 1
     assert re.search("holds a leap_convtransformer_simul_trans.*is for a leap_transformer_lm", capsys.readouterr().err)
     assert export(trained, pieces) == 1
     assert re.search("holds something that is not an exported language model", capsys.readouterr().err)
     assert not (tmp_path / "out").exists() and [path.name for path in pieces.iterdir()] == ["dict.txt"]
+
+
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory):
+    """Folders of a training on pieces and of its data."""
+    folder = tmp_path_factory.mktemp("pieces")
+    lines = ["the value of the größer value", "", "other values of others", "<unk> is the value"] * 40
+    for split in ("train", "valid"):
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prep_wikitext([folder], out=folder / "data", any_text=True, vocab_type="bpe", vocab_size=320)
+    return lm_runs.train(
+        folder / "data", folder / "save", lm_runs.BATCHES["leap_language_modeling"], 3
+    ), folder / "data"
+
+
+@torch.no_grad()
+def test_pieces_are_read_and_written_as_in_fairseq(in_pieces, tmp_path):
+    save, data = in_pieces
+    hub = LeapTransformerLanguageModel.from_pretrained(save, "checkpoint_last.pt", str(data))
+    text = "the größte value 日 of <unk>"
+    numbers = hub.encode(text)
+    assert hub.decode(numbers) == text and numbers[-1] == 2 and len(numbers) > len(text.split())
+    assert export(save, tmp_path / "out") == 0
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    prompt = tokenizer(text, return_tensors="pt")
+    assert prompt["input_ids"][0, 1:].tolist() == numbers[:-1].tolist()
+    assert_same(model(**prompt).logits, hub.models[0](prompt["input_ids"])[0])
+    session = TextSession(hub.models[0])
+    session.read(numbers[:-1])
+    written = session.generate(8)
+    out = model.generate(**prompt, max_new_tokens=8, eos_token_id=None)[0, prompt["input_ids"].shape[1] :]
+    assert out.tolist() == written
+    assert tokenizer.decode(out, skip_special_tokens=True).strip() == hub.decode(torch.tensor(written))
+    assert hub.sample("the value", beam=1, max_len_b=5).startswith("the value")
+
+
+def test_pieces_of_another_preparation_are_refused(in_pieces, tmp_path, capsys):
+    other = shutil.copytree(in_pieces[1], tmp_path / "data")
+    text = tmp_path / "train.txt"
+    text.write_text("another text of other words\n" * 9)
+    prep_wikitext(train=text, out=tmp_path / "new", any_text=True, vocab_type="bpe", vocab_size=300)
+    shutil.copy(tmp_path / "new/sentencepiece.bpe.model", other)
+    assert export(in_pieces[0], tmp_path / "out", "--data-bin", str(other)) == 1
+    assert re.search("has other pieces than.*both must be of one preparation", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_weight_that_is_too_large(trained, tmp_path, capsys):

@@ -238,7 +238,7 @@ def test_failure_in_the_middle_leaves_the_older_data_set(corpus, tmp_path, monke
     prep_wikitext([corpus], out=out, any_text=True, nwords=8)
     before = data_set(out)
     with monkeypatch.context() as patch:
-        patch.setattr(wikitext, "_binarise", lambda *_: 1 / 0)
+        patch.setattr(wikitext, "binarise", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prep_wikitext([corpus], out=out, any_text=True)
     assert data_set(out) == before and not list(out.glob(".prep_wikitext/build-*"))
