@@ -32,6 +32,7 @@ from leap_fairseq.compat.half_precision import repair_bf16_option, repair_fp16_o
 from leap_fairseq.compat.half_precision_state import repair_half_precision_state  # noqa: E402
 from leap_fairseq.compat.missing_packages import refuse_missing_packages  # noqa: E402
 from leap_fairseq.compat.numpy_names import restore_numpy_compat  # noqa: E402
+from leap_fairseq.compat.piece_bytes import repair_piece_bytes  # noqa: E402
 from leap_fairseq.compat.saving import repair_further_attempts  # noqa: E402
 from leap_fairseq.compat.training_state import repair_plateaus, repair_training_state  # noqa: E402
 from leap_fairseq.compat.weight_averages import repair_weight_averages  # noqa: E402
@@ -60,3 +61,4 @@ def apply() -> None:
     repair_plateaus()
     repair_half_precision_state()
     repair_further_attempts()
+    repair_piece_bytes()
