@@ -6,16 +6,17 @@ the folder can be moved. What is complete is reused; a changed option redoes wha
 """
 
 import argparse
+import contextlib
 import functools
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, List, NamedTuple, Optional, Tuple, Union
 
 from leap_fairseq.files import digest, digest_of_list
 from leap_fairseq.parts import Part, add_part
-from leap_fairseq.prepare.clip_features import CMVN, ZIP, Clips, Features
+from leap_fairseq.prepare.clip_features import CMVN, Features
+from leap_fairseq.prepare.manifests import Rows, common_folder, rows_of
 from leap_fairseq.prepare.processes import add_processes
 from leap_fairseq.prepare.recipe_stages import LAST, STAGES, RecipeStages
 from leap_fairseq.speech import (
@@ -26,18 +27,14 @@ from leap_fairseq.speech import (
     write_data_config,
     write_manifest,
 )
-from leap_fairseq.speech.corpus import Corpus, Segment, by_file
+from leap_fairseq.speech.corpus import Corpus
 from leap_fairseq.speech.data_config import SPECAUGMENT_POLICIES
-from leap_fairseq.speech.named_sound import named_sound
 from leap_fairseq.speech.vocabulary import VOCAB_TYPES, vocabulary_name
 
 logger = logging.getLogger(__name__)
 
 TASKS = ("st", "asr", "both")
 FEATURES = ("zip", "audio")
-
-Rows = Dict[str, List[ManifestRow]]
-"""The manifest of each split."""
 
 
 class Options(NamedTuple):
@@ -116,9 +113,18 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
     _check_translated(corpus, options)
     stages = RecipeStages(out, name, options.stage, options.stop_stage)
     features = Features(stages, corpus, options.processes, options.features == "zip")
-    if part is None or features.make_part(part):
-        with stages.alone():
-            _run(stages, features, corpus, options)
+    if part is not None and not features.make_part(part):
+        return stages.folder
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(stages.alone())
+        except DataError:
+            if part is None:
+                raise
+            # Whoever has it joins what is there, or will say what is missing.
+            logger.info("%s: another job is joining the parts", stages.folder)
+            return stages.folder
+        _run(stages, features, corpus, options)
     return stages.folder
 
 
@@ -134,8 +140,8 @@ def _run(stages: RecipeStages, features: Features, corpus: Corpus, options: Opti
     clips = features.make()
     if not stages.wants("manifests"):
         return
-    audio_root = None if options.features == "zip" else _audio_root(corpus)
-    rows = {task: _rows(corpus, clips, task, audio_root) for task in options.tasks}
+    audio_root = None if options.features == "zip" else common_folder(corpus)
+    rows = {task: rows_of(corpus, clips, task, audio_root) for task in options.tasks}
     for task, of_task in rows.items():
         of_task["train"] = _filter_train(of_task["train"], task, options.min_frames, options.max_frames)
         _write_manifests(stages, of_task, task)
@@ -172,42 +178,6 @@ def add_options(parser: argparse.ArgumentParser, tgt_lang: str, folder: str) -> 
     text = "zip them, or compute them from the audio whenever a clip is read, which needs the audio and no zip"
     parser.add_argument("--features", default=default.features, choices=FEATURES, help=text)
     add_part(parser, "divide the features among N jobs")
-
-
-def _audio_root(corpus: Corpus) -> Path:
-    """The folder that all audio files are in, absolute."""
-    parents = {os.path.abspath(audio.parent) for segments in corpus.values() for audio, _ in by_file(segments)}
-    return Path(os.path.commonpath(parents))
-
-
-def _rows(corpus: Corpus, clips: Clips, task: str, audio_root: Optional[Path]) -> Rows:
-    return {
-        split: [
-            _row(segment, clips[split][segment.id], task, audio_root)
-            for segment in segments
-            if segment.id in clips[split]
-        ]
-        for split, segments in corpus.items()
-    }
-
-
-def _row(segment: Segment, clip: List[int], task: str, audio_root: Optional[Path]) -> ManifestRow:
-    *place, frames = clip
-    if audio_root is None:
-        audio = f"{ZIP}:{place[0]}:{place[1]}"
-    else:
-        path = os.path.relpath(segment.audio, audio_root)
-        audio = named_sound(path, segment.offset, segment.duration)
-    return ManifestRow(
-        id=segment.id,
-        audio=audio,
-        n_frames=frames,
-        tgt_text=segment.src_text if task == "asr" else segment.tgt_text,
-        src_text=segment.src_text,
-        speaker=segment.speaker,
-        src_lang=segment.src_lang,
-        tgt_lang=segment.src_lang if task == "asr" else segment.tgt_lang,
-    )
 
 
 def _filter_train(rows: List[ManifestRow], task: str, min_frames: int, max_frames: int) -> List[ManifestRow]:

@@ -62,6 +62,31 @@ def test_one_run_makes_the_parts_that_are_missing(corpus, whole, tmp_path, hashe
     assert hashes(out) == hashes(whole)
 
 
+def test_one_job_joins(corpus, whole, tmp_path, hashes, monkeypatch, capsys):
+    """Two of them see that all is there: the other one leaves it alone, and finds it done if it comes late."""
+    out = tmp_path / "data"
+    prep_mustc(corpus, out=out, part="0/2", **OPTIONS)
+    with locked(out / ".prep_mustc"):
+        prep_mustc(corpus, out=out, part="1/2", **OPTIONS)
+    assert not (out / "fbank80.zip").exists()
+    capsys.readouterr()
+
+    def late(self, part):
+        """The first one joins when the second has made its part."""
+        prep_mustc(corpus, out=out, **OPTIONS)
+
+    monkeypatch.setattr(clip_features.Features, "_make", late)
+    monkeypatch.setattr(clip_features.Features, "_make_all", join)
+    prep_mustc(corpus, out=out, part="1/2", **OPTIONS)
+    assert hashes(out) == hashes(whole) and capsys.readouterr().out == ""
+
+
+def join(self):
+    parts = [self._folder(part) for part in (clip_features.Part(0, 2), clip_features.Part(1, 2))]
+    self._write_statistics(parts)
+    clip_features._join(parts, self._stages.folder / "fbank80.zip")
+
+
 def test_clips_of_their_own_files_join_too(tmp_path, hashes):
     root = write_covost(tmp_path / "covost")
     one = prep_covost(root, "en", "de", tmp_path / "one", **OPTIONS)
