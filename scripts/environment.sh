@@ -53,12 +53,13 @@ train_in_processes() {
     if [ "$WORLD" -eq 1 ] && [ "$RESTARTS" -eq 0 ]; then
         exec fairseq-train "$@" --distributed-world-size 1 ${device[@]+"${device[@]}"}
     fi
-    # Machines that can be left and joined again: with torchrun's other way, a restart of one would wait for ever.
+    # torchrun's other way to meet, by ranks, has no restarts beyond one machine.
     [ "$NODES" -eq 1 ] || meeting=(--rdzv-backend c10d --rdzv-endpoint "$MASTER" --rdzv-id "$MASTER"
         --rdzv-conf "is_host=$((NODE == 0))" ${ADDRESS:+--local-addr "$ADDRESS"})
     # fairseq would look for the ranks of torchrun only where it sees several GPUs itself.
     [ "$GPUS" -gt 0 ] && BACKEND=nccl || BACKEND=gloo
-    export BACKEND
+    # Otherwise torch 2.13 keeps what processes tell each other over a restart, and they call addresses of dead ones.
+    export BACKEND TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     exec torchrun --no-python --nnodes "$NODES" --nproc-per-node "$PROCESSES" --max-restarts "$RESTARTS" \
         "${meeting[@]}" \
         bash -c 'exec fairseq-train "$@" --distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK" \

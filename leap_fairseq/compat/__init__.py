@@ -30,9 +30,10 @@ from leap_fairseq.compat.generation import (  # noqa: E402
 )
 from leap_fairseq.compat.half_precision import repair_bf16_option, repair_fp16_on_cpus  # noqa: E402
 from leap_fairseq.compat.half_precision_state import repair_half_precision_state  # noqa: E402
-from leap_fairseq.compat.missing_packages import refuse_missing_packages  # noqa: E402
 from leap_fairseq.compat.numpy_names import restore_numpy_compat  # noqa: E402
 from leap_fairseq.compat.piece_bytes import repair_piece_bytes  # noqa: E402
+from leap_fairseq.compat.processes import repair_ddp_on_cpus  # noqa: E402
+from leap_fairseq.compat.refusals import refuse_what_cannot_work  # noqa: E402
 from leap_fairseq.compat.saving import repair_further_attempts  # noqa: E402
 from leap_fairseq.compat.training_state import repair_plateaus, repair_training_state  # noqa: E402
 from leap_fairseq.compat.weight_averages import repair_weight_averages  # noqa: E402
@@ -54,7 +55,8 @@ def apply() -> None:
     repair_repeated_ngrams()
     repair_maximum_lengths()
     repair_weight_averages()
-    refuse_missing_packages()
+    repair_ddp_on_cpus()
+    refuse_what_cannot_work()
     repair_epoch_batches()
     repair_order_of_batches()
     repair_training_state()

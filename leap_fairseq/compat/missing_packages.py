@@ -1,11 +1,12 @@
-"""Options of fairseq that need a package which is not there: refused by their names."""
+"""Options of fairseq that need a package which is not there, to be refused by their names.
+
+fairseq 0.12.2 ends in "'NoneType' object has no attribute 'xla_device'" and in an AssertionError without a word.
+(pyarrow 12 removed plasma.) Without the packages that track a training it warns in the midst of its log, trains for
+days and tracks nothing.
+"""
 
 import importlib
-from typing import Any, Callable, Dict, Optional, Tuple
-
-from fairseq.distributed import utils as distributed_utils
-
-from leap_fairseq.compat.replacing import replace
+from typing import Any, Dict, Optional, Tuple
 
 LEAVE_OUT, INSTALL = "leave the option out", "pip install 'leap-fairseq[tracking]'"
 
@@ -16,16 +17,6 @@ NEEDED: Dict[str, Tuple[Tuple[str, ...], str, str]] = {
     "wandb_project": (("wandb",), "--wandb-project", INSTALL),
 }
 """Of an option in the group "common" of fairseq's configuration: modules of which it needs one, flag, remedy."""
-
-
-def refuse_missing_packages() -> None:
-    """Says which option needs what.
-
-    fairseq 0.12.2 ends in "'NoneType' object has no attribute 'xla_device'" and in an AssertionError without a word.
-    (pyarrow 12 removed plasma.) Without the packages that track a training it warns in the midst of its log, trains for
-    days and tracks nothing.
-    """
-    replace([distributed_utils], "call_main", _refusing)
 
 
 def _is_missing(module: str) -> bool:
@@ -46,13 +37,3 @@ def missing_package(common: Any) -> Optional[str]:
         if getattr(common, name, False) and all(map(_is_missing, modules)):
             return f"{flag} needs the Python module {modules[0]}, which is not installed: {remedy}"
     return None
-
-
-def _refusing(call: Callable) -> Callable:
-    def call_main(cfg, main, **kwargs):
-        reason = missing_package(cfg.common)
-        if reason:
-            raise ValueError(reason)
-        return call(cfg, main, **kwargs)
-
-    return call_main

@@ -7,7 +7,7 @@
 #   --attention leap                leap (default), leap_one_layer, cosformer, relu, elu, softmax, kernelized, skyformer,
 #                                   nystromformer, performer, linformer, informer, reformer, bigbird or local
 #   --max-update 1000               the learning rate falls to zero there, after a warm-up of at most an eighth of it
-#   --batch-size 32                 samples of an update, of all processes together
+#   --batch-size 32                 samples of an update, of all processes together; said if they cannot share so many
 #   --lra-max-length 1024           read only so many tokens of a sequence
 #   --lra-eval-samples 2000         validate on so many samples instead of all
 #   --pooling cls                   a token in front of the sequence, not the mean, stands for it
@@ -44,13 +44,15 @@ done
 [[ $UPDATES =~ ^[1-9][0-9]*$ ]] || fail "--max-update is '$UPDATES', but must be a number of at least 1"
 [[ $BATCH =~ ^[1-9][0-9]*$ ]] || fail "--batch-size is '$BATCH', but must be a number of at least 1"
 choose_processes
-[ $((BATCH % WORLD)) -eq 0 ] ||
-    fail "$WORLD processes cannot share batches of $BATCH: choose --batch-size, or PROCESSES and NODES, that divide"
+EACH=$(((2 * BATCH + WORLD) / (2 * WORLD)))
+EACH=$((EACH < 1 ? 1 : EACH))
+[ $((EACH * WORLD)) -eq "$BATCH" ] ||
+    note "an update has $((EACH * WORLD)) samples, not $BATCH, which $WORLD processes cannot share evenly"
 SHORT=$((UPDATES / 8)) EVERY=$((UPDATES > 20 ? UPDATES / 20 : 1))
 
 RECIPE=(
     "$DATA" --user-dir "$PLUGIN" --save-dir "$SAVE_DIR" --task long_range_arena --arch leap_lra
-    --criterion sequence_classification --batch-size $((BATCH / WORLD)) --required-batch-size-multiple 1
+    --criterion sequence_classification --batch-size "$EACH" --required-batch-size-multiple 1
     --optimizer adam --adam-betas '(0.9,0.999)' --adam-eps 1e-6 --clip-norm 1 --lr "$RATE"
     --lr-scheduler polynomial_decay --warmup-updates $((WARMUP < SHORT ? WARMUP : SHORT))
     --total-num-update "$UPDATES" --max-update "$UPDATES"

@@ -2,7 +2,7 @@
 #
 # official  the LeaPformer authors', for MuST-C on GPUs. Source: OSU-STARLAB/LeaPformer, leapformer-scripts/simulst,
 #           asr_train.sh and st_train.sh. They do not say on how many GPUs; here an update has as many frames as
-#           theirs on one, whatever the number of processes.
+#           theirs on one, whatever the number of processes, or the script says how many.
 # small     our own, for experiments in minutes on a CPU: the tiny sizes, and a learning rate that falls to zero at
 #           --max-update.
 
@@ -69,15 +69,31 @@ recipe_official() {
     if [ "$WORLD" -eq 1 ]; then
         RECIPE+=(--max-tokens "$frames" --update-freq 2)
     else
-        RECIPE+=(--max-tokens $((2 * frames / WORLD)) --update-freq 1)
+        share_frames $((2 * frames))
+        RECIPE+=(--max-tokens "$FRAMES" --update-freq 1)
     fi
+}
+
+# share_frames UPDATE: sets FRAMES, of a batch of each process, so that an update has UPDATE of them; at least those of
+# the longest utterance, for fairseq stops at one that is longer than a batch.
+share_frames() {
+    local longest
+    longest=$(cat "$data/train_$texts.tsv" "$data/dev_$texts.tsv" 2>/dev/null | awk -F '\t' '
+        $1 == "id" { for (i = 1; i <= NF; i++) if ($i == "n_frames") column = i; next }
+        column && $column + 0 > most { most = $column + 0 } END { print most + 0 }') || true
+    FRAMES=$(($1 / WORLD))
+    [ "$FRAMES" -lt "$longest" ] || return 0
+    FRAMES=$longest
+    note "an update has up to $((WORLD * FRAMES)) frames, not $1: each of $WORLD processes takes the longest utterance," \
+        "of $longest frames"
 }
 
 recipe_small() {
     local arch=leap_convtransformer_simul_trans_tiny policy=(--waitk-lagging 5 --fixed-pre-decision-ratio 4)
     [ "$task" = st ] || arch=leap_convtransformer_tiny policy=()
+    share_frames 5000
     RECIPE=(
-        --arch "$arch" ${policy[@]+"${policy[@]}"} --label-smoothing 0.1 --dropout 0 --max-tokens $((5000 / WORLD))
+        --arch "$arch" ${policy[@]+"${policy[@]}"} --label-smoothing 0.1 --dropout 0 --max-tokens "$FRAMES"
         --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update "$1" --max-update "$1"
         --clip-norm 5 --seed 1 --num-workers 0 --save-interval-updates 100 --keep-interval-updates 5
         --no-epoch-checkpoints --no-progress-bar

@@ -15,7 +15,7 @@ from brought_data import as_official, write_lra_sources, write_speech, write_tex
 from document_blocks import Block, Clone, blocks_of, quickened
 from preloading import ROOT
 
-LANGUAGE_MODELS = ("README.md", "docs/language_models.md", "docs/from_the_fork.md")
+LANGUAGE_MODELS = ("README.md", "docs/scaling.md", "docs/language_models.md", "docs/from_the_fork.md")
 TRANSLATION = ("docs/simultaneous_translation.md", "docs/streaming.md")
 ARENA, ATTENTION, BENCHMARK = ("docs/long_range_arena.md",), ("docs/attention.md",), ("docs/benchmark.md",)
 CLONES = (LANGUAGE_MODELS, TRANSLATION, ARENA, ATTENTION, BENCHMARK, ("docs/options.md",), ("docs/limits.md",))
@@ -34,6 +34,7 @@ SHORTER = {
         (r"data/wikitext-103-v1.zip", "data/wikitext-103-v1.zip --any-text"),
         (r"--bf16", "--arch leap_transformer_lm_tiny --criterion cross_entropy --max-update 1 --update-freq 1"),
         (r"--models leap softmax leap_fading --updates 300", "--models leap_fading --updates 2"),
+        (r"=leap,softmax \+options.seed=1,2", "=relu +options.seed=1"),
     ),
     TRANSLATION: (
         (r"travel runs/st/corpus", "travel runs/st/corpus --sentences-train 40 --sentences-dev 8 --sentences-test 3"),
@@ -136,7 +137,7 @@ def test_what_is_not_run_is_little(page):
 
 def test_language_models(worked_in):
     runs = worked_in(LANGUAGE_MODELS) / "runs/lm"
-    trained = ("tiny", "linear", "wiki103")
+    trained = ("tiny", "linear", "wiki103", "three", "sweep/decoder_self_attention=relu_seed=1")
     for name in (*(f"{name}/checkpoint_best.pt" for name in trained), "hydra/checkpoint_last.pt", "session.pt"):
         assert (runs / name).is_file(), name
     for name in ("compare/comparison.png", "trainings.png"):

@@ -121,7 +121,7 @@ def test_the_script_trains_by_the_same_recipe(monkeypatch):
     name = "leap_transformer_lm_wiki103"
     script = (FOLDER.parents[1] / "scripts/lm/train.sh").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"^RECIPE=\((.*?)^\)", script, re.MULTILINE | re.DOTALL)
-    eight_processes = {"$((BATCHES / WORLD))": "2", "$BATCH_TOKENS": "4096", "$DATA": "data", "$PLUGIN": FOLDER.parent}
+    eight_processes = {"$BATCHES": "2", "$BATCH_TOKENS": "4096", "$DATA": "data", "$PLUGIN": FOLDER.parent}
     for variable, value in eight_processes.items():
         assert variable in recipe
         recipe = recipe.replace(variable, str(value))

@@ -1,0 +1,75 @@
+"""Training in several processes: what fairseq cannot do on a CPU, repaired or refused by the name of the option.
+
+``docs/scaling.md`` has the table of what works, which a test compares with this.
+"""
+
+import importlib.util
+import os
+from typing import Any, Callable, Optional
+
+import torch
+from fairseq.models import distributed_fairseq_model
+
+from leap_fairseq.compat.replacing import replace
+
+OF_FAIRSCALE = ("fully_sharded", "slowmo")
+"""Values of ``--ddp-backend`` whose code is fairscale's; it calls CUDA wherever the weights are."""
+
+BY_HAND = (
+    'give each process --distributed-world-size "$WORLD_SIZE" --distributed-rank "$RANK" --distributed-no-spawn '
+    "--distributed-init-method env://, as scripts/environment.sh does under torchrun"
+)
+
+
+def repair_ddp_on_cpus() -> None:
+    """Lets ``--ddp-backend pytorch_ddp``, fairseq's default, and its other name c10d train on CPUs.
+
+    fairseq 0.12.2 names a GPU to torch's DistributedDataParallel wherever the weights are, and that ends in "device_ids
+    and output_device arguments only work with single-device/multiple-device GPU modules".
+    """
+    replace([distributed_fairseq_model], "DistributedDataParallel", _naming_no_gpu_on_cpus)
+
+
+def _naming_no_gpu_on_cpus(parallel: Callable) -> Callable:
+    def distributed_data_parallel(module, **options):
+        if all(parameter.is_cpu for parameter in module.parameters()):
+            options.update(device_ids=None, output_device=None)
+        return parallel(module, **options)
+
+    return distributed_data_parallel
+
+
+def unworkable_processes(cfg: Any) -> Optional[str]:
+    """What to tell of options that would train nothing, or each process alone; None where they can work.
+
+    Args:
+        cfg: fairseq's configuration.
+    """
+    asked = cfg.distributed_training
+    on_cpu = cfg.common.cpu or torch.cuda.device_count() == 0
+    if asked.ddp_backend in OF_FAIRSCALE:
+        return _without_fairscale(asked.ddp_backend, on_cpu)
+    if asked.distributed_world_size == 1:
+        started = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
+        if started != "1" and asked.distributed_init_method is None:
+            return f"torchrun has started {started} processes, of which each would train alone: {BY_HAND}"
+        return None
+    if on_cpu and not cfg.common.tpu and not asked.distributed_no_spawn:
+        return (
+            f"--distributed-world-size is {asked.distributed_world_size}, but fairseq itself starts one process for "
+            f"each GPU, and none on a CPU: {BY_HAND}"
+        )
+    if on_cpu and asked.distributed_backend == "nccl":
+        return "--distributed-backend nccl, the default, needs GPUs: give --distributed-backend gloo"
+    return None
+
+
+def _without_fairscale(backend: str, on_cpu: bool) -> Optional[str]:
+    if on_cpu:
+        return f"--ddp-backend {backend} needs GPUs, for fairscale calls CUDA: give --ddp-backend legacy_ddp"
+    if importlib.util.find_spec("fairscale") is None:
+        return (
+            f"--ddp-backend {backend} needs the Python module fairscale, which is not installed: give --ddp-backend "
+            "legacy_ddp, or install it"
+        )
+    return None
