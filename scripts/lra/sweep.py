@@ -8,6 +8,7 @@ the report. A run that is complete is reused, one that was interrupted goes on, 
 """
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -20,6 +21,9 @@ from leap_fairseq.cli import command
 from leap_fairseq.files import file_digest
 from leap_fairseq.lra import read_facts
 from leap_fairseq.modules.zoo import ZOO_KINDS
+from leap_fairseq.parts import Part, add_part, listed
+
+BUDGET = "budget.json"
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -38,13 +42,32 @@ def train_command(data: Path, folder: Path, attention: str, seed: int, budget: D
     return [str(part) for part in command] + shlex.split(more)
 
 
+def facts_of(
+    data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace
+) -> Dict[str, Any]:
+    """What a run of the sweep is, as its folder says it."""
+    folder = options.out / data.name / f"{attention}-{seed}"
+    train = train_command(data, folder, attention, seed, budget, options.options)
+    return {"command": train, **budget, "attention": attention, "seed": seed}
+
+
+def is_complete(data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace) -> bool:
+    """Whether a run is there, by whichever job."""
+    folder = options.out / data.name / f"{attention}-{seed}"
+    if not all((folder / name).is_file() for name in (BUDGET, "evaluation.json")):
+        return False
+    found = json.loads((folder / BUDGET).read_text(encoding="utf-8"))
+    # As JSON has it.
+    return found == json.loads(json.dumps(facts_of(data, attention, seed, budget, options)))
+
+
 def train_and_evaluate(
     data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace
 ) -> None:
     """A run of the sweep; `budget` has its updates, batch_size, eval_samples and the facts of the data."""
     folder = options.out / data.name / f"{attention}-{seed}"
-    train = train_command(data, folder, attention, seed, budget, options.options)
-    stages = begin(folder, {"command": train, **budget, "attention": attention, "seed": seed}, "budget.json", "sweep")
+    facts = facts_of(data, attention, seed, budget, options)
+    train, stages = facts["command"], begin(folder, facts, BUDGET, "sweep")
     environment = ["env", "PROCESSES=1", *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
     once(stages, "train", [*environment, *train], "a")
     checkpoint, outputs = folder / "checkpoint_best.pt", ["evaluate.log", "evaluation.json"]
@@ -91,18 +114,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eval-samples", type=int, nargs="+", help="of valid and of test (default: all)")
     parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core, or one on the GPU)")
     parser.add_argument("--cuda", action="store_true", help="train on a GPU (default: on the CPU)")
+    add_part(parser, "divide the runs among N jobs")
     parser.add_argument("--options", default="", help="more options of fairseq-train, in one argument")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs all that is not complete, and reports."""
+    """Runs all that is not complete, or a part of it, and reports when all is there."""
+    part = Part.parse(options.part) if options.part else Part(0, 1)
     options.data = [data.resolve() for data in options.data]
     tasks = list(zip(options.data, budgets(options)))
     # Seed by seed, so that an interrupted sweep has whole rows.
     kinds = options.attention
     jobs = [(data, kind, seed, b, options) for data, b in tasks for seed in options.seeds for kind in kinds]
-    run_all(train_and_evaluate, jobs, options.jobs or (1 if options.cuda else os.cpu_count()))
-    print(report(options.out))
+    run_all(
+        train_and_evaluate, jobs[part.number :: part.count], options.jobs or (1 if options.cuda else os.cpu_count())
+    )
+    missing = [each for each in part.all() if not all(is_complete(*job) for job in jobs[each.number :: each.count])]
+    if missing:
+        done = sum(is_complete(*job) for job in jobs)
+        print(f"{done} of {len(jobs)} runs are in {options.out}; other jobs have to do the rest, {listed(missing)}")
+    else:
+        print(report(options.out))
 
 
 if __name__ == "__main__":
