@@ -24,7 +24,7 @@ names = sorted({name.split(".")[0] for name in sys.modules})
 print(json.dumps({"modules": names, "cpu_seconds": round(used.ru_utime + used.ru_stime, 2)}))
 """
 
-UNUSED = {"scipy", "pandas", "sklearn", "matplotlib"}
+UNUSED = {"scipy", "pandas", "sklearn", "matplotlib", "transformers"}
 FRAMEWORKS = {"torch", "fairseq", "simuleval", "aiohttp"}
 
 
