@@ -39,9 +39,9 @@ RULES = {
 }
 EXCEPTIONS = {
     # The texts of WikiText-103 are binarised by fairseq's own command, which is imported when it is called.
-    ("prepare/wikitext.py", "fairseq"),
-    ("prepare/wikitext.py", "fairseq_cli"),
-    ("prepare/wikitext.py", "compat"),
+    ("prepare/binarised_text.py", "fairseq"),
+    ("prepare/binarised_text.py", "fairseq_cli"),
+    ("prepare/binarised_text.py", "compat"),
 }
 NOWHERE = {"examples", "torchaudio"}
 

@@ -9,6 +9,19 @@ DICTIONARY = "dict.txt"
 """fairseq opens no data set without it."""
 
 
+def check_dictionary(path: Union[str, Path]) -> None:
+    """Refuses, with a DataError, what fairseq does not read as a dictionary."""
+    from leap_fairseq.compat.root_logger import unchanged_root_logger
+
+    with unchanged_root_logger():
+        from fairseq.data import Dictionary
+    try:
+        Dictionary.load(str(path))
+    except Exception as error:  # fairseq raises a bare one where the text is not UTF-8.
+        rule = "is no dictionary of fairseq (lines of word and count)"
+        raise DataError(f"--srcdict {path} {rule}: {error}") from error
+
+
 def binarise(
     build: Path,
     texts: Dict[str, Path],

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 from leap_fairseq.files import DataError, Stages, file_digest, whole_file
-from leap_fairseq.prepare.binarised_text import DICTIONARY, binarise, unknown_tokens
+from leap_fairseq.prepare.binarised_text import DICTIONARY, binarise, check_dictionary, unknown_tokens
 from leap_fairseq.prepare.pieces import PIECE_TYPES, PIECES, WORDS, Pieces, choose_pieces, write_pieces
 from leap_fairseq.prepare.processes import add_processes, check_processes
 from leap_fairseq.prepare.wikitext_text import (
@@ -134,15 +134,7 @@ def _check_words(
         rule = "no perplexity with another vocabulary compares with the published ones of WikiText-103"
         raise DataError(f"--nwords or --threshold was given, but {rule}: leave them out, or add --any-text")
     if srcdict:
-        from leap_fairseq.compat.root_logger import unchanged_root_logger
-
-        with unchanged_root_logger():
-            from fairseq.data import Dictionary
-        try:
-            Dictionary.load(str(srcdict))
-        except Exception as error:  # fairseq raises a bare one where the text is not UTF-8.
-            rule = "is no dictionary of fairseq (lines of word and count)"
-            raise DataError(f"--srcdict {srcdict} {rule}: {error}") from error
+        check_dictionary(srcdict)
 
 
 def _download(stages: Stages, sources: Sequence[PathLike], url: Optional[str], sha256: Optional[str]) -> Path:
