@@ -88,7 +88,7 @@ class BuildSideBySide(build_ext):
 
 setup(
     name="leap-fairseq",
-    version="0.1.0",
+    version="0.2.0",
     description="LeaPformer for fairseq: linear attention with learned proportions, simultaneous speech translation",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",

@@ -5,6 +5,7 @@ import importlib
 import pickle
 import runpy
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +35,11 @@ def test_help_lists_all_commands(capsys):
         assert code == 0 and f"{' '.join(['leap-fairseq', *given[:-1]])} COMMAND --help" in printed.out
         for name, (_, text) in commands.items():
             assert f"  {name} " in printed.out.replace("\n", " \n") and text.split()[0] in printed.out
+
+
+def test_it_tells_its_version(capsys):
+    code, printed = leave(["--version"], capsys)
+    assert code == 0 and printed.out == f"leap-fairseq-{version('leap-fairseq')}\n"
 
 
 @pytest.mark.parametrize("given", [["unheard"], [], ["prepare"], ["prepare", "unheard"], ["score"]])

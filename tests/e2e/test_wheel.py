@@ -1,10 +1,11 @@
-"""The wheel in an environment of its own, away from the clone: from a corpus to a score by the console command."""
+"""The wheel of the source distribution in an environment of its own: from a corpus to a score by the command line."""
 
 import json
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 
 import dockerfile
@@ -37,19 +38,29 @@ def call(environment, elsewhere):
 
 
 @pytest.fixture(scope="module")
-def wheel(call, tmp_path_factory):
-    """Built from the files that git knows, or would."""
+def source(call, tmp_path_factory):
+    """The source distribution of the files that git knows, or would."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("needs git and a clone, to tell which files belong to the project")
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("source")
     listed = call("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in listed.split("\0"):
         if (ROOT / name).is_file():
             target = folder / "clone" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
+    program = "import os, sys; os.chdir(sys.argv[1]); from setuptools.build_meta import build_sdist; build_sdist('..')"
+    call(sys.executable, "-c", program, folder / "clone")
+    (built,) = folder.glob("leap_fairseq-*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(call, source, tmp_path_factory):
+    """Built from it: what it lacks, the wheel lacks too."""
+    folder = tmp_path_factory.mktemp("wheel")
     offline = ("--no-deps", "--no-index", "--disable-pip-version-check")
-    call(sys.executable, "-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", folder, folder / "clone")
+    call(sys.executable, "-m", "pip", "wheel", *offline, "--no-build-isolation", "-w", folder, source)
     (built,) = folder.glob("leap_fairseq-*.whl")
     return built
 
@@ -82,6 +93,13 @@ def package(call, scripts):
     found = call(scripts / "python", "-c", "import leap_fairseq; print(leap_fairseq.__file__)").strip()
     assert Path(found).is_relative_to(scripts.parent)
     return Path(found).parent
+
+
+def test_the_source_tells_its_licence_and_how_to_cite_it(source):
+    with tarfile.open(source) as archive:
+        names = {Path(name).name for name in archive.getnames() if name.count("/") == 1}
+    assert {"LICENSE", "NOTICE", "CITATION.cff", "CHANGELOG.md", "SECURITY.md", "README.md", "setup.py"} <= names
+    assert not names & {"tests", "docs", "scripts"}
 
 
 def test_it_holds_what_is_not_python(package):
