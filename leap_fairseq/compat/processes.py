@@ -49,17 +49,18 @@ def unworkable_processes(cfg: Any) -> Optional[str]:
     on_cpu = cfg.common.cpu or torch.cuda.device_count() == 0
     if asked.ddp_backend in OF_FAIRSCALE:
         return _without_fairscale(asked.ddp_backend, on_cpu)
-    if asked.distributed_world_size == 1:
+    if asked.distributed_world_size == 1 and asked.distributed_init_method is None:
         started = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
-        if started != "1" and asked.distributed_init_method is None:
-            return f"torchrun has started {started} processes, of which each would train alone: {BY_HAND}"
+        if started == "1":
+            return None
+        return f"torchrun has started {started} processes, of which each would train alone: {BY_HAND}"
+    if not on_cpu or cfg.common.tpu:
         return None
-    if on_cpu and not cfg.common.tpu and not asked.distributed_no_spawn:
-        return (
-            f"--distributed-world-size is {asked.distributed_world_size}, but fairseq itself starts one process for "
-            f"each GPU, and none on a CPU: {BY_HAND}"
-        )
-    if on_cpu and asked.distributed_backend == "nccl":
+    if not asked.distributed_no_spawn:
+        several = asked.distributed_world_size > 1
+        flag = f"--distributed-world-size {asked.distributed_world_size}" if several else "--distributed-init-method"
+        return f"{flag} needs --distributed-no-spawn on a CPU, where fairseq itself starts no process: {BY_HAND}"
+    if asked.distributed_backend == "nccl":
         return "--distributed-backend nccl, the default, needs GPUs: give --distributed-backend gloo"
     return None
 

@@ -57,7 +57,8 @@ def test_the_table_of_backends(backend):
     "changes, message",
     [
         ({"distributed_backend": "nccl"}, "--distributed-backend nccl, the default, needs GPUs: give .* gloo"),
-        ({"distributed_no_spawn": False}, "--distributed-world-size is 2, but fairseq .* --distributed-no-spawn"),
+        ({"distributed_no_spawn": False}, "--distributed-world-size 2 needs --distributed-no-spawn on a CPU, where"),
+        ({"distributed_no_spawn": False, "distributed_world_size": 1}, "--distributed-init-method needs"),
         ({"ddp_backend": "fully_sharded", "distributed_world_size": 1}, "--ddp-backend fully_sharded needs GPUs"),
     ],
 )

@@ -56,7 +56,7 @@ VALUES = {
     **{f"--pipeline-{side}-{what}": "1" for side in ("encoder", "decoder") for what in ("balance", "devices")},
     **{f"--{name}-attention": "relu" for name in ("encoder-self", "decoder-self", "decoder-cross")},
     **{"--distributed-backend": "gloo", "--slowmo-base-algorithm": "sgp"},
-    **{"--distributed-init-method": "file://{folder}/rendezvous --distributed-backend gloo"},
+    **{"--distributed-init-method": "file://{folder}/rendezvous --distributed-backend gloo --distributed-no-spawn"},
     **{"--leap-factor": "1", "--eos": "2", "--pad": "1", "--unk": "3"},
     "--fixed-pre-decision-ratio": "14",
 }
@@ -73,7 +73,7 @@ REFUSED = {
     "--self-target": ("", "language modeling target: self"),
     "--past-target": ("", "language modeling target: past"),
     "--fp16-adam-stats": ("", "--fp16-adam-stats is only supported"),
-    "--distributed-world-size": ("2", "world size is 2 but have . available"),
+    "--distributed-world-size": ("2", "--distributed-world-size 2 needs --distributed-no-spawn"),
     "--pipeline-model-parallel": ("", "--pipeline-balance is currently required"),
     "--zero-sharding": ("os", "install the fairscale package"),
     "--cpu-offload": ("", "--cpu-offload requires --ddp-backend=fully_sharded"),

@@ -145,13 +145,13 @@ def submitted(environment, commands, tmp_path):
     path = (programs(tmp_path / "commands", **COMMANDS), commands, environment["PATH"])
     variables = {**environment, **SLURM, "CALLS": str(tmp_path / "calls"), "PATH": os.pathsep.join(map(str, path))}
 
-    def start(name, *args, **more):
+    def start(name, *args, cwd=ROOT, **more):
         # SLURM runs a copy of it.
         copied = tmp_path / "slurm_script"
         copied.write_bytes((CLUSTER / name).read_bytes())
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         command = ["bash", str(copied), *map(str, args)]
-        return subprocess.Popen(command, cwd=ROOT, env={**variables, **more}, **output)
+        return subprocess.Popen(command, cwd=cwd, env={**variables, **more}, **output)
 
     return start
 
@@ -168,6 +168,8 @@ def test_jobs_of_a_cluster(submitted, tmp_path):
     for name in ("one_node.sbatch", "several_nodes.sbatch"):
         job = submitted(name)
         assert f"scripts/cluster/{name} scripts/lm/train.sh" in job.communicate()[0] and job.returncode == 2
+        job = submitted(name, script, cwd=tmp_path)
+        assert f"error: {tmp_path} is not the root of the repository" in job.communicate()[0] and job.returncode == 1
 
 
 def test_a_job_whose_time_ends_goes_back_into_the_queue(submitted, tmp_path):
@@ -214,6 +216,21 @@ def test_every_backend_trains_alike(bash, lm_data, tmp_path, backend):
     output = bash(TRAIN, lm_data, tmp_path / "two", *options, PROCESSES="2", CUDA_VISIBLE_DEVICES="")
     alone = bash(TRAIN, lm_data, tmp_path / "one", *options, "--update-freq", 2, CUDA_VISIBLE_DEVICES="")
     assert losses(output) == pytest.approx(losses(alone), abs=2e-3) and len(losses(output)) == 3
+
+
+@pytest.mark.exhaustive
+def test_a_translator_in_three_processes(bash, speech_data, tmp_path):
+    script = ROOT / "scripts/simulst/train.sh"
+    options = "--recipe small --max-tokens 3000 --max-update 2 --log-interval 1 --disable-validation".split()
+
+    def trained(name, *more, **variables):
+        return losses(bash(script, speech_data, tmp_path / name, *options, *more, CUDA_VISIBLE_DEVICES="", **variables))
+
+    alone = trained("one", "--update-freq", 3)
+    assert len(alone) == 2
+    for backend in ("legacy_ddp", "pytorch_ddp"):
+        three = trained(backend, "--ddp-backend", backend, PROCESSES="3")
+        assert three == pytest.approx(alone, abs=2e-3), backend
 
 
 @pytest.fixture
