@@ -9,6 +9,7 @@
 #                           511 of the literature 512 times. The log says the cost and a cheaper window.
 #   --carry-state           the text is read in order, and every token sees all the text before it, at the cost of no
 #                           window; for models with linear attention, best trained so.
+#   --post-process sentencepiece    the perplexity per word of a model of pieces, after that per piece
 #   --gen-subset valid      another split
 #   --fp16                  half precision, on a GPU
 #

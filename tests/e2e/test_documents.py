@@ -15,7 +15,9 @@ from brought_data import as_official, write_lra_sources, write_speech, write_tex
 from document_blocks import Block, Clone, blocks_of, quickened
 from preloading import ROOT
 
-LANGUAGE_MODELS = ("README.md", "docs/scaling.md", "docs/language_models.md", "docs/from_the_fork.md")
+LANGUAGE_MODELS = (
+    *("README.md", "docs/scaling.md", "docs/language_models.md", "docs/from_the_fork.md", "docs/plans.md"),
+)
 TRANSLATION = ("docs/simultaneous_translation.md", "docs/streaming.md")
 ARENA, ATTENTION, BENCHMARK = ("docs/long_range_arena.md",), ("docs/attention.md",), ("docs/benchmark.md",)
 CLONES = (LANGUAGE_MODELS, TRANSLATION, ARENA, ATTENTION, BENCHMARK, ("docs/options.md",), ("docs/limits.md",))
@@ -68,7 +70,10 @@ SHORTER = {
 }
 """What makes a block quick without changing what it does; each is needed, or the pages have changed."""
 
-NOT_RUN = {"README.md": ("scripts/demo.sh", "scripts/test.sh")}
+NOT_RUN = {
+    "README.md": ("scripts/demo.sh", "scripts/test.sh"),
+    "docs/plans.md": ("scripts/simulst/pretrain_asr.sh", "scripts/simulst/train.sh"),
+}
 """The only blocks that are not run, by what they call."""
 
 
