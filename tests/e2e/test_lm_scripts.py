@@ -114,6 +114,30 @@ def test_parts_of_two_machines_join(bash, lm_data, straight, tmp_path):
     assert "1 of 2 parts are in" in other and "have to score 1" in other
 
 
+@pytest.mark.exhaustive
+def test_perplexity_per_word_of_any_number_of_processes(bash, run_forked, lm_text, tmp_path):
+    data = tmp_path / "data"
+    pieces = ("--any-text", "--vocab-type", "bpe", "--vocab-size", 600)
+    run_forked(ROOT / "data_prep/prep_wikitext.py", lm_text, *pieces, "--out", data)
+    bash(TRAIN, data, tmp_path / "lm", *SMALL, "--max-update", 2)
+    lines = (lm_text / "test.txt").read_text(encoding="utf-8").splitlines()
+    words = sum(len(line.split()) + 1 for line in lines)
+    command = (EVAL, data, tmp_path / "lm/checkpoint_best.pt", "--tokens-per-sample", 64)
+    for mode in ("", "--context-window 48", "--carry-state --batch-size 2"):
+        found = []
+        for variables in ({}, {"PROCESSES": "2", "PARTS": str(tmp_path / mode)}):
+            output = bash(*command, *mode.split(), "--post-process", "sentencepiece", **variables)
+            per_token = re.search(r"Per token: loss \(base 2\) (\S+), perplexity (\S+), (\S+) tokens", output).groups()
+            assert f"Per word, which follows: {words:,} words and ends of lines" in output
+            found.append((score(output), per_token))
+        # One process adds up in float32.
+        assert found[0][0] == (pytest.approx(found[1][0][0], rel=1e-5), found[1][0][1])
+        assert found[0][1][2] == found[1][1][2]
+        (perplexity, tokens), (bits, _, count) = found[0]
+        assert int(count.replace(",", "")) == tokens > words
+        assert perplexity == pytest.approx(2 ** (float(bits) * tokens / words), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "options, variables, message",
     [
