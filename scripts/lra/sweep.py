@@ -68,7 +68,9 @@ def train_and_evaluate(
     folder = options.out / data.name / f"{attention}-{seed}"
     facts = facts_of(data, attention, seed, budget, options)
     train, stages = facts["command"], begin(folder, facts, BUDGET, "sweep")
-    environment = ["env", "PROCESSES=1", *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
+    # Of several machines, each has trainings of its own.
+    alone = ("PROCESSES=1", "NODES=1", "NODE=0")
+    environment = ["env", *alone, *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
     once(stages, "train", [*environment, *train], "a")
     checkpoint, outputs = folder / "checkpoint_best.pt", ["evaluate.log", "evaluation.json"]
     evaluate = [sys.executable, ROOT / "scripts/lra/evaluate.py", data, checkpoint, "--split", "valid", "test"]
