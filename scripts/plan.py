@@ -9,15 +9,15 @@ The columns, of a training in half precision (--bf16):
 
     card, gib       and its memory
     needs_gib       weights, gradients, optimizer and activations of a batch: an estimate
-    words_per_s     of one card; fairseq's log calls it wps, of a translator it counts the words of the target
+    words_per_s     of one card. fairseq's log has that of all cards as wps; it counts the target of a translator
     basis           measured (--words-per-s, from the log of a hundred updates), or estimate
     hours           of the whole training on --gpus cards, and of as many cards together: gpu_hours
     cost            by --price, of an hour of one card
 
-An estimate adds four times: matrix products at --utilisation of the card's peak; attention as measured on an H100
-(docs/results/gpu.md), and reading and writing activations, both slower as the memory of a card is; and the launches of
-kernels. It knows nothing of input, padding and communication, and may be wrong by a factor of two; a hundred updates on
-the card say more.
+An estimate adds the times of four things: matrix products, at --utilisation of the card's peak; attention as measured
+on an H100 (docs/results/gpu.md), and reading and writing activations, both slower as the memory of a card is; and the
+launches of kernels. It knows nothing of input, padding and communication, and may be wrong by a factor of two; a hundred
+updates on the card say more.
 """
 
 import argparse
@@ -131,9 +131,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("recipe", choices=RECIPES, help="which training")
     add("--attention", choices=("leap", "softmax"), default="leap", help="in every block")
-    add("--cards", nargs="+", choices=CARDS, default=list(CARDS), metavar="CARD", help=f"of {', '.join(CARDS)} (all)")
+    add("--cards", nargs="+", choices=CARDS, default=list(CARDS), metavar="CARD", help=f"default: {' '.join(CARDS)}")
     add("--gpus", type=int, default=8, help="cards that train together")
-    measured = "what fairseq's log says of one card, in place of the estimate"
+    measured = "wps of fairseq's log over the number of cards, in place of the estimate (default: estimates)"
     add("--words-per-s", nargs="+", type=_of_card, default=[], metavar="CARD=N", help=measured)
     add(
         "--price",
