@@ -16,8 +16,8 @@ The columns, of a training in half precision (--bf16):
 
 An estimate adds the times of four things: matrix products, at --utilisation of the card's peak; attention as measured
 on an H100 (docs/results/gpu.md), and reading and writing activations, both slower as the memory of a card is; and the
-launches of kernels. It knows nothing of input, padding and communication, and may be wrong by a factor of two; a hundred
-updates on the card say more.
+launches of kernels. It knows nothing of input, padding and communication, and may be wrong by a factor of two; a
+hundred updates on the card say more.
 """
 
 import argparse
