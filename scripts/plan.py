@@ -141,7 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_of_card,
         default=[],
         metavar="CARD=N",
-        help="of an hour of one card, in any currency",
+        help="of an hour of one card (default: none)",
     )
     add("--utilisation", type=float, default=0.35, help="share of the peak that matrix products reach; an assumption")
     add("--tsv", metavar="FILE", help="write the table here, numbers unrounded")
