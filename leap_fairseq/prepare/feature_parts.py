@@ -5,7 +5,6 @@ each clip, `sums` what the CMVN takes of each training clip. What a line says is
 """
 
 import json
-import logging
 import os
 import time
 from pathlib import Path
@@ -19,8 +18,6 @@ from leap_fairseq.prepare.progress import Progress
 from leap_fairseq.speech import NUM_MEL_BINS, AudioError, fbank, load_segments
 from leap_fairseq.speech.features import clip_sums
 from leap_fairseq.speech.stored_zip import Member, stored
-
-logger = logging.getLogger(__name__)
 
 MEMBERS, JOURNAL, SUMS, COMPLETE, OF, LOCK = "members", "clips.jsonl", "sums", "complete", "of.json", "lock"
 
