@@ -24,7 +24,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import soundfile
 
-from benchmarks.measuring import add_output_options, check_positive, machine
+from benchmarks.measuring import check_positive, machine
 from benchmarks.reporting import rounded, table, write_rows
 from leap_fairseq.example import RECORDING
 from leap_fairseq.speech import SAMPLE_RATE, load_audio
@@ -42,7 +42,7 @@ def write_corpus(root: Path, sentences: int, seconds: float) -> Path:
     talk = root / "talk.wav"
     root.mkdir(parents=True)
     soundfile.write(talk, np.tile(sound, of_talk), SAMPLE_RATE, subtype="PCM_16")
-    for split, count in (("train", sentences), ("dev", of_talk)):
+    for split, count in (("train", sentences), ("dev", min(sentences, of_talk))):
         folder = root / "en-de" / "data" / split
         for name in ("wav", "txt"):
             (folder / name).mkdir(parents=True)
@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sentences", type=int, nargs="+", metavar="N", help=text)
     parser.add_argument("-j", "--processes", type=int, default=2, metavar="N", help="workers (default: 2)")
     parser.add_argument("--options", default="", help="more options of leap-fairseq prepare mustc, in one argument")
-    add_output_options(parser)
+    parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 What it measures of memory it measures in processes that it starts itself, which are new ones here as well.
 """
 
+import pytest
 from preloading import ROOT
 
 from leap_fairseq.report.tables import read_tsv
@@ -30,6 +31,17 @@ def test_attention(run_forked, tmp_path):
     assert min(memory.values()) > 0
     # Weights of two heads, 2 MiB each time they are written.
     assert memory["quadratic", 512] > memory["quadratic", 128] + 4
+
+
+@pytest.mark.exhaustive
+def test_preparation(run, tmp_path):
+    """In a process of its own: it measures those that it starts."""
+    options = "prepare --hours 0.002 0.004 -j 1 --tsv"
+    output = run("python", SCRIPT, *options.split(), tmp_path / "b.tsv").output
+    assert "400 hours at the rate of the last two: wall_s" in output
+    rows = read_tsv(tmp_path / "b.tsv")
+    assert [row["sentences"] for row in rows] == [2, 4] and rows[0]["disk_mib"] < rows[1]["disk_mib"]
+    assert all(row["cpu_s"] > 0 and row["peak_mib"] > 20 for row in rows)
 
 
 def test_language_model(run_forked, tmp_path):
