@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ROOT / "docs/options.md"
@@ -66,6 +67,15 @@ def test_the_readme_is_short_and_leads_to_every_page():
     assert len(readme.splitlines()) <= 150
     for page in ROOT.glob("docs/*.md"):
         assert re.search(rf"^\| \[.*\]\(docs/{page.name}\) \|", readme, re.M), page.name
+
+
+def test_the_version_is_the_same_everywhere():
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("setup.py", "CITATION.cff", "CHANGELOG.md")}
+    (version,) = re.findall(r'^    version="(.+)",$', texts["setup.py"], re.M)
+    newest, date = re.search(r"^## (\S+) \((.+)\)$", texts["CHANGELOG.md"], re.M).groups()
+    citation = yaml.safe_load(texts["CITATION.cff"])
+    assert version == newest == str(citation["version"]) and date == str(citation["date-released"])
+    assert {"cff-version", "message", "title", "authors", "license", "preferred-citation"} <= citation.keys()
 
 
 def measured(text):
