@@ -98,7 +98,6 @@ def _tokenizer(symbols: Sequence[str], folder: Path):
     """
     from leap_fairseq.hf import piece_tokenizer, word_tokenizer
 
-
     pieces = sum(symbol.startswith("\u2581") for symbol in symbols)
     if not (folder / PIECES).is_file():
         if pieces * 10 > len(symbols):
@@ -127,7 +126,6 @@ def refuse_what_stays(options: Mapping[str, Any]) -> None:
     """
     from leap_fairseq.hf import ACTIVATIONS
 
-
     for name, remedy in REFUSED.items():
         value = options.get(name)
         if value:
@@ -153,7 +151,6 @@ def exported(model) -> "LeapForCausalLM":
         model: a ``LeapTransformerLanguageModel``, as fairseq builds it, with nothing of :data:`REFUSED`.
     """
     from leap_fairseq.hf import LeapForCausalLM, LeapLMConfig
-
 
     decoder = model.decoder
     config = LeapLMConfig(**_configuration(model), architectures=[LeapForCausalLM.__name__])

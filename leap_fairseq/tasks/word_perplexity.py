@@ -122,8 +122,10 @@ def score_words() -> None:
 def _by_word(eval_lm: Callable) -> Callable:
     @functools.wraps(eval_lm)
     def evaluate(models, source_dictionary, batch_iterator, post_process: Optional[str] = None, **options):
+        # By their names, as fairseq itself calls it: it may have been replaced before.
+        options.update(models=models, source_dictionary=source_dictionary)
         if post_process is None:
-            return eval_lm(models, source_dictionary, batch_iterator, **options)
+            return eval_lm(batch_iterator=batch_iterator, **options)
         counter = Counter(source_dictionary, post_process)
         samples = counter.watching(batch_iterator, source_dictionary.pad())
         asked = [name for name in ("output_word_probs", "output_word_stats") if options.get(name)]
@@ -131,7 +133,7 @@ def _by_word(eval_lm: Callable) -> Callable:
             flag = f"--{asked[0].replace('_', '-')}"
             raise ValueError(f"{flag} does not go with --post-process {SENTENCEPIECE}: leave one of them out")
         # fairseq lists words by joining pieces itself, for this one name.
-        found = eval_lm(models, source_dictionary, samples, post_process=SUBWORD_NMT[1] if asked else None, **options)
+        found = eval_lm(batch_iterator=samples, post_process=SUBWORD_NMT[1] if asked else None, **options)
         bits = found["loss"] * (counter.tokens - counter.joined * bool(asked)) / max(1, counter.tokens)
         return per_word(float(bits), counter.tokens, counter.words)
 

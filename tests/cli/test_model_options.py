@@ -28,7 +28,7 @@ PARSERS = parsers()
 
 
 def test_these_commands_read_a_checkpoint():
-    assert set(PARSERS) == {"convert", "evaluate", "export", "plot proportions", "serve", "translate"}
+    assert set(PARSERS) == {"convert", "evaluate", "export", "plot alignment", "plot proportions", "serve", "translate"}
 
 
 @pytest.mark.parametrize("name", PARSERS)

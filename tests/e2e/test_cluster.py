@@ -22,7 +22,11 @@ CLUSTER = ROOT / "scripts/cluster"
 LONG = (*SMALL, *"--dropout 0.1 --max-update 80 --save-interval-updates 5 --keep-interval-updates 1".split())
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "3"}
 COMMANDS = {
-    "scontrol": 'echo "scontrol $*" >>"$CALLS"; [ "$1" = requeue ] || printf "localhost\\nn2\\n"',
+    "scontrol": """
+        echo "scontrol $*" >>"$CALLS"
+        [ "$1" = requeue ] || printf "localhost\\nn2\\n"
+        [ "$1" != requeue ] || [ -z "${ENDS:-}" ] || { touch "$ENDS"; sleep 1; }
+    """,
     # Two tasks, as of two machines.
     "srun": 'shift; SLURM_NODEID=1 "$@" & other=$!; SLURM_NODEID=0 "$@"; wait $other',
 }
@@ -68,16 +72,20 @@ def test_jobs_of_a_cluster(submitted, tmp_path):
         assert f"error: {tmp_path} is not the root of the repository" in job.communicate()[0] and job.returncode == 1
 
 
-def test_a_job_whose_time_ends_goes_back_into_the_queue(submitted, tmp_path):
+@pytest.mark.parametrize("when", ["before SLURM ends it", "while it is put back"])
+def test_a_job_whose_time_ends_goes_back_into_the_queue(submitted, tmp_path, when):
+    """The exit code is that of its training, whenever that ends."""
     script = programs(tmp_path, script="echo begun; until [ -f end ]; do sleep 0.1; done; exit 5") / "script"
     script.write_text(script.read_text().replace("-f end", f"-f '{tmp_path}/end'"), encoding="utf-8")
-    job = submitted("one_node.sbatch", script)
+    ends = {"ENDS": f"{tmp_path}/end"} if when == "while it is put back" else {}
+    job = submitted("one_node.sbatch", script, **ends)
     assert job.stdout.readline() == "begun\n"
     job.send_signal(signal.SIGUSR1)
     assert "goes back into the queue" in job.stdout.readline()
-    # The training goes on until SLURM ends it.
-    assert job.poll() is None
-    (tmp_path / "end").touch()
+    if not ends:
+        # The training goes on.
+        assert job.poll() is None
+        (tmp_path / "end").touch()
     job.communicate()
     assert job.returncode == 5 and (tmp_path / "calls").read_text() == "scontrol requeue 7\n"
 
