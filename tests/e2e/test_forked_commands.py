@@ -1,11 +1,7 @@
 """A command that is forked composes the configuration that it composes in a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 
-from forked_commands import ForkedCommands
 from preloading import PLUGIN
 
 PROGRAM = """
@@ -16,21 +12,18 @@ from omegaconf import OmegaConf
 config = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
 print(json.dumps(OmegaConf.to_container(config), sort_keys=True, default=str))
 """
-OPTIONS = [
-    *("data", "--user-dir", str(PLUGIN), "--task", "leap_language_modeling", "--arch", "leap_transformer_lm_tiny"),
+OPTIONS = (
+    *("data", "--user-dir", PLUGIN, "--task", "leap_language_modeling", "--arch", "leap_transformer_lm_tiny"),
     *("--adam-betas", "(0.9, 0.98)", "--optimizer", "adam", "--lr", "0.1", "--attention-half-life", "4-512"),
-]
+)
 
 
-def test_a_configuration(tmp_path):
+def test_a_configuration(run, run_forked, tmp_path):
     path = tmp_path / "compose.py"
     path.write_text(PROGRAM, encoding="utf-8")
-    own = subprocess.run([sys.executable, path, *OPTIONS], stdout=subprocess.PIPE, check=True, cwd=tmp_path, text=True)
-    expected = json.loads(own.stdout.splitlines()[-1])
+    expected = json.loads(run("python", path, *OPTIONS).reason)
     assert expected["optimization"]["lr"] == [0.1] and expected["model"]["attention_half_life"] == "4-512"
-    with ForkedCommands(dict(os.environ)) as forked:
-        # The second one finds what the first has left.
-        for _ in range(2):
-            code, output = forked.run(path, *OPTIONS, cwd=tmp_path)
-            assert code == 0, output
-            assert json.loads(output.splitlines()[-1]) == expected
+    assert json.loads(run_forked(path, *OPTIONS).reason) == expected
+    other = json.loads(run_forked(path, *OPTIONS, "--clip-norm", 3).reason)
+    assert other["optimization"].pop("clip_norm") == 3 != expected["optimization"].pop("clip_norm")
+    assert other == expected
