@@ -160,7 +160,10 @@ def groups(flags):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def walk(request, folders, tmp_path_factory):
-    return Walk(request.param, folders, tmp_path_factory.mktemp(request.param))
+    with pytest.MonkeyPatch.context() as patch:
+        # Where wandb is installed, it would ask for an account.
+        patch.setenv("WANDB_MODE", "disabled")
+        yield Walk(request.param, folders, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.mark.exhaustive
