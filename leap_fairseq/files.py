@@ -228,7 +228,7 @@ class Stages:
 
     def _run(self, stage: str, options: Dict[str, Any], outputs: List[str], make: Callable[[], None]) -> bool:
         stamp = self.stamps / f"{stage}.json"
-        if self._is_current(stamp, options):
+        if self.is_current(stage, options):
             logger.info("%s: reusing what is in %s", stage, self.folder)
             return False
         stamp.unlink(missing_ok=True)
@@ -257,9 +257,10 @@ class Stages:
             for name in [*names, key]:
                 os.replace(Path(build) / name, self.folder / name)
 
-    def _is_current(self, stamp: Path, options: Dict[str, Any]) -> bool:
+    def is_current(self, stage: str, options: Dict[str, Any]) -> bool:
+        """Whether the outputs of a stage are there, whole, from the same options."""
         try:
-            known = json.loads(stamp.read_text(encoding="utf-8"))
+            known = json.loads((self.stamps / f"{stage}.json").read_text(encoding="utf-8"))
             found = {name: _describe(self.folder / name) for name in known["outputs"]}
         except (OSError, ValueError, KeyError):
             return False

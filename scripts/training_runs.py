@@ -18,13 +18,19 @@ from leap_fairseq.files import Stages, whole_file
 
 def begin(folder: Path, options: Any, name: str, stages: str) -> Stages:
     """The folder of a run, with its options in a file of a name; what is there of other options is removed."""
-    path = folder / name
-    if not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != options:
+    if not is_of(folder, options, name):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with whole_file(path, text=True) as file:
+        with whole_file(folder / name, text=True) as file:
             json.dump(options, file, indent=1)
     return Stages(folder, stages)
+
+
+def is_of(folder: Path, options: Any, name: str) -> bool:
+    """Whether a folder is that of a run with these options."""
+    path = folder / name
+    # As JSON has them.
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(options))
 
 
 def call(command, log: Path, mode: str = "w") -> dict:

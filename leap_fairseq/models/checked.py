@@ -24,6 +24,7 @@ from leap_fairseq.compat.checkpoints import errors_of
 from leap_fairseq.files import DataError
 from leap_fairseq.models.option_rules import Rule, dataclass_of, model_rules, task_rules, training_options
 from leap_fairseq.speech.data_config import require_closed
+from leap_fairseq.speech.vocabulary import PIECES
 
 REMEDY = "use a checkpoint that fairseq-train saved for a model of this plugin, from somebody you trust"
 BATCH = ("max_tokens", "batch_size")
@@ -34,9 +35,6 @@ CODES = {
     **{"merges.txt": "bpe_merges", "vocab.json": "bpe_vocab"},
 }
 """Files of a BPE that are looked for beside a checkpoint, and the options that name them. Source: fairseq.hub_utils."""
-
-PIECES = "sentencepiece.bpe.model"
-"""Of them, the one that our preparation leaves beside the data."""
 
 SCALARS = (type(None), bool, int, float, str)
 

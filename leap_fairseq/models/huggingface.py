@@ -14,9 +14,10 @@ import torch
 
 from leap_fairseq.attention import KINDS
 from leap_fairseq.files import DataError, whole_folder
-from leap_fairseq.models.checked import PIECES, asked_for, load_model, read_plain
+from leap_fairseq.models.checked import asked_for, load_model, read_plain
 from leap_fairseq.models.data_places import data_folder
 from leap_fairseq.models.options import model_options
+from leap_fairseq.speech.vocabulary import PIECES, WORD_BOUNDARY
 
 if TYPE_CHECKING:
     from leap_fairseq.hf import LeapForCausalLM
@@ -98,12 +99,12 @@ def _tokenizer(symbols: Sequence[str], folder: Path):
     """
     from leap_fairseq.hf import piece_tokenizer, word_tokenizer
 
-    pieces = sum(symbol.startswith("\u2581") for symbol in symbols)
+    pieces = sum(symbol.startswith(WORD_BOUNDARY) for symbol in symbols)
     if not (folder / PIECES).is_file():
         if pieces * 10 > len(symbols):
             raise DataError(
-                f"{folder / 'dict.txt'} has pieces of SentencePiece ({pieces} of {len(symbols)} begin with \u2581), "
-                f"but no {PIECES} is beside it: put their model there under this name"
+                f"{folder / 'dict.txt'} has pieces of SentencePiece ({pieces} of {len(symbols)} begin with "
+                f"{WORD_BOUNDARY}), but no {PIECES} is beside it: put their model there under this name"
             )
         return word_tokenizer(symbols)
     made = piece_tokenizer(folder / PIECES)

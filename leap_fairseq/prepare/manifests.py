@@ -29,9 +29,8 @@ def rows_of(corpus: Corpus, clips: Clips, task: str, audio_root: Optional[Path])
         audio_root: Where the sound is, if the rows shall name it; None: they name features in the zip.
     """
     return {
-        split: [_row(segment, clips[split][segment.id], task, audio_root) for segment in segments if segment.id in made]
+        split: [_row(each, clips[split][each.id], task, audio_root) for each in segments if each.id in clips[split]]
         for split, segments in corpus.items()
-        for made in [clips[split]]
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 import sentencepiece
 
 from leap_fairseq.files import DataError, file_digest
-from leap_fairseq.speech.vocabulary import NUM_SPECIAL, WORD_BOUNDARY, train_model, write_dictionary
+from leap_fairseq.speech.vocabulary import NUM_SPECIAL, PIECES, WORD_BOUNDARY, train_model, write_dictionary
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,6 @@ WORDS = "word"
 """The vocabulary that cuts no word."""
 
 PIECE_TYPES = ("bpe", "unigram")
-PIECES = "sentencepiece.bpe.model"
-"""Name of the model beside the data. fairseq looks for it by this name, whatever its type."""
-
 DEFAULT_SIZE = 8000
 BYTES = 256
 

@@ -37,10 +37,6 @@ class RecipeStages(Stages):
         """Whether a stage, or its being complete, is asked for."""
         return _number(stage) <= self.last
 
-    def is_current(self, stage: str, options: Dict[str, Any]) -> bool:
-        """Whether the outputs of a stage are there, whole, from the same options."""
-        return self._is_current(self.stamps / f"{stage}.json", options)
-
     def run(self, stage: str, options: Dict[str, Any], outputs: List[str], make: Callable[[], None]) -> bool:
         """As `Stages.run`, for the stages asked for.
 
@@ -50,7 +46,7 @@ class RecipeStages(Stages):
         if _number(stage) >= self.first:
             return super().run(stage, options, outputs, make)
         stamp = self.stamps / f"{stage}.json"
-        if not self._is_current(stamp, {**options, **_audio_of(stamp)}):
+        if not self.is_current(stage, {**options, **_audio_of(stamp)}):
             concept = STAGES[_number(stage) - 1]
             raise DataError(
                 f"--stage {self.first} starts after stage {_number(stage)} ({concept}), which is not complete in"

@@ -22,7 +22,7 @@ from typing import Any, Dict, List, Optional, Sequence, Union
 
 from leap_fairseq.files import DataError, Stages, file_digest, whole_file
 from leap_fairseq.prepare.binarised_text import DICTIONARY, binarise, check_dictionary, unknown_tokens
-from leap_fairseq.prepare.pieces import PIECE_TYPES, PIECES, WORDS, Pieces, choose_pieces, write_pieces
+from leap_fairseq.prepare.pieces import PIECE_TYPES, WORDS, Pieces, choose_pieces, write_pieces
 from leap_fairseq.prepare.processes import add_processes, check_processes
 from leap_fairseq.prepare.wikitext_text import (
     LOCAL_REMEDY,
@@ -36,6 +36,7 @@ from leap_fairseq.prepare.wikitext_text import (
     refuse_raw_name,
     write_text,
 )
+from leap_fairseq.speech.vocabulary import PIECES
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,9 @@ NEXT_SENTENCE = "<next>"
 WORD_BOUNDARY = "\u2581"
 """SentencePiece's mark of the beginning of a word."""
 
+PIECES = "sentencepiece.bpe.model"
+"""Name of a model beside the data of a language model. fairseq looks for it by this name, whatever its type."""
+
 VOCAB_TYPES = ("unigram", "char")
 NUM_SPECIAL = 4
 THREADS = 4

@@ -15,11 +15,12 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from leap_fairseq.compat.replacing import replace
+from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
 
 logger = logging.getLogger(__name__)
 
 SENTENCEPIECE, SUBWORD_NMT = "sentencepiece", ("subword_nmt", "@@ ")
-BOUNDARY, CONTINUED = "\u2581", "@@"
+CONTINUED = "@@"
 
 
 def standing_for_words(dictionary: Dictionary, post_process: str) -> Tensor:
@@ -37,8 +38,8 @@ def standing_for_words(dictionary: Dictionary, post_process: str) -> Tensor:
         ValueError: another name, or a dictionary of other tokens.
     """
     if post_process == SENTENCEPIECE:
-        counted = [symbol.startswith(BOUNDARY) for symbol in dictionary.symbols]
-        found, mark = any(counted), BOUNDARY
+        counted = [symbol.startswith(WORD_BOUNDARY) for symbol in dictionary.symbols]
+        found, mark = any(counted), WORD_BOUNDARY
         # A character that has no piece stands within a word, or behind a boundary of its own.
         counted[dictionary.eos()] = True
     elif post_process in SUBWORD_NMT:

@@ -23,6 +23,7 @@ from training_runs import call, run_all  # noqa: E402
 
 from leap_fairseq.cli import command  # noqa: E402
 from leap_fairseq.files import DataError, Stages, digest, file_digest, whole_file  # noqa: E402
+from leap_fairseq.parts import Part  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -67,21 +68,22 @@ def run(options: argparse.Namespace) -> None:
     what = digest({**of, "options": options.options})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(given or temporary)
-        jobs = [(folder, shard, shards, words, what) for shard in range(node * processes, (node + 1) * processes)]
+        first = node * processes
+        jobs = [(folder, part, words, what) for part in Part(0, shards).all()[first : first + processes]]
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         run_all(score, jobs, processes)
         join(folder, shards, what)
 
 
-def score(folder: Path, shard: int, shards: int, words: List[str], what: str) -> None:
+def score(folder: Path, part: Part, words: List[str], what: str) -> None:
     """Scores a part of an evaluation, unless it is there."""
-    place = folder / f"{shard}-of-{shards}"
+    place = folder / part.folder
     gpus = number("GPUS", 0, 0)
-    card = ["env", f"CUDA_VISIBLE_DEVICES={shard % gpus}"] if gpus else []
+    card = ["env", f"CUDA_VISIBLE_DEVICES={part.number % gpus}"] if gpus else []
 
     def make() -> None:
         script = Path(__file__).with_name("score_part.py")
-        call([*card, sys.executable, script, place / "score.json", shard, shards, *words], place / "log")
+        call([*card, sys.executable, script, place / "score.json", *part, *words], place / "log")
 
     Stages(place, "part").run("score", {"what": what}, ["score.json"], make)
     with whole_file(place / "of.json", text=True) as file:
@@ -91,8 +93,8 @@ def score(folder: Path, shard: int, shards: int, words: List[str], what: str) ->
 def join(folder: Path, shards: int, what: str) -> None:
     """Prints the perplexity of the whole text in fairseq's words, or which parts are missing."""
     parts: Dict[int, Dict[str, Any]] = {}
-    for shard in range(shards):
-        place = folder / f"{shard}-of-{shards}"
+    for shard, part in enumerate(Part(0, shards).all()):
+        place = folder / part.folder
         if (place / "of.json").is_file() and json.loads((place / "of.json").read_text(encoding="utf-8")) == what:
             parts[shard] = json.loads((place / "score.json").read_text(encoding="utf-8"))
     if len(parts) < shards:

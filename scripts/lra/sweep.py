@@ -8,7 +8,6 @@ the report. A run that is complete is reused, one that was interrupted goes on, 
 """
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -27,7 +26,7 @@ BUDGET = "budget.json"
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import begin, call, once, run_all  # noqa: E402
+from training_runs import begin, call, is_of, once, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
 ATTENTIONS = ("leap", "cosformer", "relu", "elu", "softmax", "performer", "linformer", "nystromformer")
@@ -54,11 +53,8 @@ def facts_of(
 def is_complete(data: Path, attention: str, seed: int, budget: Dict[str, Any], options: argparse.Namespace) -> bool:
     """Whether a run is there, by whichever job."""
     folder = options.out / data.name / f"{attention}-{seed}"
-    if not all((folder / name).is_file() for name in (BUDGET, "evaluation.json")):
-        return False
-    found = json.loads((folder / BUDGET).read_text(encoding="utf-8"))
-    # As JSON has it.
-    return found == json.loads(json.dumps(facts_of(data, attention, seed, budget, options)))
+    facts = facts_of(data, attention, seed, budget, options)
+    return (folder / "evaluation.json").is_file() and is_of(folder, facts, BUDGET)
 
 
 def train_and_evaluate(
