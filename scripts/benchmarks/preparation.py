@@ -9,17 +9,23 @@ as are needed, by links; each sentence has a text of its own. Features are compu
 With --sentences, each is a tenth of a second, so that what is measured is the handling of lists as long as those of 400
 hours (MuST-C has about 230,000 sentences), not that of the sound. Columns: peak_mib is the memory of the command at its
 peak, worker_mib that of the largest of its workers; disk_mib is what was written.
+
+    python scripts/benchmark.py prepare --hours 1 --kill-after 30
+
+kills each preparation once (SIGKILL) and runs it again; times are of both runs together, and two more columns say how
+many clips stood on the disk, and how many seconds before the kill they had been written.
 """
 
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import soundfile
@@ -27,6 +33,8 @@ import soundfile
 from benchmarks.measuring import check_positive, machine
 from benchmarks.reporting import rounded, table, write_rows
 from leap_fairseq.example import RECORDING
+from leap_fairseq.prepare.clip_features import PARTS
+from leap_fairseq.prepare.feature_parts import JOURNAL
 from leap_fairseq.speech import SAMPLE_RATE, load_audio
 
 TALK_SECONDS = 600
@@ -60,26 +68,46 @@ def write_corpus(root: Path, sentences: int, seconds: float) -> Path:
     return root
 
 
-def measure(root: Path, out: Path, options: argparse.Namespace) -> Tuple[float, float, float, float]:
-    """Prepares a corpus in a process of its own; returns wall and CPU seconds, and the peak MiB of it and of a worker.
+def measure(root: Path, out: Path, options: argparse.Namespace) -> Dict[str, float]:
+    """Prepares a corpus in a process of its own; returns the columns of times and memory.
 
     Raises:
-        ValueError: it failed; with its last lines.
+        ValueError: it failed, or ended before it could be killed; with its last lines.
     """
     words = ["prepare", "mustc", root, "--out", out, "-j", options.processes, "--vocab-size", 100]
     command = [sys.executable, "-P", "-m", "leap_fairseq", *map(str, words), *shlex.split(options.options)]
-    largest, began, log = 0.0, time.perf_counter(), out.with_suffix(".log")
+    measured = {"wall_s": 0.0, "cpu_s": 0.0, "peak_mib": 0.0, "worker_mib": 0.0}
+    if options.kill_after:
+        _run_measured(command, out, measured, options.kill_after)
+        journal = next(out.glob(f".*/{PARTS}/*/{JOURNAL}"))
+        measured["kept_clips"] = len(journal.read_bytes().splitlines())
+        measured["kept_s_before"] = time.time() - journal.stat().st_mtime
+    _run_measured(command, out, measured)
+    return measured
+
+
+def _run_measured(
+    command: List[str], out: Path, measured: Dict[str, float], kill_after: Optional[float] = None
+) -> None:
+    began, log, cpu = time.perf_counter(), out.with_suffix(".log"), 0.0
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        own = 0.0
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            own = max(own, _peak_mib(process.pid))
-            largest = max([largest, *map(_peak_mib, _children(process.pid))])
+            workers = _children(process.pid)
+            measured["peak_mib"] = max(measured["peak_mib"], _peak_mib(process.pid))
+            measured["worker_mib"] = max([measured["worker_mib"], *map(_peak_mib, workers)])
+            if kill_after is not None and time.perf_counter() - began > kill_after:
+                # Nobody will wait for the workers of a killed process, so that their times are not in its own.
+                cpu = sum(map(_cpu_seconds, workers))
+                process.kill()
+                ended = os.wait4(process.pid, 0)
+                break
             time.sleep(POLL_SECONDS)
     _, status, usage = ended
-    if status:
-        raise ValueError(f"{' '.join(command)} failed: {log.read_text(encoding='utf-8')[-500:]}")
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, own, largest
+    if os.waitstatus_to_exitcode(status) != (0 if kill_after is None else -signal.SIGKILL):
+        raise ValueError(f"{shlex.join(command)} ended otherwise: {log.read_text(encoding='utf-8')[-500:]}")
+    measured["wall_s"] += time.perf_counter() - began
+    measured["cpu_s"] += usage.ru_utime + usage.ru_stime + cpu
 
 
 def _children(pid: int) -> List[int]:
@@ -87,6 +115,14 @@ def _children(pid: int) -> List[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_mib(pid: int) -> float:
@@ -100,17 +136,9 @@ def _peak_mib(pid: int) -> float:
 def row_of(sentences: int, seconds: float, folder: Path, options: argparse.Namespace) -> Dict[str, Any]:
     """Makes a corpus, prepares it, and removes both."""
     out = folder / "data"
-    wall, cpu, own, worker = measure(write_corpus(folder / "corpus", sentences, seconds), out, options)
+    measured = measure(write_corpus(folder / "corpus", sentences, seconds), out, options)
     written = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    return {
-        "hours": sentences * seconds / 3600,
-        "sentences": sentences,
-        "wall_s": wall,
-        "cpu_s": cpu,
-        "peak_mib": own,
-        "worker_mib": worker,
-        "disk_mib": written / 2**20,
-    }
+    return {"hours": sentences * seconds / 3600, "sentences": sentences, **measured, "disk_mib": written / 2**20}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,13 +148,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = f"training sentences of {SHORT_SECONDS} s each, in place of --hours"
     group.add_argument("--sentences", type=int, nargs="+", metavar="N", help=text)
     parser.add_argument("-j", "--processes", type=int, default=2, metavar="N", help="workers (default: 2)")
+    text = "kill each preparation after so many seconds, and run it again"
+    parser.add_argument("--kill-after", type=float, metavar="S", help=text)
     parser.add_argument("--options", default="", help="more options of leap-fairseq prepare mustc, in one argument")
     parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
 
 
 def run(options: argparse.Namespace) -> None:
     """Measures size after size, and prints the table."""
-    check_positive(options, "processes", *(["sentences"] if options.sentences else []))
+    chosen = [name for name in ("sentences", "kill_after") if getattr(options, name)]
+    check_positive(options, "processes", *chosen)
     whole = len(load_audio(str(RECORDING))) / SAMPLE_RATE
     sizes = [(count, SHORT_SECONDS) for count in options.sentences or ()]
     sizes = sizes or [(max(1, round(hours * 3600 / whole)), whole) for hours in options.hours]
