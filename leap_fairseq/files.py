@@ -55,11 +55,14 @@ def locked(path: Union[str, Path], what: Union[str, Path, None] = None) -> Itera
         DataError: Another process has it.
     """
     path = Path(path)
-    # Network file systems lock only what is open for writing, and thus no folder.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    _held.add(descriptor)
     what = path if what is None else what
     taken = DataError(f"another process is writing {what}: wait for it, or give another place")
+    try:
+        # Network file systems lock only what is open for writing, and thus no folder.
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except FileNotFoundError as error:  # complete, and renamed, since the caller made it
+        raise taken from error
+    _held.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +92,7 @@ def whole_file(path: Union[str, Path], text: bool = False) -> Iterator[IO]:
     """Opens a file for writing that appears only when the block ends without an exception.
 
     Args:
-        path: Where the file will be; an older one is replaced.
+        path: Where the file will be; its folder is made, and an older file is replaced.
         text: UTF-8 with plain line feeds instead of bytes.
 
     Yields:
@@ -101,6 +104,7 @@ def whole_file(path: Union[str, Path], text: bool = False) -> Iterator[IO]:
     path = Path(path)
     partial = _partial(path)
     form = {"mode": "w", "encoding": "utf-8", "newline": "\n"} if text else {"mode": "wb"}
+    partial.parent.mkdir(parents=True, exist_ok=True)
     partial.touch()
     with locked(partial, path):
         try:
@@ -117,15 +121,17 @@ def whole_folder(path: Union[str, Path]) -> Iterator[Path]:
     """Gives an empty folder that takes its place only when the block ends without an exception.
 
     Args:
-        path: Where the folder will be; an older one is replaced.
+        path: Where the folder will be; an older one is replaced, that of a link behind it.
 
     Yields:
         The temporary folder to write into.
 
     Raises:
-        DataError: Another process is writing it.
+        DataError: Another process is writing it, or a file is there.
     """
-    path = Path(path)
+    if Path(path).is_file():
+        raise DataError(f"{path} is a file, but must be a folder: give another place")
+    path = Path(path).resolve()
     partial = _partial(path)
     partial.mkdir(parents=True, exist_ok=True)
     with locked(partial, path):

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Union
 
+from leap_fairseq.files import whole_file
+
 DECIMALS = {
     **dict.fromkeys(("BLEU", "chrF", "WER", "CER"), 2),
     "COMET": 4,
@@ -20,7 +22,8 @@ UNDEFINED = "-"
 def write_tsv(rows: Sequence[Mapping[str, Any]], path: Union[str, Path]) -> None:
     """Writes rows with the same keys as a table with a header; numbers unrounded, nan as `UNDEFINED`."""
     lines = ["\t".join(rows[0])] + ["\t".join(map(_plain, row.values())) for row in rows]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with whole_file(path, text=True) as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def read_tsv(path: Union[str, Path]) -> List[Dict[str, Union[str, int, float]]]:
@@ -44,7 +47,8 @@ def read_tsv(path: Union[str, Path]) -> List[Dict[str, Union[str, int, float]]]:
 def write_json(rows: Sequence[Mapping[str, Any]], path: Union[str, Path]) -> None:
     """Writes rows as a JSON list of objects; nan, which JSON lacks, becomes null."""
     plain = [{key: None if value != value else value for key, value in row.items()} for row in rows]
-    Path(path).write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(path, text=True) as file:
+        file.write(json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], leave_out: Sequence[str] = ("signature",)) -> str:

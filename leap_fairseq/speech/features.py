@@ -7,6 +7,7 @@ the same frames as the whole file, bit for bit, however it is cut.
 Shapes: N samples, T frames, F mel bins.
 """
 
+import zipfile
 from typing import Optional
 
 import kaldi_native_fbank
@@ -127,12 +128,12 @@ class GlobalCmvn:
         """Reads the .npz that the data YAML names under global_cmvn.stats_npz_path.
 
         Raises:
-            DataError: The file is missing or has no mean and std.
+            DataError: The file is missing or damaged, or has no mean and std.
         """
         try:
             with np.load(path, allow_pickle=False) as stats:
                 return cls(stats["mean"], stats["std"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             origin = "global_cmvn.stats_npz_path in the data YAML; leap-fairseq prepare writes gcmvn.npz"
             rule = f"it must be an .npz with mean and std ({origin})"
             raise DataError(f"cannot read global CMVN from {path}: {rule} ({error})") from error

@@ -14,11 +14,13 @@ ROWS = [
 
 
 def test_what_is_written_is_read(tmp_path):
-    write_tsv(ROWS, tmp_path / "out.tsv")
-    again = read_tsv(tmp_path / "out.tsv")
+    # A measurement of hours must not be lost because nobody has made the folder of its table.
+    folder = tmp_path / "new"
+    write_tsv(ROWS, folder / "out.tsv")
+    again = read_tsv(folder / "out.tsv")
     assert again[0] == ROWS[0] and math.isnan(again[1]["LAAL"]) and again[1]["waitk"] == 12
-    write_json(ROWS, tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text())[1]["LAAL"] is None
+    write_json(ROWS, folder / "out.json")
+    assert json.loads((folder / "out.json").read_text())[1]["LAAL"] is None
 
 
 def test_text_is_aligned_and_rounded():

@@ -131,5 +131,13 @@ def test_cmvn_refuses_what_it_cannot_use(tmp_path):
     with pytest.raises(DataError, match="global_cmvn.stats_npz_path"):
         GlobalCmvn.load(tmp_path / "missing.npz")
     np.savez(tmp_path / "other.npz", mean=np.zeros(3))
-    with pytest.raises(DataError, match="with mean and std"):
-        GlobalCmvn.load(tmp_path / "other.npz")
+    np.save(tmp_path / "array.npy", np.ones(3))
+    GlobalCmvn(np.zeros(3), np.ones(3)).save(tmp_path / "whole.npz")
+    content = (tmp_path / "whole.npz").read_bytes()
+    one = np.float64(1).tobytes()
+    for name, damaged in (("torn", content[:-100]), ("empty", b""), ("flipped", content.replace(one, one[::-1]))):
+        assert damaged != content
+        (tmp_path / f"{name}.npz").write_bytes(damaged)
+    for name in ("other.npz", "array.npy", "torn.npz", "empty.npz", "flipped.npz"):
+        with pytest.raises(DataError, match=f"cannot read global CMVN from .*{name}: it must be .* with mean and std"):
+            GlobalCmvn.load(tmp_path / name)
