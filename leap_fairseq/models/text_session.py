@@ -65,7 +65,8 @@ class TextSession:
             log_probs = self._advance(part)
             given = torch.cat((self.next_log_probs.unsqueeze(0), log_probs[:-1]))
             scores.append(given.gather(1, part.to(given.device).unsqueeze(1)).squeeze(1))
-            self.next_log_probs = log_probs[-1]
+            # A copy, which does not keep those of the whole block.
+            self.next_log_probs = log_probs[-1].clone()
             self.length += part.numel()
         return torch.cat(scores)
 
