@@ -48,9 +48,12 @@ class AdaptiveEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Vectors [B, T, C] of tokens, int64 [B, T]."""
         out = self.embeddings[0][1].weight.new_empty(*tokens.shape, self.width)
-        for band, embed in zip(self.bands, self.embeddings):
-            inside = (tokens >= band.start) & (tokens < band.stop)
-            out[inside] = embed(tokens[inside] - band.start)
+        # What is in no band is left to the table of the first or the last one, which refuses it.
+        number_of_band = sum(((tokens >= band.start).long() for band in self.bands[1:]), torch.zeros_like(tokens))
+        for number, (band, embed) in enumerate(zip(self.bands, self.embeddings)):
+            inside = number_of_band == number
+            # Autocast gives another type, as it would not of a single table.
+            out[inside] = embed(tokens[inside] - band.start).to(out.dtype)
         return out
 
 

@@ -58,7 +58,7 @@ def piece_tokenizer(path: Union[str, Path]) -> PreTrainedTokenizerFast:
         spaces.append(pre_tokenizers.Split(SPELLED, "merged_with_previous"))
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Replace(Regex(" +"), " "), normalizers.Replace(Regex("^ | $"), "")]
+        [normalizers.Replace(Regex(" +"), " "), normalizers.Replace(Regex(r"\A | \z"), "")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(spaces)
     tokenizer.decoder = decoders.Sequence(

@@ -120,6 +120,21 @@ def test_half_types_keep_the_probabilities():
     assert_same(half(tokens).logits.float(), log_probs(model, tokens), torch.bfloat16)
 
 
+@pytest.mark.parametrize("number", [-1, 20])
+def test_a_number_that_is_no_words_is_refused(number):
+    with pytest.raises(IndexError):
+        exported(lm("tied"))(torch.tensor([[EOS, number]]))
+
+
+def test_mixed_precision_trains():
+    theirs, tokens = exported(lm("tied")), text(2, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = theirs(tokens, labels=tokens)
+    assert_same(out.logits.float(), theirs(tokens).logits, torch.bfloat16)
+    out.loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in theirs.parameters())
+
+
 def test_a_new_model_begins_with_finite_weights_and_no_other_vocabulary():
     theirs = exported(lm("wiki103"))
     new = LeapForCausalLM(theirs.config)

@@ -56,7 +56,10 @@ def test_what_is_no_dictionary_is_refused(symbols):
 
 
 LETTERS = "aab e  ctho nöß日<>@-.,'\u00a0\ts\U0001f600=="
-SPECIAL = ("", "  ", " a", "</s> <unk>a <pad> <s>x<unk> <0x41><0xC3>", "aaaaaaaaaaaaa", "=======", "\u200b x\u0301")
+SPECIAL = (
+    *("", "  ", " a", "</s> <unk>a <pad> <s>x<unk> <0x41><0xC3>", "aaaaaaaaaaaaa", "=======", "\u200b x\u0301"),
+    *("a \n b", "\n a  \n\n  b \r\n"),
+)
 
 
 def sentence(chance, longest):
