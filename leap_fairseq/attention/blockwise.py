@@ -80,7 +80,7 @@ def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
     limit = torch.zeros(num_tiles * length, dtype=torch.int64)
     limit[slot] = visible - block * block_size
     tile_block = torch.repeat_interleave(torch.arange(counts.numel()), tiles_of_block)
-    aligned = num_tiles == num_blocks and bool((slot == torch.arange(num_queries)).all())
+    aligned = torch.equal(tile_block, torch.arange(num_blocks)) and torch.equal(slot, torch.arange(num_queries))
     return Tiles(tile_block, query.view(-1, length), limit.view(-1, length), slot, aligned)
 
 

@@ -131,6 +131,14 @@ def test_a_half_life_without_end_forgets_nothing_and_a_short_one_all_but_the_new
     assert_same(newest, tensors["v"].detach(), what="the newest value alone")
 
 
+@pytest.mark.parametrize("algorithm", FAST)
+def test_equals_naive_where_blocks_of_keys_end_no_prefix(algorithm):
+    """As many queries as make full tiles, but not one tile for each block: segments of two blocks."""
+    tensors, _ = make_inputs(256, 256)
+    visible = segment_visibility(256, 256, segment=128)
+    assert_equal_runs(run(algorithm, tensors, visible), run("naive", tensors, visible))
+
+
 def test_weights_halve_with_each_half_life():
     k = torch.ones(1, 9, 2, 4)
     weights = attention_weights(k[:, :1], k, torch.tensor([9]), half_life=HALF_LIFE.clamp(max=4))
