@@ -19,6 +19,7 @@ Source:
 from typing import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
@@ -68,7 +69,7 @@ def running_mean(given: Arguments) -> Tensor:
         [B, T, H, V].
     """
     v = zero_padding(given.v, given.key_padding_mask)
-    sums = torch.cat((given.k * v, given.k), dim=-1).cumsum(1)
-    visible = given.visible.to(v.device)
-    read = sums.index_select(1, (visible - 1).clamp(min=0)).masked_fill((visible == 0).view(-1, 1, 1), 0)
+    # The first sum is that of no key.
+    sums = F.pad(torch.cat((given.k * v, given.k), dim=-1), (0, 0, 0, 0, 1, 0)).cumsum(1)
+    read = sums.index_select(1, given.visible.to(v.device))
     return read[..., :-1] / read[..., -1:].clamp(min=given.normalizer_floor)

@@ -108,6 +108,14 @@ def test_equals_naive(form, algorithm, schedule, t, s):
     assert_equal_runs(run(form, x, visible, algorithm, key_padding_mask=padding), expected)
 
 
+@EACH
+@EACH_FORM
+def test_without_a_key_the_answer_is_zero(form, algorithm):
+    x, _ = inputs(3, 0)
+    visible = full_visibility(3, 0)
+    assert_equal_runs(run(form, x, visible, algorithm), run(form, x, visible, "naive"))
+
+
 @EACH_FORM
 @pytest.mark.parametrize("algorithm", ["blockwise", "state", "auto"])
 @pytest.mark.parametrize("schedule", ["causal", "segment", "full"])
