@@ -70,7 +70,11 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
     padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
     visible = given.visible.to("cpu", torch.int64).contiguous()
     options = (visible, padding, in_keys(given.half_life), given.normalizer_floor, family)
-    out = _PrefixAttention.apply(*tensors, *angles, initial, contrast, *options)
+    inputs = (*tensors, *angles, initial, contrast)
+    if not torch.is_grad_enabled():
+        # The function is not told, and would keep states for the gradient of a parameter.
+        inputs = (None if x is None else x.detach() for x in inputs)
+    out = _PrefixAttention.apply(*inputs, *options)
     return out.to(given.v.dtype)
 
 

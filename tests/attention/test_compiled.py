@@ -214,6 +214,18 @@ def test_number_of_threads_and_batch_do_not_matter():
 
 
 @built
+def test_states_are_kept_for_gradients_alone(monkeypatch):
+    q, k, v, _ = make(70, 70)
+    options = {"visible": causal_visibility(70, 70), "contrast": torch.ones(2, dtype=q.dtype, requires_grad=True)}
+    expected = prefix_attention(q, k, v, **options)
+    monkeypatch.setattr("leap_fairseq.attention.compiled._empty_states", lambda *sizes: pytest.fail("room for states"))
+    with torch.no_grad():
+        assert_same(prefix_attention(q, k, v, **options), expected)
+    with pytest.raises(pytest.fail.Exception, match="room for states"):
+        prefix_attention(q, k, v, **options)
+
+
+@built
 def test_empty_and_one():
     for t, s in ((0, 5), (1, 1)):
         q, k, v, proportions = make(t, s)
