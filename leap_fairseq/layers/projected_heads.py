@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from leap_fairseq.attention import KINDS, LeapProportion, full_visibility, spread_half_lives, static_proportion
+from leap_fairseq.attention.checks import counted
 from leap_fairseq.attention.visibility import Schedule
 
 
@@ -37,13 +38,13 @@ class ProjectedHeads(nn.Module):
         known = [name for name, each in KINDS.items() if each.linear]
         if kind not in known:
             raise ValueError(f"unknown linear attention {kind!r}: choose from {', '.join(known)}")
-        if embed_dim % num_heads:
+        if counted("embed_dim", embed_dim, 1) % counted("num_heads", num_heads, 1):
             raise ValueError(f"embed_dim {embed_dim} is not divisible by {num_heads} attention heads")
         if not normalizer_floor > 0:
             raise ValueError(f"normalizer_floor {normalizer_floor} must be above 0: set --normalizer-floor")
         if KINDS[kind].needs_length and not (max_query_positions and max_key_positions):
             raise ValueError(f"{kind} attention needs max_query_positions and max_key_positions beforehand")
-        if half_life and cross_attention:
+        if half_life is not None and cross_attention:
             raise ValueError("half_life is for self-attention: the frames of a source are all equally new")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
@@ -51,7 +52,7 @@ class ProjectedHeads(nn.Module):
         self.max_positions = (max_query_positions, max_key_positions)
         self.cross_attention = cross_attention
         # No buffer: the core reads it on the CPU, as it does the schedule.
-        self.half_life = spread_half_lives(str(half_life), num_heads) if half_life else None
+        self.half_life = None if half_life is None else spread_half_lives(str(half_life), num_heads)
         self.scaling = 1.0 if self.kind.scale else self.head_dim**-0.5
         self.dropout_module = nn.Dropout(dropout)
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (

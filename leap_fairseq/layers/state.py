@@ -59,7 +59,9 @@ class LayerState:
         Raises:
             ValueError: the rows have been going on differently long, and see differently many.
         """
-        pairs = set(zip(*(by_row(count, len(self.positions)) for count in (self.keys, self.queries))))
+        counts = (self.keys, self.queries)
+        alike = all(isinstance(count, int) for count in counts)
+        pairs = {counts} if alike else set(zip(*(by_row(count, len(self.positions)) for count in counts)))
         first, *others = (schedule(queries, keys + new_keys, answered) - keys for keys, answered in pairs)
         if any(not torch.equal(first, other) for other in others):
             raise ValueError(

@@ -42,7 +42,7 @@ class AttentionSpec:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown attention kind {self.kind!r}: choose from {', '.join(KINDS)}")
-        if self.half_life and not KINDS[self.kind].linear:
+        if self.half_life is not None and not KINDS[self.kind].linear:
             raise ValueError(
                 f"half-life {self.half_life} needs linear attention, and {self.kind} has no state that fades: choose "
                 "another attention, or leave --attention-half-life (of speech: that of the encoder or decoder) out"

@@ -240,6 +240,14 @@ def test_streams_that_see_differently_many_keys_are_refused():
 
 
 @EACH_KIND
+def test_a_batch_may_be_empty(kind):
+    layer, x = make(kind, causal_visibility), random(0, 3, DIM)
+    assert layer(x)[0].shape == x.shape
+    out, state = layer(x, state=layer.zero_state(0))
+    assert out.shape == x.shape and state.keys == state.queries == 3
+
+
+@EACH_KIND
 def test_the_state_stays_as_it_was_and_as_large(kind):
     layer, x = make(kind, causal_visibility), random(BATCH, 40, DIM)
     _, state = layer(x[:, :3], state=layer.zero_state(BATCH))
@@ -313,9 +321,11 @@ def test_the_example_of_the_documentation():
         ({"kind": "softmax"}, "unknown linear attention 'softmax'"),
         ({"leap_factor": 3}, "leap_factor 3 does not divide the head dimension 8"),
         ({"num_heads": 5}, "embed_dim 16 is not divisible by 5"),
+        ({"num_heads": 0}, "num_heads must be a whole number from 1 .*, got 0"),
         ({"normalizer_floor": 0}, "normalizer_floor 0 must be above 0"),
         ({"kind": "cosformer"}, "cosformer attention needs max_query_positions and max_key_positions"),
         ({"half_life": "9-2"}, "half-life '9-2'"),
+        ({"half_life": 0}, "half-life '0' must be at least 1 token"),
         ({"half_life": 9, "cross_attention": True}, "half_life is for self-attention"),
     ],
 )
