@@ -7,6 +7,7 @@ from naive_zoo import NAIVE, softmax
 from tolerances import assert_same
 
 from leap_fairseq.modules.zoo import ZOO_KINDS, ZooAttention, ZooSizes, ZooSpec
+from leap_fairseq.modules.zoo.base import drawn_positions
 
 KINDS = pytest.mark.parametrize("kind", ZOO_KINDS)
 DRAWING = ("skyformer", "informer", "reformer")
@@ -285,6 +286,25 @@ def test_half_precision_is_computed_in_float32(kind, dtype):
         assert difference.norm() < 0.05 * out.float().norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_draws_from_all_positions(dtype):
+    module = make("skyformer", features=4096).to(dtype).train()
+    positions = drawn_positions(module.drawn(module.draws), torch.tensor([4000, 10**6]))
+    assert (positions[0] % 2 == 1).any() and positions[0].unique().numel() > 2400 and positions[1].max() > 990_000
+
+
+def test_blocks_of_equal_rank_are_drawn_alike_whatever_the_batch():
+    """Half precision has few numbers for many pairs of blocks."""
+    module = make("bigbird", max_length=40 * SIZES["block"])
+    module.ranks.copy_((4 * module.ranks).floor() / 4)
+    longest = module.plan(torch.tensor([39]), 40)
+    for blocks in range(1, 40):
+        last = torch.tensor([blocks - 1])
+        plan = module.plan(last, blocks)
+        assert torch.equal(module.plan(last, 40)[..., :blocks, :blocks], plan)
+        assert blocks < 30 or not torch.equal(longest[..., :blocks, :blocks], plan)
+
+
 def test_wrong_use_is_named():
     with pytest.raises(ValueError, match="unknown attention 'flash': choose --attention from leap, .*local"):
         ZooSpec("flash", ZooSizes(10))
@@ -292,6 +312,8 @@ def test_wrong_use_is_named():
         ZooSizes(10, block=0)
     with pytest.raises(ValueError, match="embed_dim 16 is not divisible by 3"):
         ZooSpec("local", ZooSizes(10)).build(16, 3)
+    with pytest.raises(ValueError, match="num_heads must be a whole number from 1 .*, got 0"):
+        ZooSpec("local", ZooSizes(10)).build(16, 0)
     with pytest.raises(ValueError, match="no other keys"):
         ZooSpec("local", ZooSizes(10)).build(16, 2, self_attention=False)
     module = make("local")

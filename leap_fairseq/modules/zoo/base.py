@@ -17,6 +17,7 @@ from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.quant_noise import quant_noise
 from torch import Tensor, nn
 
+from leap_fairseq.attention.checks import counted
 from leap_fairseq.attention.inputs import sum_dtype, zero_padding
 
 
@@ -65,7 +66,7 @@ class ZooAttention(nn.Module, ABC):
         own_keys: whether there is a projection of keys; Reformer's are its queries.
 
     Raises:
-        ValueError: embed_dim is not divisible by num_heads.
+        ValueError: embed_dim is not divisible by num_heads, or one of them is no whole number from 1.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class ZooAttention(nn.Module, ABC):
         own_keys: bool = True,
     ):
         super().__init__()
-        if embed_dim % num_heads:
+        if counted("embed_dim", embed_dim, 1) % counted("num_heads", num_heads, 1):
             raise ValueError(f"embed_dim {embed_dim} is not divisible by {num_heads} attention heads")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.sizes = sizes
@@ -158,7 +159,11 @@ class ZooAttention(nn.Module, ABC):
         Args:
             draws: the buffer.
             draw: gives new ones of its shape.
+
+        Returns:
+            As many, float32 at least: a half type has few numbers between 0 and 1, and they would be few positions.
         """
+        draws = draws.to(sum_dtype(draws.dtype))
         return draw(draws) if self.training else draws
 
     def _split(self, x: Tensor, padding: Optional[Tensor]) -> Tensor:
@@ -195,7 +200,7 @@ def drawn_positions(draws: Tensor, lengths: Tensor) -> Tensor:
     """Uniform numbers as positions within each sequence.
 
     Args:
-        draws: [N] in [0, 1).
+        draws: [N] in [0, 1), float32 at least.
         lengths: int64 [B].
 
     Returns:

@@ -71,8 +71,9 @@ class BigBirdAttention(ZooAttention):
         within = number <= last
         count = min(self.sizes.random_blocks, blocks)
         ranks = self.ranks[:, :blocks, :blocks].masked_fill(fixed | ~within, -1)
-        highest, index = ranks.topk(count, dim=-1)
-        drawn = torch.zeros_like(ranks, dtype=torch.bool).scatter(-1, index, highest >= 0)
+        # Stable: which of two equal ranks is first must not depend on how many blocks there are behind the sequence.
+        highest, index = ranks.sort(dim=-1, descending=True, stable=True)
+        drawn = torch.zeros_like(ranks, dtype=torch.bool).scatter(-1, index[..., :count], highest[..., :count] >= 0)
         return (fixed | drawn) & within
 
     def _sparse(self, queries: Tensor, keys: Tensor, values: Tensor, real: Tensor, sees: Tensor) -> Tensor:
