@@ -31,7 +31,7 @@ def installed() -> bool:
     try:
         import fla.ops.linear_attn  # noqa: F401
     except ImportError as error:
-        logger.info("linear attention on the GPU: torch; pip install 'leap_fairseq[gpu]' makes it faster (%s)", error)
+        logger.info("algorithm \"fla\" is not there (%s): pip install 'leap_fairseq[gpu]'", error)
         return False
     return True
 
