@@ -7,6 +7,7 @@ top, so that help comes at once. What it logs from ``LOG_LEVEL`` on (default: IN
 import argparse
 import logging
 import pickle
+import signal
 import sys
 from types import ModuleType
 from typing import List, Optional
@@ -25,7 +26,8 @@ def main(module: ModuleType, given: Optional[List[str]] = None, prog: Optional[s
         prog: what precedes them (default: the name of the script).
 
     Returns:
-        The exit code: 1 after an error, of which stderr has one line.
+        The exit code: 1 after an error, of which stderr has one line; those of shells, where Ctrl-C ends it or the
+        reader of its output, as ``head`` does.
 
     Raises:
         SystemExit: the words are wrong, or ask for help.
@@ -38,6 +40,10 @@ def main(module: ModuleType, given: Optional[List[str]] = None, prog: Optional[s
         return module.run(options) or 0
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
     except MENDABLE as error:
         sys.stderr.write(f"error: {' '.join(str(error).split()) or type(error).__name__}\n")
         return 1

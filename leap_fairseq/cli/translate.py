@@ -8,13 +8,15 @@ Each word is a line, written as soon as it is known: the time of speech that had
 With --long-form a sentence is a line: the time of its first word, and its words as they become known.
 Nothing is written before speech is heard. Where the translation of a sentence leaves speech behind it, stderr says so.
 The model is a folder of leap-fairseq export, or a checkpoint with --data-bin. With --example, it is a small one that
-comes with leap-fairseq, and so does the speech.
+comes with leap-fairseq, and so does the speech. Ctrl-C ends what is recorded into a pipe, and the rest is translated.
 """
 
 import argparse
+import contextlib
 import logging
+import signal
 import sys
-from typing import TYPE_CHECKING, Iterable, Optional
+from typing import TYPE_CHECKING, Iterable, Iterator, Optional
 
 from leap_fairseq.cli.model_options import add_data_options, add_device_option, add_dtype_option, torch_dtype
 from leap_fairseq.example import MODEL, RECORDING, TRANSCRIPT
@@ -104,10 +106,21 @@ def run(options: argparse.Namespace) -> None:
     else:
         speech = stream_file(options.file, options.segment_ms)
     lines = Lines(options.long_form, separator="" if options.unit == "char" else " ")
-    for samples, rate in speech:
-        lines.write(translator.push(samples, rate))
-    lines.write(translator.finish())
+    with _first_ctrl_c_left_to_others() if options.file == "-" else contextlib.nullcontext():
+        for samples, rate in speech:
+            lines.write(translator.push(samples, rate))
+        lines.write(translator.finish())
     lines.end()
+
+
+@contextlib.contextmanager
+def _first_ctrl_c_left_to_others() -> Iterator[None]:
+    """Within it, the first Ctrl-C ends the program that feeds the pipe, which it reaches too, and the next one us."""
+    before = signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.default_int_handler))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Lines:

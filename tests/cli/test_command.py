@@ -101,6 +101,17 @@ def test_an_error_is_one_line(capsys, error):
     assert capsys.readouterr().err == f"error: {text}\n"
 
 
+@pytest.mark.parametrize("end, code", [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_an_end_that_was_asked_for_is_no_error(capsys, end, code):
+    """Ctrl-C, and a reader of the output that has seen enough: the codes by which a shell knows them."""
+
+    def run(options):
+        raise end
+
+    assert command.main(a_command(run), []) == code
+    assert capsys.readouterr().err == ""
+
+
 def test_a_mistake_of_ours_is_not_hidden():
     """The control."""
     with pytest.raises(ZeroDivisionError):

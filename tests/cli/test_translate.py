@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +56,30 @@ def test_raw_sound_of_a_pipe(lines, model, wav, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(pcm)))
     options = ("--model", model, "--unit", "char")
     assert lines("-", *options, "--rate", 8000, "--channels", 2) == lines(wav, *options)
+
+
+class Microphone(io.BytesIO):
+    """Ctrl-C reaches all programs of a pipe, and ends the one that records."""
+
+    def __init__(self, pcm, presses):
+        super().__init__(pcm)
+        self.presses = presses
+
+    def read(self, size):
+        for _ in range(self.presses):
+            signal.raise_signal(signal.SIGINT)
+        self.presses = 0
+        return super().read(size)
+
+
+def test_ctrl_c_ends_the_speech_of_a_pipe_and_again_the_command(lines, model, wav, monkeypatch):
+    pcm = soundfile.read(wav, dtype="int16")[0].astype("<i2").tobytes()
+    words = ["-", "--model", str(model), "--unit", "char", "--rate", "8000", "--channels", "2"]
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Microphone(pcm, 1)))
+    assert lines(*words) == lines(wav, "--model", model, "--unit", "char")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Microphone(pcm, 2)))
+    assert main(["translate", *words]) == 130 and signal.getsignal(signal.SIGINT) == handler
 
 
 def test_what_is_not_translated_is_said(lines, model, tmp_path, monkeypatch, caplog):
