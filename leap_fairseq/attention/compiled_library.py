@@ -10,6 +10,7 @@ import ctypes
 import functools
 import itertools
 import logging
+import sysconfig
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -20,7 +21,8 @@ from leap_fairseq.attention.checks import SMALLEST, SUMMED_IN
 
 logger = logging.getLogger(__name__)
 
-LIBRARY = "_native*.so"
+LIBRARY = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+"""That of this Python; those of others may lie beside it, built from any sources."""
 LARGEST_HEAD = 8192
 """K and V at most, as in ``native/problem.h``."""
 INPUTS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin", "initial", "contrast")
@@ -95,24 +97,24 @@ def check_status(status: int) -> None:
 @functools.cache
 def native_library() -> Optional[ctypes.CDLL]:
     """The compiled library, or None where there is none; says once which it is."""
-    for path in sorted(Path(__file__).parent.glob(LIBRARY)):
-        try:
-            found = ctypes.CDLL(str(path))
-            found.leap_family.restype, found.leap_attend.restype = ctypes.c_char_p, ctypes.c_int
-            found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
-            sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size)
-            for size, structure in zip(sizes, (Problem, Step, Features)):
-                size.restype = ctypes.c_int64
-                if size() != ctypes.sizeof(structure):
-                    raise OSError(f"{path} was built from other sources")
-        except (OSError, AttributeError) as error:
-            logger.warning("linear attention on the CPU: cannot load the compiled code, install again (%s)", error)
-            break
-        logger.info("linear attention on the CPU: compiled code for %s", found.leap_family(0).decode())
-        return found
-    else:
+    path = Path(__file__).with_name(LIBRARY)
+    if not path.exists():
         logger.info("linear attention on the CPU: torch; a C++ compiler at installation makes it several times faster")
-    return None
+        return None
+    try:
+        found = ctypes.CDLL(str(path))
+        found.leap_family.restype, found.leap_attend.restype = ctypes.c_char_p, ctypes.c_int
+        found.leap_stretches.restype, found.leap_stretches.argtypes = ctypes.c_int64, [ctypes.c_int64]
+        sizes = (found.leap_problem_size, found.leap_step_size, found.leap_map_size)
+        for size, structure in zip(sizes, (Problem, Step, Features)):
+            size.restype = ctypes.c_int64
+            if size() != ctypes.sizeof(structure):
+                raise OSError(f"{path} was built from other sources")
+    except (OSError, AttributeError) as error:
+        logger.warning("linear attention on the CPU: cannot load the compiled code, install again (%s)", error)
+        return None
+    logger.info("linear attention on the CPU: compiled code for %s", found.leap_family(0).decode())
+    return found
 
 
 def families() -> List[str]:

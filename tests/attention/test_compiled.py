@@ -4,6 +4,7 @@ import ctypes
 import functools
 import itertools
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -325,7 +326,16 @@ def test_without_the_library_torch_computes_and_says_so_once(elsewhere, tmp_path
 
 
 def test_a_library_that_cannot_be_loaded_is_named(elsewhere, tmp_path, caplog):
-    (tmp_path / "_native.torn.so").write_bytes(b"\x7fELF torn")
+    (tmp_path / module.LIBRARY).write_bytes(b"\x7fELF torn")
     elsewhere(tmp_path)
     assert module.native_library() is None
     assert "cannot load the compiled code, install again" in caplog.text
+
+
+@built
+def test_the_library_of_another_python_is_not_looked_at(elsewhere, tmp_path, caplog):
+    """A folder that a container shares with its host, or that two environments are installed from."""
+    (tmp_path / "_native.another.so").write_bytes(b"\x7fELF torn")
+    (tmp_path / module.LIBRARY).symlink_to(Path(module.__file__).with_name(module.LIBRARY))
+    elsewhere(tmp_path)
+    assert module.native_library() is not None and not caplog.text
