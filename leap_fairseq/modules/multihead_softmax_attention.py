@@ -141,5 +141,16 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         visible = self.schedule(len(query), keys, answered)
         if bool((visible == keys).all()):
             return None
-        hidden = torch.arange(keys) >= visible.unsqueeze(-1)
-        return torch.zeros(hidden.shape, dtype=query.dtype).masked_fill(hidden, float("-inf")).to(query.device)
+        return prefix_mask(visible, keys, query)
+
+
+def prefix_mask(visible: Tensor, keys: int, like: Tensor) -> Tensor:
+    """The mask [T, S] that leaves query i the first ``visible[i]`` keys: -inf on the others, 0 on these.
+
+    Args:
+        visible: int64 [T].
+        keys: S.
+        like: gives the type and the device, where it is made: it may be large.
+    """
+    hidden = torch.arange(keys, device=like.device) >= visible.to(like.device).unsqueeze(-1)
+    return like.new_zeros(hidden.shape).masked_fill(hidden, -torch.inf)

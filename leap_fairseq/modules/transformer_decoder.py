@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leap_fairseq.modules.attention_spec import AttentionSpec
 from leap_fairseq.modules.decoder_states import DecoderStates
+from leap_fairseq.modules.multihead_softmax_attention import prefix_mask
 from leap_fairseq.modules.positions import position_rows
 from leap_fairseq.modules.transformer_layers import LeapDecoderLayer
 
@@ -155,8 +156,7 @@ class LeapTransformerDecoder(DecoderStates, TransformerDecoder):
         inner_states = [x]
         layers = self.layers
         if encoder_out is not None and encoder_out.get("visible"):
-            hidden = torch.arange(len(source)) >= encoder_out["visible"][0].unsqueeze(-1)
-            mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(x)
+            mask = prefix_mask(encoder_out["visible"][0], len(source), x)
             layers = [layer.seeing(mask) for layer in layers]
         for index, layer in enumerate(layers):
             wanted = every_layer or index == alignment_layer

@@ -10,6 +10,8 @@ from tolerances import assert_same
 
 from leap_fairseq.attention import KINDS, causal_visibility, full_visibility, waitk_visibility
 from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, MultiheadLinearAttention
+from leap_fairseq.modules.multihead_linear_attention import visible_prefix
+from leap_fairseq.modules.multihead_softmax_attention import prefix_mask
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 WAITK = partial(waitk_visibility, lagging=2, ratio=3)
@@ -301,6 +303,14 @@ def test_attn_mask_must_be_a_prefix():
     banded = torch.ones(5, 5, dtype=torch.bool).triu(2) | torch.ones(5, 5, dtype=torch.bool).tril(-2)
     with pytest.raises(ValueError, match="prefix of the keys"):
         attend(module, x, attn_mask=banded)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_prefix_as_a_mask_and_back(dtype):
+    visible = torch.tensor([0, 2, 2, 5])
+    mask = prefix_mask(visible, 5, torch.empty(0, dtype=dtype))
+    assert mask.dtype == dtype and mask.isinf().sum(1).tolist() == [5, 3, 3, 0]
+    assert torch.equal(visible_prefix(mask), visible) and torch.equal(visible_prefix(mask < 0), visible)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
