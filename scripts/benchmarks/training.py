@@ -12,11 +12,13 @@ import torch
 import leap_fairseq.models  # noqa: F401
 
 # isort: split
-from fairseq import optim, options
+from fairseq import options
 from fairseq.data import Dictionary
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+from omegaconf import OmegaConf
 
 from benchmarks.measuring import check_positive, used_mib
+from leap_fairseq.models.leap_transformer_lm import LeapTransformerLanguageModel, LeapTransformerLanguageModelConfig
 from leap_fairseq.tasks.leap_language_modeling import LeapLanguageModelingTask
 
 
@@ -83,13 +85,14 @@ def build(attention: str, length: int, sizes: argparse.Namespace) -> Training:
     if attention.endswith("_fading"):
         flags += " --attention-half-life 4-512 --no-token-positional-embeddings"
     parser = options.get_training_parser(default_task="leap_language_modeling")
+    # Not by way of hydra, whose seconds for each model would be most of a small comparison.
     args = options.parse_args_and_arch(parser, flags.split())
-    cfg = convert_namespace_to_omegaconf(args)
-    task = LeapLanguageModelingTask(cfg.task, dictionary)
+    task = LeapLanguageModelingTask(args, dictionary)
     torch.manual_seed(0)
-    model = task.build_model(cfg.model).to(sizes.device)
-    optimizer = optim.build_optimizer(cfg.optimizer, list(model.parameters()))
-    return Training(model, task.build_criterion(cfg.criterion), optimizer, task)
+    config = LeapTransformerLanguageModelConfig.from_namespace(args)
+    model = LeapTransformerLanguageModel.build_model(config, task).to(sizes.device)
+    adam = FairseqAdam(OmegaConf.structured(FairseqAdamConfig.from_namespace(args)), list(model.parameters()))
+    return Training(model, task.build_criterion(args), adam, task)
 
 
 def random_batch(rows: int, length: int, sizes: argparse.Namespace) -> Dict[str, Any]:
