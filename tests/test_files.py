@@ -23,7 +23,7 @@ def test_a_link_to_a_folder_on_another_disk_stays_one(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "disk/out")
     write_into(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("disk/**/*")] == ["disk/out", "disk/out/new"]
+    assert [path.name for path in (tmp_path / "disk").rglob("*")] == ["out", "new"]
 
 
 def test_the_folder_that_a_command_is_called_in(tmp_path, monkeypatch):

@@ -20,7 +20,8 @@ PADDING = 0
 
 SPLITS = ("train", "valid", "test")
 TASKS = ("listops", "text", "retrieval", "image", "pathfinder")
-REMEDY = "make the folder again with leap-fairseq prepare lra"
+REMEDY = f"delete {FACTS}, and make the data again with leap-fairseq prepare lra"
+"""Without the facts, what else is there is not taken for complete."""
 
 CHECKED_AT_ONCE = 2**24
 """Tokens; what the check of a split holds in memory at a time."""
@@ -80,7 +81,7 @@ def read_facts(folder: Union[str, Path]) -> LraFacts:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         rule = f"without it {folder} is no data of Long-Range Arena"
-        raise DataError(f"{path} is missing, and {rule}: {REMEDY}") from error
+        raise DataError(f"{path} is missing, and {rule}: make it with leap-fairseq prepare lra") from error
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {REMEDY} ({error})") from error
     missing = [name for name in LraFacts._fields if not isinstance(found, dict) or name not in found]

@@ -39,7 +39,7 @@ def prep_listops_files(
     The arguments are the command's; lists of other lengths are left out.
 
     Raises:
-        DataError: There are no such files, or a line of one is wrong.
+        DataError: There are no such files, a line of one is wrong, or a split would have no list.
     """
     files = files_of(source, r"[^/]+\.tsv")
     if not files:
@@ -48,8 +48,12 @@ def prep_listops_files(
     options = {"source": digest_of(files), "lengths": list(lengths), "valid": valid, "test": test, "seed": seed}
 
     def make(writer: Writer) -> None:
-        splits = _of_lengths(_by_name(files), lengths)
-        write_lists(writer, _divided(splits, (valid, test), seed))
+        splits = _divided(_of_lengths(_by_name(files), lengths), (valid, test), seed)
+        for split, lists in splits.items():
+            if not lists:
+                rule = f"longer than {lengths[0]} and shorter than {lengths[1]} tokens"
+                raise DataError(f"{split} would have no list {rule}: give other --lengths, or hold out another share")
+        write_lists(writer, splits)
 
     return write_data_set(out, facts, options, make, [REPORT])
 

@@ -36,7 +36,7 @@ ADDRESSES = (
 )
 
 LONGEST_LINE = 2**24
-"""Characters; the longest of WikiText-103 has some ten thousand."""
+"""Characters, also of a cell; the longest of WikiText-103 has some ten thousand."""
 
 SUFFIXES = (".tokens", ".txt", ".csv", ".raw")
 SPLIT = re.compile(r"(?:^|[^a-z])(train|valid|validation|dev|test)(?:[^a-z]|$)")
@@ -80,11 +80,14 @@ class TextFile(NamedTuple):
         Raises:
             DataError: It is not UTF-8, a CSV of another form, or a damaged zip.
         """
-        named = errors_named(f"{self.path} {self.member}", "which must be UTF-8, whole", csv.Error)
+        named = errors_named(self.path / self.member, "which must be UTF-8, whole", csv.Error)
         with named, contextlib.ExitStack() as stack:
             text = io.TextIOWrapper(stack.enter_context(self._open(stack)), encoding="utf-8-sig", newline="\n")
             lines = self._bounded(text)
-            yield from _cells(lines, self.name) if self.name.endswith(".csv") else lines
+            if self.name.endswith(".csv"):
+                stack.callback(csv.field_size_limit, csv.field_size_limit(LONGEST_LINE))
+                lines = _cells(lines, self.name)
+            yield from lines
 
     def _open(self, stack: contextlib.ExitStack) -> IO[bytes]:
         if not self.member:
@@ -97,7 +100,7 @@ class TextFile(NamedTuple):
         for line in iter(lambda: text.readline(LONGEST_LINE), ""):
             if len(line) == LONGEST_LINE and line[-1] != "\n":
                 rule = f"has a line of more than {LONGEST_LINE:,} characters"
-                raise DataError(f"{self.path} {self.member} {rule}: it must be a text of lines")
+                raise DataError(f"{self.path / self.member} {rule}: it must be a text of lines")
             yield line
 
 

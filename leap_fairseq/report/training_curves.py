@@ -61,7 +61,7 @@ def plot_training_curves(
 
     Args:
         curves: as :func:`curves_of` gives them.
-        path: PDF, SVG, PNG or EPS to write; its folder is made.
+        path: PDF, SVG or PNG to write; its folder is made.
         metric: name of the figure.
         width: of the printed picture, cm; default: for a screen.
 

@@ -70,6 +70,17 @@ def test_what_is_damaged_is_made_again(name, damage, tmp_path, visible):
     assert visible(tmp_path) == before
 
 
+def test_facts_that_cannot_be_read_are_made_again_as_the_message_says(tmp_path, visible):
+    write_data_set(tmp_path, KIND, {}, add_examples)
+    before = visible(tmp_path)
+    (tmp_path / FACTS).write_bytes((tmp_path / FACTS).read_bytes()[:-9])
+    with pytest.raises(DataError, match=f"delete {FACTS}, and make the data again with leap-fairseq prepare lra"):
+        write_data_set(tmp_path, KIND, {}, add_examples)
+    (tmp_path / FACTS).unlink()
+    write_data_set(tmp_path, KIND, {}, add_examples)
+    assert visible(tmp_path) == before
+
+
 def test_other_options_make_it_anew(tmp_path):
     write_data_set(tmp_path, KIND, {"seed": 1}, add_examples)
     write_data_set(tmp_path, KIND, {"seed": 2}, lambda writer: add_examples(writer, 7))

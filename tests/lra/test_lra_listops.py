@@ -275,6 +275,13 @@ def test_other_files_are_divided(names, tmp_path):
         assert found["test"] == {x.tokens for x in halves[1]} & wanted - {x.tokens for x in halves[0]}
 
 
+@pytest.mark.parametrize("options, split", [({"lengths": (500, 2000)}, "train"), ({"valid": 0.0}, "valid")])
+def test_a_split_without_lists_is_named(options, split, tmp_path):
+    write_tsv(tmp_path / "test_d20.tsv", draw(200, SHORT), "nyu")
+    with pytest.raises(DataError, match=f"{split} would have no list .* tokens: give other --lengths"):
+        prep_listops_files(tmp_path / "out", tmp_path, **options)
+
+
 @pytest.mark.parametrize(
     "line, message",
     [

@@ -363,6 +363,14 @@ def test_malformed_files(tmp_path, name, content, rule):
         prep_wikitext([tmp_path / name], out=tmp_path / "data", any_text=True)
 
 
+def test_a_cell_may_be_a_long_article(tmp_path):
+    """Python's csv stops at 131,072 characters unless it is told otherwise."""
+    limit, article = csv.field_size_limit(), "word " * 30_000 + "\nend"
+    (tmp_path / "train.csv").write_text(f'text\n"{article}"\n', encoding="utf-8")
+    (lines,) = (list(file.lines()) for file in find_texts([tmp_path])["train"])
+    assert lines == article.split("\n") and csv.field_size_limit() == limit
+
+
 def test_damaged_zip(corpus, tmp_path):
     archive = zipped(corpus, tmp_path)[0]
     content = bytearray(archive.read_bytes())
