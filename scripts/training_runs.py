@@ -1,10 +1,11 @@
 """Trainings that a comparison starts: each a process with a log, some at a time, none that is complete again.
 
-A part of `lm/compare.py` and `lra/sweep.py`, and of the reports on what they have run.
+A part of `lm/compare.py`, `simulst/compare.py` and `lra/sweep.py`, and of the reports on what they have run.
 """
 
 import concurrent.futures
 import json
+import math
 import os
 import re
 import shutil
@@ -66,11 +67,12 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
         Exception: what the first job to fail raised; those that are running end before, and the rest does not begin.
     """
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
-        waiting = [pool.submit(run, *job) for job in jobs]
-        for done in concurrent.futures.as_completed(waiting):
-            if done.exception():
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise done.exception()
+        try:
+            for done in concurrent.futures.as_completed([pool.submit(run, *job) for job in jobs]):
+                done.result()
+        except BaseException:  # Ctrl-C too, which ends those that are running
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def read_log(log: Path, valid: str = "valid") -> Tuple[str, int, List[Tuple[str, Dict[str, Any]]]]:
@@ -88,6 +90,22 @@ def read_log(log: Path, valid: str = "valid") -> Tuple[str, int, List[Tuple[str,
     if len({kind for kind, _ in figures}) < 2:
         raise ValueError(f"{log} holds no update or no validation: remove its folder and run the comparison again")
     return text, int(counts[-1].replace(",", "")), [(kind, json.loads(values)) for kind, values in figures]
+
+
+def cpu_seconds(used: Dict[str, float], text: str, updates: float) -> float:
+    """CPU time of all updates of a training, of which an interrupted one has made some in an earlier process.
+
+    Args:
+        used: what `once` wrote of the last process.
+        text: the log of all of them.
+        updates: of the whole training.
+
+    Returns:
+        Seconds, at the rate of the last process; nan where that has made no update.
+    """
+    resumed = re.findall(r"Loaded checkpoint .* @ (\d+) updates\)", text)
+    share = 1 - int(resumed[-1]) / updates if resumed else 1.0
+    return used["cpu_seconds"] / share if share > 0 else math.nan
 
 
 def mean_and_deviation(values: Sequence[float]) -> Tuple[float, float]:

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
 import benchmark  # noqa: E402
-from benchmarks import contenders, decoding, gate, growth, guard, measuring, reporting  # noqa: E402
+from benchmarks import contenders, decoding, gate, growth, guard, measuring, preparation, reporting  # noqa: E402
 
 ATTENTION = "attention --lengths 32 96 --positions 96 --heads 2 --dim 8 --rounds 2 --matmul 32".split()
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30".split()
@@ -257,3 +257,10 @@ def test_peak_memory_is_what_the_work_takes():
     )
     large, small = map(float, done.stdout.split())
     assert 63 < large - 64 < 66 and small < 1
+
+
+def test_a_preparation_that_is_killed_before_it_begins_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(preparation, "_run_measured", lambda *_: None)
+    options = argparse.Namespace(processes=1, options="", kill_after=1.0)
+    with pytest.raises(ValueError, match="--kill-after 1: no features were being made then"):
+        preparation.measure(tmp_path, tmp_path / "data", options)

@@ -72,14 +72,16 @@ def measure(root: Path, out: Path, options: argparse.Namespace) -> Dict[str, flo
     """Prepares a corpus in a process of its own; returns the columns of times and memory.
 
     Raises:
-        ValueError: it failed, or ended before it could be killed; with its last lines.
+        ValueError: it failed, or ended before it could be killed; with its last lines. Or it was killed too early.
     """
     words = ["prepare", "mustc", root, "--out", out, "-j", options.processes, "--vocab-size", 100]
     command = [sys.executable, "-P", "-m", "leap_fairseq", *map(str, words), *shlex.split(options.options)]
     measured = {"wall_s": 0.0, "cpu_s": 0.0, "peak_mib": 0.0, "worker_mib": 0.0}
     if options.kill_after:
         _run_measured(command, out, measured, options.kill_after)
-        journal = next(out.glob(f".*/{PARTS}/*/{JOURNAL}"))
+        journal = next(out.glob(f".*/{PARTS}/*/{JOURNAL}"), None)
+        if journal is None:
+            raise ValueError(f"--kill-after {options.kill_after:g}: no features were being made then: give another")
         measured["kept_clips"] = len(journal.read_bytes().splitlines())
         measured["kept_s_before"] = time.time() - journal.stat().st_mtime
     _run_measured(command, out, measured)

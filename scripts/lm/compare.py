@@ -69,7 +69,8 @@ def train_and_evaluate(model: str, seed: int, options: argparse.Namespace) -> No
         ROOT / "leap_fairseq",
         "--task",
         "leap_language_modeling",
-        *([] if options.cuda else ["--cpu"]),
+        # fairseq would take all GPUs of the machine, and multiply the batch by their number.
+        *(["--distributed-world-size", 1] if options.cuda else ["--cpu"]),
     ]
     train = [
         *("fairseq-train", data, *plugin, *SIZES.split(), *MODELS[model].split(), *schedule(options.updates).split()),
@@ -117,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--updates", type=int, default=300, help="of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: one a core)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core, or one on the GPU)")
     parser.add_argument("--nwords", type=int, default=8000, help="size of the dictionary")
     parser.add_argument("--cuda", action="store_true", help="train on the GPU (default: on the CPU)")
 
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
     prepare(options)
     # Seed by seed, so that an interrupted comparison has whole rows.
     jobs = [(model, seed, options) for seed in options.seeds for model in options.models]
-    run_all(train_and_evaluate, jobs, options.jobs)
+    run_all(train_and_evaluate, jobs, options.jobs or (1 if options.cuda else os.cpu_count()))
     print(report(options.out))
 
 

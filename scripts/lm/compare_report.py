@@ -8,12 +8,14 @@ OUT/comparison.png: validation perplexity over training time, a line for each ru
 
 Columns: perplexity of the test text in blocks of 512 and with a carried state, mean and standard deviation over the
 seeds; words a second of training (median over the logs); words a second of CPU time, validations included, which does
-not depend on what else the machine does; and peak memory of the process in MiB.
+not depend on what else the machine does (of a training that was interrupted, that of its last process); and peak memory
+of the process in MiB.
 """
 
 import argparse
 import collections
 import json
+import math
 import re
 import statistics
 import sys
@@ -25,7 +27,7 @@ from leap_fairseq.report.style import PALETTE, STYLE, import_pyplot, save_figure
 from leap_fairseq.report.tables import format_table, write_tsv
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training_runs import mean_and_deviation, read_log  # noqa: E402
+from training_runs import cpu_seconds, mean_and_deviation, read_log  # noqa: E402
 
 EVALUATIONS = ("blocks", "carried")
 
@@ -33,18 +35,25 @@ Curve = List[Tuple[float, float]]
 """Validations: seconds of training, and perplexity."""
 
 
-def read_training(log: Path) -> Dict[str, Any]:
-    """What a training says of itself: parameters, its curve, words a second of each line, and words of the whole."""
-    _, parameters, lines = read_log(log)
-    seconds, curve, speeds, words = 0.0, [], [], 0.0
+def read_training(log: Path, used: Dict[str, float]) -> Dict[str, Any]:
+    """What a training says of itself: parameters, its curve, words a second of each line, and of CPU time.
+
+    Args:
+        log: of the training.
+        used: memory and CPU seconds of its process.
+    """
+    text, parameters, lines = read_log(log)
+    seconds, curve, speeds, updates, words = 0.0, [], [], 0.0, 0.0
     for kind, figures in lines:
         if kind == "valid":
             curve.append((seconds, float(figures["valid_ppl"])))
         else:
             seconds += float(figures["train_wall"])
             speeds.append(float(figures["wps"]))
-            words = float(figures["num_updates"]) * float(figures["wpb"])
-    return {"parameters": parameters, "curve": curve, "speeds": speeds, "words": words}
+            updates = float(figures["num_updates"])
+            words = updates * float(figures["wpb"])
+    cpu_speed = words / cpu_seconds(used, text, updates)
+    return {"parameters": parameters, "curve": curve, "speeds": speeds, "cpu_speed": cpu_speed}
 
 
 def read_perplexity(log: Path) -> float:
@@ -62,10 +71,10 @@ def read_perplexity(log: Path) -> float:
 def read_run(folder: Path) -> Dict[str, Any]:
     """A complete training and its evaluations, those there are."""
     used = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-    logged = read_training(folder / "train.log")
+    logged = read_training(folder / "train.log", used)
     found = [name for name in EVALUATIONS if (folder / f"{name}.json").is_file()]
     perplexities = {name: read_perplexity(folder / f"{name}.log") for name in found}
-    return {**logged, **perplexities, "cpu_speed": logged["words"] / used["cpu_seconds"], "peak_mib": used["peak_mib"]}
+    return {**logged, **perplexities, "peak_mib": used["peak_mib"]}
 
 
 def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[Curve]]]:
@@ -84,8 +93,8 @@ def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[Curve]]]:
         row["words_per_s"] = statistics.median(speed for run in found for speed in run["speeds"])
         row["words_per_cpu_s"] = statistics.mean(run["cpu_speed"] for run in found)
         rows.append({**row, "peak_mib": max(run["peak_mib"] for run in found)})
-    # The best first, by the better of its two evaluations.
-    rows.sort(key=lambda row: min(x for x in (row["blocks"], row["carried"]) if isinstance(x, float)))
+    # The best first, by the better of its two evaluations; then those that have none yet.
+    rows.sort(key=lambda row: min(x for x in (row["blocks"], row["carried"], math.inf) if isinstance(x, float)))
     return rows, {model: [run["curve"] for run in found] for model, found in runs.items()}
 
 

@@ -79,15 +79,22 @@ def score(folder: Path, part: Part, words: List[str], what: str) -> None:
     """Scores a part of an evaluation, unless it is there."""
     place = folder / part.folder
     gpus = number("GPUS", 0, 0)
-    card = ["env", f"CUDA_VISIBLE_DEVICES={part.number % gpus}"] if gpus else []
+    on_card = ["env", f"CUDA_VISIBLE_DEVICES={card(part.number, gpus)}"] if gpus else []
 
     def make() -> None:
         script = Path(__file__).with_name("score_part.py")
-        call([*card, sys.executable, script, place / "score.json", *part, *words], place / "log")
+        call([*on_card, sys.executable, script, place / "score.json", *part, *words], place / "log")
 
     Stages(place, "part").run("score", {"what": what}, ["score.json"], make)
     with whole_file(place / "of.json", text=True) as file:
         json.dump(what, file)
+
+
+def card(part: int, gpus: int) -> str:
+    """The GPU of a part, one of those that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(number) for number in range(gpus)]
+    return names[part % gpus].strip()
 
 
 def join(folder: Path, shards: int, what: str) -> None:

@@ -23,7 +23,7 @@ from leap_fairseq.report.tables import format_table, write_tsv
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import begin, mean_and_deviation, once, read_log, run_all  # noqa: E402
+from training_runs import begin, cpu_seconds, mean_and_deviation, once, read_log, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
 BLOCKS = ("encoder-self-attention", "decoder-self-attention", "decoder-cross-attention")
@@ -80,13 +80,17 @@ def folder_of(model: str, rate: str, seed: int, options: argparse.Namespace) -> 
 def read_run(folder: Path, laggings: List[int]) -> Dict[str, Any]:
     """What a complete run says: its last loss on the dev set, CPU minutes of training, parameters, BLEU of each k.
 
+    The minutes are those of all updates; see `training_runs.cpu_seconds` for one that was interrupted.
+
     Raises:
         ValueError: a log holds no result.
     """
-    _, parameters, lines = read_log(folder / "train.log", valid="dev_st")
+    text, parameters, lines = read_log(folder / "train.log", valid="dev_st")
     used = json.loads((folder / "train.json").read_text(encoding="utf-8"))
     losses = [float(figures["dev_st_loss"]) for kind, figures in lines if kind == "dev_st"]
-    run = {"parameters": parameters, "loss": losses[-1], "cpu_minutes": used["cpu_seconds"] / 60}
+    updates = [float(figures["num_updates"]) for kind, figures in lines if kind == "train_inner"]
+    seconds = cpu_seconds(used, text, updates[-1])
+    run = {"parameters": parameters, "loss": losses[-1], "cpu_minutes": seconds / 60}
     for k in laggings:
         log = folder / f"k{k}.log"
         bleu = re.search(r"BLEU = ([\d.]+)", log.read_text(encoding="utf-8"))

@@ -68,6 +68,7 @@ def test_jobs_of_a_cluster(submitted, tmp_path):
     for name in ("one_node.sbatch", "several_nodes.sbatch"):
         job = submitted(name)
         assert f"scripts/cluster/{name} scripts/lm/train.sh" in job.communicate()[0] and job.returncode == 2
+    for name in ("one_node.sbatch", "several_nodes.sbatch", "array.sbatch"):
         job = submitted(name, script, cwd=tmp_path)
         assert f"error: {tmp_path} is not the root of the repository" in job.communicate()[0] and job.returncode == 1
 

@@ -25,7 +25,7 @@ def write_run(folder, losses, bleu):
     folder.mkdir()
     lines = ["num. shared model params: 1,050,624 (num. trained: 1,050,624)"]
     for loss in losses:
-        lines.append('x | INFO | train_inner | {"loss": "9"}')
+        lines.append('x | INFO | train_inner | {"loss": "9", "num_updates": "20"}')
         lines.append(f'x | INFO | dev_st | {{"dev_st_loss": "{loss}", "dev_st_nll_loss": "0.1"}}')
     (folder / "train.log").write_text("\n".join(lines), encoding="utf-8")
     (folder / "train.json").write_text(json.dumps({"cpu_seconds": 120, "peak_mib": 3}), encoding="utf-8")

@@ -1,0 +1,109 @@
+"""What the comparisons share: runs at a time, where they run, and what is said of one that was interrupted."""
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The folder of the language models' scripts on the path; what is imported from it is forgotten afterwards."""
+    for folder in ("simulst", "lm", ""):
+        monkeypatch.syspath_prepend(str(SCRIPTS / folder))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(SCRIPTS)):
+            del sys.modules[name]
+
+
+RUN_SIX = """
+import pathlib, sys
+from training_runs import call, run_all
+
+def job(number):
+    pathlib.Path(f"begun-{number}").touch()
+    call(["sleep", "3"], pathlib.Path(f"{number}.log"))
+
+run_all(job, [(number,) for number in range(6)], 2)
+"""
+
+
+def test_nothing_begins_after_ctrl_c(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": f"{SCRIPTS}:{SCRIPTS.parent}"}
+    command = [sys.executable, "-c", RUN_SIX]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    while len(list(tmp_path.glob("*.log"))) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in errors
+    assert len(list(tmp_path.glob("begun-*"))) == 2
+
+
+LOADED = "x | INFO | fairseq.trainer | Loaded checkpoint a/checkpoint_last.pt (epoch 2 @ {} updates)"
+
+
+@pytest.mark.parametrize("loaded, seconds", [((), 60), ((10, 75), 240), ((100,), math.nan)])
+def test_cpu_time_of_a_resumed_training_is_that_of_all_its_updates(scripts, loaded, seconds):
+    from training_runs import cpu_seconds
+
+    text = "\n".join(["x | INFO | begin", *map(LOADED.format, loaded)])
+    assert cpu_seconds({"cpu_seconds": 60}, text, 100) == pytest.approx(seconds, nan_ok=True)
+
+
+def write_lm_run(folder, cpu, loaded=()):
+    folder.mkdir(parents=True)
+    inner = {"train_wall": "6", "wps": "500", "num_updates": "100", "wpb": "30"}
+    lines = ["num. shared model params: 1,000 (num. trained: 1,000)", *map(LOADED.format, loaded)]
+    lines += [f"x | INFO | train_inner | {json.dumps(inner)}", 'x | INFO | valid | {"valid_ppl": "9"}']
+    (folder / "train.log").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "train.json").write_text(json.dumps({"cpu_seconds": cpu, "peak_mib": 3}), encoding="utf-8")
+
+
+def test_an_interrupted_language_model_is_not_the_faster_one(scripts, tmp_path):
+    from compare_report import table
+
+    write_lm_run(tmp_path / "leap-1", 60)
+    write_lm_run(tmp_path / "relu-1", 15, loaded=[75])
+    # None is evaluated yet, as while a comparison is going on.
+    rows, _ = table(tmp_path)
+    assert {row["model"]: row["words_per_cpu_s"] for row in rows} == {"leap": 50, "relu": 50}
+    assert {row["blocks"] for row in rows} == {"-"}
+
+
+@pytest.mark.parametrize("visible, cards", [(None, "0123"), ("4,6", "4646"), ("GPU-a, GPU-b", ["GPU-a", "GPU-b"] * 2)])
+def test_parts_are_scored_on_the_cards_of_the_user(scripts, monkeypatch, visible, cards):
+    from eval_parts import card
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpus = len(visible.split(",")) if visible else 4
+    assert [card(number, gpus) for number in range(4)] == list(cards)
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_a_language_model_is_trained_by_one_process(scripts, monkeypatch, tmp_path, cuda):
+    """Else fairseq takes all GPUs, and an update has so many times more words."""
+    import compare
+
+    assert Path(compare.__file__).parent.name == "lm"
+    commands = []
+    monkeypatch.setattr(compare, "begin", lambda *_: None)
+    monkeypatch.setattr(compare, "once", lambda _, name, command, mode="w": commands.append(list(map(str, command))))
+    compare.train_and_evaluate("leap", 1, argparse.Namespace(out=tmp_path, updates=8, cuda=cuda))
+    assert len(commands) == 3
+    for command in commands:
+        assert ("--cpu" in command) == (not cuda)
+        assert ("--distributed-world-size 1" in " ".join(command)) == cuda
