@@ -41,7 +41,7 @@ from leap_fairseq.scoring.quality import require_packages
 from leap_fairseq.scoring.run import score_run
 from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT, Settings, recorded
 from leap_fairseq.speech.sound_list import LeftOut, unusable, write_left_out
-from leap_fairseq.streaming.policy import Policy, add_policy_options
+from leap_fairseq.streaming.policy import Policy, add_policy_options, at_least_one
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time")
     add_part(parser, "divide the recordings, and the values of an option, among N jobs")
     text = "speech between two decisions (default: the model's pre-decision)"
-    parser.add_argument("--segment-ms", type=int, metavar="MS", help=text)
+    parser.add_argument("--segment-ms", type=at_least_one, metavar="MS", help=text)
     add_scoring_options(parser)
     add_data_options(parser)
     parser.add_argument("--max-len-a", type=float, default=0.0, help="at most a * features + b tokens")

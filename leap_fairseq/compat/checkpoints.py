@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import re
+import struct
 import tempfile
 from typing import Callable, Iterator, Union
 
@@ -62,6 +63,9 @@ def errors_of(path: Union[str, os.PathLike]) -> Iterator[None]:
         if "PytorchStreamReader" not in str(error):
             raise
         raise RuntimeError(f"{path}: {_damaged(error)}") from None
+    except (AssertionError, LookupError, struct.error, TypeError, UnicodeDecodeError) as error:
+        # Text or damage may look like the beginning of a pickle, which then goes wrong anywhere.
+        raise pickle.UnpicklingError(f"{path}: {_damaged(error)}") from error
 
 
 def _refused(name: str) -> str:

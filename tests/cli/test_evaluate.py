@@ -290,6 +290,12 @@ def test_errors_are_one_line(model, lists, told, tmp_path, monkeypatch, capsys, 
     assert message in error and not told
 
 
+def test_a_segment_of_nothing_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "model", "lists", "out", "--segment-ms", "0"])
+    assert "--segment-ms: '0' must be a number of at least 1" in capsys.readouterr().err
+
+
 def test_a_request_to_end_reaches_the_jobs(model, lists, tmp_path, monkeypatch):
     """Of the command in a process of its own: exit code 143, and no job goes on."""
     waiting = [sys.executable, fake_simuleval.__file__, "--seconds", "60"]

@@ -26,11 +26,15 @@ def whole(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("content", ["half", "empty", "text", "pickle"])
+DAMAGED = {
+    **{"empty": b"", "text": b"version https", "pickle": pickle.dumps([1], 2)[:3]},
+    **{"list": b"attention", "memo": b"j1234", "number": b"r", "letter": b"U\xdc\xb7"},
+}
+
+
+@pytest.mark.parametrize("content", ["half", *DAMAGED])
 def test_damaged(whole, content):
-    half = whole.read_bytes()[:900]
-    contents = {"half": half, "empty": b"", "text": b"version https", "pickle": pickle.dumps([1], 2)[:3]}
-    whole.write_bytes(contents[content])
+    whole.write_bytes(DAMAGED.get(content, whole.read_bytes()[:900]))
     with pytest.raises((RuntimeError, EOFError, pickle.UnpicklingError)) as error:
         checkpoint_utils.load_checkpoint_to_cpu(str(whole))
     message = str(error.value)
