@@ -31,7 +31,7 @@ def add_data_options(parser: argparse.ArgumentParser, config_yaml: bool = True) 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """Adds --device."""
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("--device", type=_device_name, default="cpu", help="cpu (default), cuda, ...")
 
 
 def add_dtype_option(
@@ -51,6 +51,22 @@ def torch_dtype(name: Optional[str]) -> Optional["torch.dtype"]:
     import torch
 
     return None if name is None else getattr(torch, DTYPES[name])
+
+
+def _device_name(text: str) -> str:
+    if text == "cpu":
+        return text
+    import torch
+
+    try:
+        device = torch.device(text)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no device of torch, such as cpu, cuda or cuda:1") from error
+    # Counted, not tried: a process that only starts others must not hold a part of the GPU.
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise argparse.ArgumentTypeError(f"there is no {text}, for torch {torch.__version__} sees {count} GPUs: give cpu")
+    return text
 
 
 def _dtype_name(text: str) -> str:

@@ -176,7 +176,7 @@ class CheckedModel:
         cls,
         model_name_or_path: Union[str, Path],
         checkpoint_file: str = "model.pt",
-        data_name_or_path: str = ".",
+        data_name_or_path: Union[str, Path] = ".",
         **overrides: Any,
     ) -> GeneratorHubInterface:
         """Loads a model for use from Python, as fairseq's models do; the file chooses nothing but model and task.
@@ -192,15 +192,15 @@ class CheckedModel:
             FileNotFoundError: there is no such folder or file.
             DataError, OSError, EOFError, RuntimeError, pickle.UnpicklingError: as for :func:`load_models`.
         """
-        folder = Path(model_name_or_path)
-        data = folder / data_name_or_path if data_name_or_path.startswith(".") else Path(data_name_or_path)
+        folder, within = Path(model_name_or_path), str(data_name_or_path).startswith(".")
+        data = folder / data_name_or_path if within else Path(data_name_or_path)
         for place in (folder, data):
             if not place.is_dir():
                 raise FileNotFoundError(f"no folder {place}: give one; addresses and archives are not opened")
         codes = {option: str(folder / name) for name, option in CODES.items() if (folder / name).is_file()}
         overrides = {"data": str(data.resolve()), **codes, **overrides}
         paths = [folder / name for name in checkpoint_file.split(os.pathsep)]
-        models, cfg, task = load_models(paths, overrides, data if data_name_or_path.startswith(".") else None)
+        models, cfg, task = load_models(paths, overrides, data if within else None)
         if "bpe" not in overrides and (data / PIECES).is_file():
             with open_dict(cfg):
                 cfg.bpe = {"_name": "sentencepiece", "sentencepiece_model": str((data / PIECES).resolve())}

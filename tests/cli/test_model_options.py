@@ -1,6 +1,7 @@
 """One name and one set of values for what commands over a model share; what they were called before still works."""
 
 import importlib
+import re
 
 import pytest
 import torch
@@ -56,6 +57,16 @@ def test_another_type_is_refused(capsys):
     with pytest.raises(SystemExit):
         command.command_parser(export).parse_args(["a", "b", "--dtype", "int8"])
     assert "'int8' (choose from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "device, message", [("gpu", "'gpu' is no device of torch"), ("cuda:99", "there is no cuda:99, for torch .* GPUs: give")]
+)
+def test_a_device_that_is_not_there_is_refused(capsys, device, message):
+    for name in ("translate", "convert"):
+        with pytest.raises(SystemExit):
+            PARSERS[name].parse_args(["a", "b", "--device", device])
+        assert re.search(f"argument --device: {message}", capsys.readouterr().err)
 
 
 def test_an_older_name_is_as_good():

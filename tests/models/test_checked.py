@@ -185,7 +185,7 @@ def test_of_the_file_only_model_task_and_batch_are_used(models, tmp_path):
     state["cfg"].update(bpe={"_name": "gpt2"}, tokenizer={"_name": "moses"}, criterion={"_name": "adaptive_loss"})
     state["cfg"].update(generation={"replace_unk": "/gone", "beam": 7}, common={"user_dir": "/gone"})
     torch.save(state, folder / "checkpoint.pt")
-    hub = LeapTransformerLanguageModel.from_pretrained(folder, "checkpoint.pt", tokenizer="space")
+    hub = LeapTransformerLanguageModel.from_pretrained(folder, "checkpoint.pt", folder, tokenizer="space")
     assert hub.bpe is None and hub.align_dict is None and hub.tokenizer.encode("a  b") == "a b"
     assert hub.cfg.generation.beam == 5 and hub.cfg.dataset.max_tokens == 512 and hub.cfg.task.data == str(folder)
     assert len(hub.sample(["▁w1 ▁w2"], beam=2, max_len_b=4)) == 1
