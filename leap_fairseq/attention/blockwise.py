@@ -70,17 +70,18 @@ def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
     counts = torch.bincount(block, minlength=1)
     length = int(counts.max().clamp(max=block_size))
     # Position of each query within its block's run, then the tile and the place in that tile.
-    within = torch.arange(num_queries) - (counts.cumsum(0) - counts)[block]
+    number = torch.arange(num_queries, device="cpu")
+    within = number - (counts.cumsum(0) - counts)[block]
     tiles_of_block = (counts + length - 1) // length
     tile = (tiles_of_block.cumsum(0) - tiles_of_block)[block] + within // length
     slot = tile * length + within % length
     num_tiles = int(tiles_of_block.sum())
-    query = torch.full((num_tiles * length,), num_queries, dtype=torch.int64)
-    query[slot] = torch.arange(num_queries)
-    limit = torch.zeros(num_tiles * length, dtype=torch.int64)
+    query = visible.new_full((num_tiles * length,), num_queries)
+    query[slot] = number
+    limit = visible.new_zeros(num_tiles * length)
     limit[slot] = visible - block * block_size
-    tile_block = torch.repeat_interleave(torch.arange(counts.numel()), tiles_of_block)
-    aligned = torch.equal(tile_block, torch.arange(num_blocks)) and torch.equal(slot, torch.arange(num_queries))
+    tile_block = torch.repeat_interleave(tiles_of_block)
+    aligned = torch.equal(tile_block, torch.arange(num_blocks, device="cpu")) and torch.equal(slot, number)
     return Tiles(tile_block, query.view(-1, length), limit.view(-1, length), slot, aligned)
 
 
@@ -99,11 +100,12 @@ def _tiled_sums(queries, keys, values, visible: Tensor, half_life: Optional[Tens
     tiles = plan_tiles(visible, num_blocks, block_size)
     queries = _gather_queries(queries, tiles)
     keys, values, states = (_gather_blocks(x, tiles) for x in (keys, values, states))
-    seen = (torch.arange(block_size) < tiles.limit.unsqueeze(-1)).to(queries.device)
+    place = torch.arange(block_size, device="cpu")
+    seen = (place < tiles.limit.unsqueeze(-1)).to(queries.device)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)
     if half_life is not None:
         limit = _distinct(tiles.limit).unsqueeze(-1)
-        scores = scores * remaining(half_life, limit - 1 - torch.arange(block_size), scores)
+        scores = scores * remaining(half_life, limit - 1 - place, scores)
         queries = queries * remaining(half_life, limit, queries)
     out = (queries @ states + scores @ values).flatten(2, 3)
     return out[:, :, :num_queries] if tiles.aligned else out.index_select(2, tiles.slot.to(out.device))
@@ -115,7 +117,8 @@ def _running_sums(sums: Tensor, half_life: Optional[Tensor], block_size: int) ->
         return sums.cumsum(2)
     distance = 1
     while distance < sums.shape[2]:
-        left = remaining(half_life, torch.tensor(distance * block_size), sums).view(-1, 1, 1, 1)
+        age = torch.tensor(distance * block_size, device=sums.device)
+        left = remaining(half_life, age, sums).view(-1, 1, 1, 1)
         sums = sums + F.pad(sums[:, :, :-distance] * left, (0, 0, 0, 0, distance, 0))
         distance *= 2
     return sums

@@ -122,7 +122,7 @@ class _PrefixAttention(torch.autograd.Function):
         if "contrast" in shapes:
             shapes["contrast"] = (out_gradient.shape[0], out_gradient.shape[2])
         # The library writes each element.
-        gradients = {name: torch.empty(shape, dtype=out_gradient.dtype) for name, shape in shapes.items()}
+        gradients = {name: out_gradient.new_empty(shape) for name, shape in shapes.items()}
         _run({**named, **{f"d{name}": x for name, x in gradients.items()}}, ctx.floor, True, ctx.family)
         if "contrast" in gradients:
             gradients["contrast"] = gradients["contrast"].sum(0)

@@ -65,5 +65,5 @@ def flash_linear(given: Arguments) -> Tensor:
 
 
 def _knows(given: Arguments) -> bool:
-    causal = torch.equal(given.visible.cpu(), torch.arange(1, given.k.shape[1] + 1))
+    causal = torch.equal(given.visible.cpu(), torch.arange(1, given.k.shape[1] + 1, device="cpu"))
     return causal and given.half_life is None

@@ -45,7 +45,7 @@ def aged_keys(features: Tensor, half_life: Optional[Tensor]) -> Tensor:
     if half_life is None:
         return features
     count = features.shape[-2]
-    left = remaining(half_life, torch.arange(count - 1, -1, -1), features)
+    left = remaining(half_life, torch.arange(count - 1, -1, -1, device=features.device), features)
     return features * left.view(left.shape[0], *[1] * (features.dim() - 4), count, 1)
 
 

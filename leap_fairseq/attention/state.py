@@ -135,7 +135,7 @@ class LinearAttentionState:
         features, values = key_side(k, v, key_proportion, key_padding_mask)
         kvz = self.kvz
         if half_life is not None:
-            kvz = kvz * remaining(half_life, torch.tensor(features.shape[-2]), kvz).view(-1, 1, 1)
+            kvz = kvz * remaining(half_life, torch.tensor(features.shape[-2], device=kvz.device), kvz).view(-1, 1, 1)
         return LinearAttentionState.computed(kvz + aged_keys(features, half_life).transpose(-1, -2) @ values)
 
     @without_autocast

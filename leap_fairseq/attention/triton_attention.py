@@ -109,8 +109,8 @@ def _plan(visible: bytes, device: torch.device) -> Plan:
     block = (seen - 1).clamp(min=0) // BLOCK
     counts = torch.bincount(block)
     tiles_of = torch.cat((counts.new_zeros(1), (-(-counts // TILE)).cumsum(0)))
-    of_block = torch.repeat_interleave(torch.arange(counts.numel()), tiles_of.diff())
-    within = (torch.arange(int(tiles_of[-1])) - tiles_of[of_block]) * TILE
+    of_block = torch.repeat_interleave(tiles_of.diff())
+    within = (torch.arange(len(of_block), device="cpu") - tiles_of[of_block]) * TILE
     first = (counts.cumsum(0) - counts)[of_block] + within
     tiles = torch.stack((of_block, first, (counts[of_block] - within).clamp(max=TILE)), dim=1)
     moved = (x.to(torch.int32).to(device).contiguous() for x in (seen - block * BLOCK, tiles, tiles_of))

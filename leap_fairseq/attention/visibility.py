@@ -136,4 +136,4 @@ def checked_visible(visible: Tensor, num_queries: int, num_keys: int) -> Tensor:
 def _indices(num_queries: int, num_keys: int, first_query: int) -> Tensor:
     first, count = counted("first_query", first_query), counted("num_queries", num_queries)
     counted("num_keys", num_keys)
-    return torch.arange(first, first + count, dtype=torch.int64)
+    return torch.arange(first, first + count, dtype=torch.int64, device="cpu")

@@ -220,7 +220,7 @@ def visible_prefix(attn_mask: Tensor) -> Tensor:
     """Reads a mask [T, S] as visible counts [T] on the CPU, as schedules make them; waits for a GPU once."""
     seen = (~attn_mask if attn_mask.dtype == torch.bool else attn_mask >= 0).cpu()
     visible = seen.sum(-1)
-    prefix = torch.arange(seen.shape[-1]) < visible.unsqueeze(-1)
+    prefix = torch.arange(seen.shape[-1], device=seen.device) < visible.unsqueeze(-1)
     if not torch.equal(prefix, seen) or bool((visible[1:] < visible[:-1]).any()):
         raise ValueError("attn_mask must leave each query a prefix of the keys that does not shrink")
     return visible

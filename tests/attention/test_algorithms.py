@@ -259,6 +259,22 @@ def test_autocast_leaves_the_sums_alone(algorithm):
     assert_same(weights.sum(-1), torch.ones(1, 1, 2), torch.float32)
 
 
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+@pytest.mark.parametrize("half_life", [None, HALF_LIFE])
+def test_the_default_device_is_not_that_of_the_tensors(algorithm, half_life):
+    """As with ``torch.set_default_device("cuda")``; what would be made elsewhere by mistake has no numbers here."""
+    tensors, mask = make_inputs(130, 130, padding="left")
+    results = []
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            visible = waitk_visibility(130, 130, lagging=1, ratio=2)
+            options = {"visible": visible, "key_padding_mask": mask, "half_life": half_life, "algorithm": algorithm}
+            out = prefix_attention(**tensors, **options)
+            results.append([out, *torch.autograd.grad(out, list(tensors.values()), out)])
+    for here, elsewhere in zip(*results):
+        assert torch.equal(here, elsewhere)
+
+
 def test_broken_variants_fail(monkeypatch):
     """The equality gate is not asleep: a mask off by one, an unsilenced padding and a lost state are all caught."""
     tensors, mask = make_inputs(65, 65, padding="left")

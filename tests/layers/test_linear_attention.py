@@ -126,6 +126,18 @@ def test_pieces_are_the_whole(kind, half_life, schedule, splits):
 
 
 @EACH_KIND
+@pytest.mark.parametrize("half_life", [None, "1-8"])
+def test_the_default_device_is_not_that_of_the_layer(kind, half_life):
+    layer, x = make(kind, causal_visibility, half_life=half_life), random(BATCH, 12, DIM)
+    expected, _ = layer(x)
+    with torch.device("meta"):
+        assert_same(layer(x)[0], expected)
+        first, state = layer(x[:, :5], state=layer.zero_state(BATCH))
+        second, _ = layer(x[:, 5:], state=state)
+    assert_same(torch.cat((first, second), dim=1), expected)
+
+
+@EACH_KIND
 def test_padded_pieces_are_the_padded_whole(kind):
     layer, x = make(kind, causal_visibility), random(BATCH, 12, DIM)
     padding = torch.zeros(BATCH, 12, dtype=torch.bool)

@@ -29,7 +29,7 @@ class InformerAttention(ZooAttention):
     def __init__(self, embed_dim, num_heads, sizes, **options):
         super().__init__(embed_dim, num_heads, sizes, **options)
         self.factor = math.ceil(sizes.features / max(1.0, math.log(sizes.max_length)))
-        longest = torch.tensor([sizes.max_length])
+        longest = torch.tensor([sizes.max_length], device="cpu")
         self.register_buffer("draws", torch.rand(int(self.budget(longest))))
 
     def budget(self, lengths: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class InformerAttention(ZooAttention):
         budget = self.budget(lengths)
         mean = (v.sum(2, keepdim=True) / lengths[:, None, None, None]).expand_as(v)
         need = self.need(q, k, valid, budget)
-        most = min(q.shape[2], int(self.budget(torch.tensor([q.shape[2]]))))
+        most = min(q.shape[2], int(self.budget(torch.tensor([q.shape[2]], device="cpu"))))
         index = need.topk(most, dim=-1).indices
         active = torch.arange(most, device=q.device) < budget.unsqueeze(1)
         index = index.unsqueeze(-1).expand(-1, -1, -1, q.shape[-1])
