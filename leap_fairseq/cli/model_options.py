@@ -63,9 +63,9 @@ def _device_name(text: str) -> str:
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no device of torch, such as cpu, cuda or cuda:1") from error
     # Counted, not tried: a process that only starts others must not hold a part of the GPU.
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise argparse.ArgumentTypeError(f"there is no {text}, for torch {torch.__version__} sees {count} GPUs: give cpu")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise argparse.ArgumentTypeError(f"no {text} is here: torch {torch.__version__} sees {count} GPUs: give cpu")
     return text
 
 

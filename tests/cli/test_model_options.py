@@ -60,7 +60,7 @@ def test_another_type_is_refused(capsys):
 
 
 @pytest.mark.parametrize(
-    "device, message", [("gpu", "'gpu' is no device of torch"), ("cuda:99", "there is no cuda:99, for torch .* GPUs: give")]
+    "device, message", [("gpu", "'gpu' is no device of torch"), ("cuda:99", "no cuda:99 is here: torch .* GPUs: give")]
 )
 def test_a_device_that_is_not_there_is_refused(capsys, device, message):
     for name in ("translate", "convert"):
