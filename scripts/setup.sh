@@ -49,7 +49,9 @@ usable() { [ -x "$PYTHON" ] && "$PYTHON" -m pip --version >/dev/null 2>&1 && sui
 fingerprint() {
     "$PYTHON" - "$TORCH" <<'PY'
 import hashlib, os, pathlib, sys
-sources = [pathlib.Path("setup.py"), *sorted(pathlib.Path("leap_fairseq/attention/native").iterdir())]
+# Not what an editor keeps beside the files that it has open.
+native = sorted(path for path in pathlib.Path("leap_fairseq/attention/native").iterdir() if path.suffix in (".cpp", ".h"))
+sources = [pathlib.Path("setup.py"), *native]
 parts = [*(path.read_text(encoding="utf-8") for path in sources), sys.argv[1], sys.version, os.getcwd()]
 print(hashlib.sha256("\0".join(parts).encode()).hexdigest())
 PY
