@@ -74,10 +74,13 @@ class Clone:
         folder: empty.
         environment: of the commands; PATH is extended.
         commands: folder of programs that take the place of those of the environment, but for a server.
+
+    Attributes:
+        output: what the blocks have printed, and before it each of their commands.
     """
 
     def __init__(self, folder, environment, commands=None):
-        self.folder, self.done, self.server = folder, set(), None
+        self.folder, self.done, self.server, self.output = folder, set(), None, ""
         self.environment = {**environment, "PATH": os.pathsep.join((str(folder / ".venv/bin"), environment["PATH"]))}
         for name in LINKED:
             (folder / name).symlink_to(ROOT / name)
@@ -113,8 +116,9 @@ class Clone:
             command = ["bash", "-euxo", "pipefail", "-c"] if block.language == "bash" else ["python", "-c"]
             text = block.text.replace(CLIENT, f"{CLIENT}--url {self.server[1]} ") if self.server else block.text
             finished = subprocess.run([*command, text], **self._pipes())
-            output = finished.stdout[-4000:]
-            assert finished.returncode == 0, f"{block.text}\nended with {finished.returncode}:\n{output}"
+            last = finished.stdout[-4000:]
+            assert finished.returncode == 0, f"{block.text}\nended with {finished.returncode}:\n{last}"
+            self.output += finished.stdout
         self.done.add(block.text)
 
     def _serve(self, text):

@@ -1,4 +1,4 @@
-"""The documents say what the code does. That their blocks run is tests/e2e/test_documents.py's."""
+"""The documents say what the code does. That their blocks run is shown in tests/e2e/."""
 
 import importlib.util
 import re

@@ -6,6 +6,7 @@ a command that does not end as it should.
 """
 
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from document_blocks import Clone
+from document_pages import SHORTER, run_pages
 from forked_commands import AS_LARGE, ForkedCommands
 from preloading import PLUGIN, ROOT
 
@@ -106,6 +109,21 @@ def run_forked(forked, elsewhere):
 def commands(forked):
     """A folder of commands that start at once."""
     return forked.folder
+
+
+@pytest.fixture(scope="session")
+def worked_in(environment, commands, tmp_path_factory):
+    """A function: the clone in which all blocks of some pages ran, one after the other."""
+
+    @functools.cache
+    def run(pages):
+        clone = Clone(tmp_path_factory.mktemp("clone"), environment, commands)
+        shorter = SHORTER.get(pages, ())
+        assert run_pages(clone, pages, shorter) == {pattern for pattern, _ in shorter}
+        assert clone.new_to_git() == []
+        return clone
+
+    return run
 
 
 @pytest.fixture(scope="session")

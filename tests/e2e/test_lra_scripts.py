@@ -1,9 +1,10 @@
-"""scripts/lra: train, evaluate, sweep, resume, measure, as a user runs them."""
+"""scripts/lra: train, evaluate, sweep, resume, measure, as a user runs them, and the page that shows them."""
 
 import json
 import re
 
 import pytest
+from document_pages import ARENA
 from lra_data import SIZES, write_lra
 from preloading import PLUGIN, ROOT
 
@@ -89,11 +90,21 @@ def test_a_sweep_resumes(bash, folders, tmp_path):
     assert kept.stat().st_mtime_ns != before
 
 
-def test_throughput(run_forked, tmp_path):
-    table = tmp_path / "throughput.tsv"
-    options = "--attention leap local --lengths 32 96 --batch-size 2 --rounds 3 --out".split()
-    output = run_forked(SCRIPTS / "throughput.py", *options, table).output
-    assert "batches of 2, medians of 3 rounds, wall clock, 1 thread(s) of the CPU" in output
+def test_the_page(worked_in):
+    runs = worked_in(ARENA).folder / "runs/lra"
+    for task in ("listops", "pathfinder", "text", "retrieval", "image"):
+        assert (runs / task / "lra.json").is_file(), task
+    rows = json.loads((runs / "sweep/lra.json").read_text(encoding="utf-8"))
+    assert {(row["data"], row["attention"]) for row in rows} == {("listops_small", "leap"), ("text", "leap")}
+    for name in ("hard.png", "sweep/lra.png", "listops_leap/checkpoint_best.pt"):
+        assert (runs / name).stat().st_size > 5_000, name
+    assert (runs / "listops_leap/run.json").is_file()
+
+
+def test_throughput(worked_in):
+    clone = worked_in(ARENA)
+    assert "batches of 2, medians of 3 rounds, wall clock, 1 thread(s) of the CPU" in clone.output
+    table = clone.folder / "runs/lra/throughput.tsv"
     lines = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
     rows = [dict(zip(lines[0], line)) for line in lines[1:]]
     assert [(row["length"], row["attention"]) for row in rows] == [
