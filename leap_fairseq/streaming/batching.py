@@ -77,14 +77,17 @@ def write_batch(streams: Sequence[Stream]) -> List[List[Word]]:
     if len({id(stream.model) for stream in streams}) > 1:
         raise ValueError("the streams have several models: only streams of one model are computed together")
     words: List[List[Word]] = [[] for _ in streams]
+    going: Sequence[int] = range(len(streams))
     while True:
-        waiting = [(number, stream.next_token()) for number, stream in enumerate(streams)]
-        waiting = [(number, following) for number, following in waiting if following is not None]
+        # A stream that must hear more is not asked again: in long form it looks for pauses each time.
+        asked = [(number, streams[number].next_token()) for number in going]
+        waiting = [(number, following) for number, following in asked if following is not None]
         if not waiting:
             return words
         candidates = next_candidates([following for _, following in waiting])
         for (number, following), candidate in zip(waiting, candidates):
             words[number] += streams[number].take(following, candidate)
+        going = [number for number, _ in waiting]
 
 
 @torch.no_grad()
@@ -123,9 +126,9 @@ def _candidates_alike(tokens: Sequence[NextToken], features: Sequence[Optional[T
         for following in tokens:
             if following.draft:
                 following.sentence.remember()
-    last = torch.cat([sentence.last_token() for sentence in sentences])
+    last = torch.tensor([[sentence.last_token()] for sentence in sentences], device=sentences[0].device)
     scores, extra = decoder.forward_block(last, memory, need_attn=attended)
     decoder.split_state(memory, memories)
     newest = float(extra["attn"][0][0, -1, 1]) if attended else None
-    pairs = zip(tokens, scores[:, -1])
+    pairs = zip(tokens, scores[:, -1].cpu())  # at once: a GPU is waited for once, not for each stream
     return [each.sentence.choose(row, each.max_len, each.draft, newest) for each, row in pairs]

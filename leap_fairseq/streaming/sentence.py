@@ -71,10 +71,15 @@ class Sentence:
         """Encoder frames that have been read."""
         return self.source.frames
 
-    def last_token(self) -> Tensor:
-        """The token that the decoder reads next, int64 [1, 1]."""
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def last_token(self) -> int:
+        """The token that the decoder reads next."""
         computed = [*self.tokens[-1:], *(candidate.token for candidate in self.draft)]
-        return torch.tensor([[computed[-1] if computed else self.dictionary.eos()]], device=self._device)
+        return computed[-1] if computed else self.dictionary.eos()
 
     def remember(self) -> None:
         """Keeps the state of the decoder before the next token of a draft, which may be refused."""
@@ -125,10 +130,6 @@ class Sentence:
             if not self.ended:
                 self.tokens.append(candidate.token)
         return written
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
 
     def following(self, length: int) -> "Sentence":
         """The sentence behind this one, in the silence before its speech.

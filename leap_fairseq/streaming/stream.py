@@ -33,7 +33,7 @@ class Stream:
         detokenizer: turns its symbols into words.
         cmvn: global normalisation of the features, or None.
         policy: when a token may be written (default: the one that the model was trained for).
-        max_len_a, max_len_b: a hypothesis has at most ``a * T + b`` tokens; in long form, each sentence.
+        max_len_a, max_len_b: a sentence has at most ``a * T + b`` tokens, T the features that the last of them may see.
         long_form: the stream holds any number of sentences.
         speech_gate: write nothing of a sentence before its speech is heard; see
             :mod:`leap_fairseq.streaming.speech_gate`.
@@ -112,7 +112,6 @@ class Stream:
         Raises:
             ValueError: as for :meth:`push`.
         """
-        samples = np.asarray(samples, dtype=np.float32)
         if self._source_ended:
             raise ValueError("the utterance has been finished: call reset() before the next one")
         if self._resampler is None:
@@ -122,8 +121,9 @@ class Stream:
                 f"the sample rate changed from {self._resampler.source_rate} to {sample_rate} Hz within an utterance: "
                 "call reset() between recordings"
             )
-        self._received += samples.shape[0]
-        self._listen(self._resampler.push(samples))
+        heard = self._resampler.push(samples)  # or refused, and then not received
+        self._received += len(samples)
+        self._listen(heard)
 
     def hear_end(self) -> None:
         """Ends the source without writing what remains."""
@@ -170,7 +170,8 @@ class Stream:
             return None
         draft = heard and self.policy.draft_tokens > 0
         attended = draft and self.policy.reads_attention
-        return NextToken(self._sentence, required if heard else None, self._max_len(), draft, attended)
+        frames = required if heard else None
+        return NextToken(self._sentence, frames, self._max_len(frames), draft, attended)
 
     def take(self, following: NextToken, candidate: Candidate) -> List[Word]:
         """Takes a token that was computed, and writes what the policy accepts.
@@ -242,6 +243,7 @@ class Stream:
         ready = self._sentence.source.heard >= frames * FEATURES_PER_FRAME - FEATURES_MISSING
         return ready and end * FRAME_MS <= self._received_ms
 
-    def _max_len(self) -> int:
-        limit = int(self.max_len_a * self._sentence.source.heard + self.max_len_b)
-        return min(limit, self.model.max_decoder_positions() - 1)
+    def _max_len(self, frames: Optional[int]) -> int:
+        """Tokens at most, by what the next one may see: what was heard beyond that depends on how it was cut."""
+        features = self._sentence.source.heard if frames is None else frames * FEATURES_PER_FRAME
+        return min(int(self.max_len_a * features + self.max_len_b), self.model.max_decoder_positions() - 1)

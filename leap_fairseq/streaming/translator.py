@@ -34,7 +34,8 @@ class StreamingTranslator(Stream):
             The words that became known.
 
         Raises:
-            ValueError: the rate changed within an utterance, or the utterance has been finished.
+            ValueError: the rate changed within an utterance, the utterance has been finished, or the samples or their
+                rate are those of no recording; nothing of them is heard.
         """
         return push_batch([self], [samples], sample_rate)[0]
 

@@ -10,6 +10,7 @@ from leap_fairseq.models import speech_encoder
 from leap_fairseq.speech import NEXT_SENTENCE, train_vocabulary
 from leap_fairseq.streaming import finish_batch, push_batch
 from leap_fairseq.streaming.sentence import Sentence
+from leap_fairseq.streaming.stream import Stream
 
 TICK = 4000
 """Samples that each stream gets at a time: a quarter of a second."""
@@ -131,6 +132,15 @@ def test_the_long_form(vocabulary, kind):
         alone, expected = run_alone(stream, sound)
         assert of_it == expected and together.sentences == alone.sentences
     assert max(together.sentences for together in streams) >= 3
+
+
+def test_a_stream_that_has_to_hear_more_is_asked_once(vocabulary, monkeypatch):
+    asked, next_token = [], Stream.next_token
+    monkeypatch.setattr(Stream, "next_token", lambda stream: asked.append(stream) or next_token(stream))
+    stream = translator(vocabulary, 2, 4, visibility="segment", endless=True)
+    writing, waiting = stream.new_stream(), stream.new_stream()
+    push_batch([writing, waiting], recordings((1900, 100)))
+    assert asked.count(waiting) == 1 and asked.count(writing) == len(writing.steps) + 1 > 5
 
 
 @pytest.mark.parametrize("kind", ["leap", "hybrid"])

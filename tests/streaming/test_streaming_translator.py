@@ -149,6 +149,26 @@ def test_maximum_length_warns(vocabulary, caplog):
     assert "cut at its maximum of 3 tokens (--max-len-a, --max-len-b)" in caplog.text
 
 
+@VISIBILITIES
+def test_a_maximum_by_length_does_not_depend_on_the_segments(vocabulary, visibility):
+    """It counts what a token may see: the fifth sees 7 * 7 * 4 features, of which 0.02 each and 1 allow 4 tokens."""
+    stream = translator(vocabulary, 3, 7, endless=True, visibility=visibility, max_len_a=0.02, max_len_b=1)
+    for segment in (40, 1000, None):
+        translate(stream, noise(2910), segment)
+        assert len(stream.steps) == 5, segment
+
+
+@pytest.mark.parametrize("samples", [np.zeros(1600, np.int16), np.full(1600, np.nan), np.float32(0.5)], ids=str)
+def test_samples_that_are_refused_were_not_heard(vocabulary, samples):
+    stream, sound = translator(vocabulary, endless=True), noise(1500)
+    expected = translate(stream, sound, 500)
+    stream.reset()
+    words = stream.push(sound[:8000])
+    with pytest.raises(ValueError, match="but must be"):
+        stream.push(samples)
+    assert words + stream.push(sound[8000:16000]) + stream.push(sound[16000:]) + stream.finish() == expected
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @VISIBILITIES
 def test_half_precision_streams(vocabulary, dtype, visibility):
