@@ -37,8 +37,8 @@ class TrainedPolicy(Policy):
         return self.ratio
 
     def described(self) -> Dict[str, Any]:
-        """See :meth:`Policy.described`."""
-        name = next(name for name, kind in POLICIES.items() if kind is type(self))
+        """See :meth:`Policy.described`; one that :data:`POLICIES` does not have is called as its class."""
+        name = next((name for name, kind in POLICIES.items() if kind is type(self)), type(self).__name__)
         return {"policy": name, **{option: getattr(self, field) for option, field in self.options.items()}}
 
     def configured(self, *, policy: Optional[str] = None, **options: Any) -> "TrainedPolicy":

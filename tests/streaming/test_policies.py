@@ -184,6 +184,13 @@ def test_one_policy_becomes_another():
     assert str(trained.configured(policy="agreement")) == "agreement between wait-1 and wait-9"
 
 
+def test_a_policy_made_of_one_of_them_is_called_as_its_class():
+    class Sure(ConfidencePolicy):
+        pass
+
+    assert str(Sure(1, 9, RATIO)) == "Sure 0.9 between wait-1 and wait-9"
+
+
 def test_what_cannot_be_configured_is_refused():
     trained = WaitkPolicy.of_training(1, 9, RATIO)
     for options, message in (
