@@ -1,15 +1,18 @@
 """How SimulEval reads the recordings of a list: as data preparation and `leap-fairseq translate` do.
 
-Its own reader takes what libsndfile gives: nothing where the header of a wav says 0 bytes, and nan as it stands.
+Its own reader takes what libsndfile gives: nothing where the header of a wav says 0 bytes, and nan as it stands; and
+texts in the encoding of the machine, where ours are UTF-8.
 """
 
-from typing import List, Union
+from pathlib import Path
+from typing import List, Optional, Union
 
 import numpy as np
 from simuleval.data.dataloader import register_dataloader
 from simuleval.data.dataloader.s2t_dataloader import SpeechToTextDataloader
 
 from leap_fairseq.speech.audio import stream_file
+from leap_fairseq.speech.corpus import read_lines
 from leap_fairseq.speech.sound_list import SEGMENT_MS
 
 NAME = "leap-fairseq"
@@ -19,6 +22,15 @@ NAME = "leap-fairseq"
 @register_dataloader(NAME)
 class Recordings(SpeechToTextDataloader):
     """A list of recordings and one of translations."""
+
+    @classmethod
+    def from_files(cls, source: str, target: str, tgt_lang: Optional[str]) -> "Recordings":
+        """Reads the lists, and one of languages where there is one.
+
+        Raises:
+            DataError: as for :func:`leap_fairseq.speech.corpus.read_lines`.
+        """
+        return cls(*([] if path is None else read_lines(Path(path)) for path in (source, target, tgt_lang)))
 
     def preprocess_source(self, source: str) -> List[Union[float, List[float]]]:
         """The samples in [-1, 1], of several channels as lists.

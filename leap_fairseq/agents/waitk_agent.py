@@ -18,6 +18,7 @@ from simuleval.data.segments import Segment
 from leap_fairseq.agents import recordings
 from leap_fairseq.models import load_translator
 from leap_fairseq.scoring.units import KEPT_SPACE
+from leap_fairseq.speech.corpus import read_lines
 from leap_fairseq.speech.sound_list import why_unusable
 from leap_fairseq.streaming import StreamingTranslator
 from leap_fairseq.streaming.policy import add_gate_option, add_policy_options, at_least_one, policy_options
@@ -177,18 +178,18 @@ def check_recordings(source: Optional[str]) -> None:
 
     Raises:
         FileNotFoundError: there is none, with the line of the list.
-        ValueError: one cannot be translated.
+        ValueError: one cannot be translated, or the list is not UTF-8.
     """
     if not source or not Path(source).is_file():
         return
-    for number, line in enumerate(Path(source).read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
-        if Path(line.strip()).is_file():
-            reason = why_unusable(line.strip())
+    for number, line in enumerate(read_lines(Path(source)), start=1):
+        if Path(line).is_file():
+            reason = why_unusable(line)
             if reason:
                 remedy = "take it out of --source and --target, as leap-fairseq evaluate does by itself"
                 raise ValueError(f"line {number} of {source}: {reason}; {remedy}")
         else:
             raise FileNotFoundError(
-                f"no recording at {line.strip()!r}, line {number} of {source}: a line must be the path of an audio "
+                f"no recording at {line!r}, line {number} of {source}: a line must be the path of an audio "
                 "file, absolute or from the current directory; correct --source (`leap-fairseq prepare lists` makes it)"
             )

@@ -1,6 +1,7 @@
 """SimulEval reads the recordings of a list as everything else here does."""
 
 import argparse
+import functools
 
 import numpy as np
 import pytest
@@ -51,6 +52,22 @@ def test_it_reads_what_simuleval_reads_and_what_is_there(source, caplog):
     assert ours[2]["source"] == ours[0]["source"]
     assert [info.samplerate for info in map(ours.get_source_audio_info, range(3))] == [16000, 48000, 16000]
     assert "lie.wav: its header says 0 bytes" in caplog.text
+
+
+def test_texts_are_utf8_whatever_the_machine_takes_for_its_own(source, tmp_path, monkeypatch):
+    texts = ["Ich möchte nach Köln.", "eine Zeile\u2028und\rkeine zwei", ""]
+    (tmp_path / "target").write_text("\n".join([*texts, ""]), encoding="utf-8", newline="")
+    (tmp_path / "latin").write_bytes("Köln\n".encode("latin-1"))
+    in_latin = functools.partial(open, encoding="latin-1")
+    monkeypatch.setattr("simuleval.data.dataloader.s2t_dataloader.open", in_latin, raising=False)
+    ours = Recordings.from_files(str(source), str(tmp_path / "target"), str(tmp_path / "target"))
+    assert [ours.get_target(index) for index in range(3)] == texts == [ours.get_tgt_lang(index) for index in range(3)]
+    assert Recordings.from_files(str(source), str(tmp_path / "target"), None).get_tgt_lang(0) is None
+    with pytest.raises(ValueError, match="cannot read .*latin: it must be a UTF-8 text file"):
+        Recordings.from_files(str(source), str(tmp_path / "latin"), None)
+    (tmp_path / "target").write_text("Köln\n" * 3, encoding="utf-8")
+    theirs = SpeechToTextDataloader.from_files(source, tmp_path / "target", None)
+    assert theirs.get_target(0) == "KÃ¶ln"  # the control
 
 
 def test_a_list_with_what_is_no_recording_is_refused_before_the_first(source, tmp_path):
