@@ -52,14 +52,16 @@ def recognised(lines: Iterable[Line], path: Path) -> Tuple["LogFormat", Iterator
         ValueError: the first line has the fields of no format.
     """
     lines = iter(lines)
-    first = list(itertools.islice(lines, 1))
-    names = set(first[0].fields) if first and isinstance(first[0].fields, dict) else set()
+    first = next(lines, None)
+    if first is None:
+        return SIMULEVAL, lines
+    names = set(first.fields) if isinstance(first.fields, dict) else set()
     for known in FORMATS:
-        if any(mark <= names for mark in known.marks) or not first:
-            return known, itertools.chain(first, lines)
+        if any(mark <= names for mark in known.marks):
+            return known, itertools.chain([first], lines)
     what = f"has the fields {', '.join(sorted(map(str, names)))}" if names else "is no object with fields"
     forms = "; ".join(f"{known.name}: {', '.join(sorted(known.marks[0]))}" for known in FORMATS)
-    raise ValueError(f"{first[0].where} {what:.200}, as no log that is known. These have in their first line: {forms}")
+    raise ValueError(f"{first.where} {what:.200}, as no log that is known. These have in their first line: {forms}")
 
 
 def _simuleval_1_1(lines: Iterable[Line], unit: LatencyUnit) -> Iterator[Line]:

@@ -232,6 +232,9 @@ class TestSimulstream:
 
 
 class TestUnknown:
+    def test_an_empty_log_is_taken_as_simulevals(self, log):
+        assert read_any_log(log()).format == SIMULEVAL
+
     @pytest.mark.parametrize("line", [{"hypothesis": "a", "id": 3}, {}, [], 3, None, {"prediction": "a"}])
     def test_what_is_known_is_told(self, log, line):
         with pytest.raises(ValueError, match="log.jsonl: line 1 .*as no log that is known") as caught:
