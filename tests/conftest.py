@@ -1,6 +1,7 @@
 """Shared set-up of all tests."""
 
 import pytest
+from preloading import quicken_hydra
 
 LONGEST = {"e2e", "test_core_alone.py"}
 """Folders and files that start processes."""
@@ -18,3 +19,9 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_hydra():
+    """Tests that build what a command line asks for spend most of their time in it."""
+    quicken_hydra()
