@@ -14,12 +14,17 @@ import subprocess
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
-from leap_fairseq.files import Stages, whole_file
+from leap_fairseq.files import DataError, Stages, whole_file
 
 
 def begin(folder: Path, options: Any, name: str, stages: str) -> Stages:
-    """The folder of a run, with its options in a file of a name; what is there of other options is removed."""
+    """The folder of a run, with its options in a file of a name; what is there of other options is removed.
+
+    Raises:
+        DataError: they are others only in how folders are called, which may be the same ones.
+    """
     if not is_of(folder, options, name):
+        _check_paths(folder, options, name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         with whole_file(folder / name, text=True) as file:
@@ -32,6 +37,23 @@ def is_of(folder: Path, options: Any, name: str) -> bool:
     path = folder / name
     # As JSON has them.
     return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(options))
+
+
+def _check_paths(folder: Path, options: Any, name: str) -> None:
+    """Refuses to remove a run whose folders are called otherwise, as in another place, with a DataError."""
+    path, given = folder / name, _words(options)
+    known = _words(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+    other = [(then, now) for then, now in zip(known, given) if then != now]
+    if other and len(known) == len(given) and all(Path(then).name == Path(now).name for then, now in other):
+        then, now = other[0]
+        remedy = "call it as before, or remove the folder"
+        raise DataError(f"{folder} holds a run with {then}, which is {now} now: {remedy}")
+
+
+def _words(value: Any) -> List[str]:
+    """All texts and numbers in plain data, in order."""
+    parts = value.values() if isinstance(value, dict) else value
+    return [word for part in parts for word in _words(part)] if isinstance(value, (dict, list)) else [str(value)]
 
 
 def call(command, log: Path, mode: str = "w") -> dict:

@@ -107,3 +107,23 @@ def test_a_language_model_is_trained_by_one_process(scripts, monkeypatch, tmp_pa
     for command in commands:
         assert ("--cpu" in command) == (not cuda)
         assert ("--distributed-world-size 1" in " ".join(command)) == cuda
+
+
+def test_a_folder_under_another_name_does_not_remove_its_runs(scripts, tmp_path, monkeypatch):
+    from training_runs import begin
+
+    monkeypatch.chdir(tmp_path)
+
+    def facts(out, updates=100, data="data"):
+        return {"command": ["bash", "train.sh", data, f"{out}/leap-1", "--max-update", str(updates)], "seed": 1}
+
+    folder = tmp_path / "out/leap-1"
+    begin(folder, facts("out"), "command.json", "sweep")
+    (folder / "checkpoint_last.pt").touch()
+    begin(folder, facts("out"), "command.json", "sweep")
+    for other in (facts(tmp_path / "out"), facts("out", data="/elsewhere/data")):
+        with pytest.raises(ValueError, match="leap-1 holds a run with .*, which is .* now: call it as before"):
+            begin(folder, other, "command.json", "sweep")
+    assert (folder / "checkpoint_last.pt").exists()
+    begin(folder, facts("out", updates=200), "command.json", "sweep")
+    assert not (folder / "checkpoint_last.pt").exists()
