@@ -10,7 +10,7 @@ import ctypes
 import functools
 import itertools
 import logging
-import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
@@ -21,7 +21,7 @@ from leap_fairseq.attention.checks import SMALLEST, SUMMED_IN
 
 logger = logging.getLogger(__name__)
 
-LIBRARY = f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+LIBRARY = f"_native{EXTENSION_SUFFIXES[0]}"
 """That of this Python; those of others may lie beside it, built from any sources."""
 LARGEST_HEAD = 8192
 """K and V at most, as in ``native/problem.h``."""
