@@ -26,6 +26,8 @@ ACTIVATIONS = {
 }
 """By the names of fairseq's ``--activation-fn``."""
 
+POSITIONS = ("sinusoidal", "learned", "none")
+
 
 class LeapLayer(nn.Module):
     """A layer of fairseq's transformer decoder, with linear attention.

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from leap_fairseq.hf.adaptive import TransposedLinear, tied_names
 from leap_fairseq.hf.cache import LeapCache
 from leap_fairseq.hf.configuration import LeapLMConfig
-from leap_fairseq.hf.decoder import ACTIVATIONS, LeapDecoder
+from leap_fairseq.hf.decoder import ACTIVATIONS, POSITIONS, LeapDecoder
 from leap_fairseq.layers import LinearAttention
 
 
@@ -26,7 +26,7 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
         config: sizes and attention.
 
     Raises:
-        ValueError: an attention or an activation that there is not, or sizes that do not fit the attention.
+        ValueError: an attention, an activation or positions that there are not, or sizes that do not fit the attention.
     """
 
     config_class = LeapLMConfig
@@ -38,10 +38,9 @@ class LeapForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: LeapLMConfig):
         super().__init__(config)
-        if config.activation_function not in ACTIVATIONS:
-            raise ValueError(
-                f"activation_function {config.activation_function!r} must be one of {', '.join(ACTIVATIONS)}"
-            )
+        for name, allowed in (("activation_function", ACTIVATIONS), ("positions", POSITIONS)):
+            if getattr(config, name) not in allowed:
+                raise ValueError(f"{name} {getattr(config, name)!r} must be one of {', '.join(allowed)}")
         self.decoder = LeapDecoder(config)
         self._tied_weights_keys = tied_names(config)
         self.post_init()

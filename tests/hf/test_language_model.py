@@ -170,6 +170,14 @@ def test_saved_and_loaded_it_is_the_same_and_a_new_one_begins_as_in_training(kin
     assert_same(LeapForCausalLM.from_pretrained(tmp_path)(tokens).logits, theirs(tokens).logits)
 
 
+@pytest.mark.parametrize("name", ["activation_function", "positions", "attention"])
+def test_what_there_is_not_is_refused(name):
+    config = exported(lm()).config
+    setattr(config, name, "unheard")
+    with pytest.raises(ValueError, match=f"{name} 'unheard'"):
+        LeapForCausalLM(config)
+
+
 def test_foreign_caches_and_drafts_are_refused():
     from transformers import DynamicCache
 
