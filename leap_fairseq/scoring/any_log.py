@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List, Optional, Sequence, Union
 
-from leap_fairseq.scoring.instances import Log, read_any_log
+from leap_fairseq.scoring.instances import Log
 from leap_fairseq.scoring.long_form import Recordings, score_cut_run, score_talks
 from leap_fairseq.scoring.long_references import ReferenceSentence, read_references, read_segments
 from leap_fairseq.scoring.quality import Row
@@ -79,7 +79,7 @@ def score_log(
         ImportError, OSError, ValueError: as for `score_run` and `score_long_run`; or references or a segmenter are
             given to what has no use for them.
     """
-    log = read_any_log(path, settings.unit)
+    log = settings.read(path)
     of_recordings = bool(references) and not isinstance(references[0], str)
     if of_recordings and not log.format.is_cut:
         sentences = [sentence for recording in references for sentence in recording]

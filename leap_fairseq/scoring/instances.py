@@ -58,14 +58,18 @@ class Instance:
         """
         return self.unit.length(self.reference)
 
-    def latency(self, computation_aware: bool = False) -> Dict[str, float]:
+    def latency(self, computation_aware: bool = False, adds_up: bool = True) -> Dict[str, float]:
         """All scores by name, of `elapsed` in place of `delays` where they are to be computation-aware.
+
+        Args:
+            computation_aware: whether they are.
+            adds_up: as for `latencies`.
 
         Raises:
             ValueError: the sentence is not scorable, or the unit is spm, without a model.
         """
         times = self.elapsed if computation_aware else None
-        return latencies(self.delays, self.source_length, self.reference_length, times)
+        return latencies(self.delays, self.source_length, self.reference_length, times, adds_up)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def average_token_delay(
     source_length: float,
     reference_length: Optional[int] = None,
     elapsed: Optional[Sequence[float]] = None,
+    adds_up: bool = True,
 ) -> float:
     """Mean time between the end of a piece of the source and the end of the target word that corresponds to it, in ms.
 
@@ -106,6 +107,7 @@ def average_token_delay(
         source_length: X in ms, above 0.
         reference_length: ignored.
         elapsed: e_i in ms, for the computation-aware score.
+        adds_up: e_i counts all computing before the word, as above; else it is when the word came, and T(y_t) = e_t.
 
     Raises:
         ValueError: an argument outside its range.
@@ -114,7 +116,7 @@ def average_token_delay(
     computing: SimulEval 1.1.4, ATDScorer.
     """
     _check(delays, source_length, 1)
-    times = delays if elapsed is None else _times_out(delays, elapsed)
+    times = delays if elapsed is None else _times_out(delays, elapsed) if adds_up else elapsed
     ends, total, written, last = [0.0], 0.0, 0, 0.0
     for delay, chunk in itertools.groupby(delays):
         surplus = max(0, written - (len(ends) - 1))
@@ -167,16 +169,21 @@ LATENCY_SCORES: Dict[str, Callable[..., float]] = {
 
 
 def latencies(
-    delays: Sequence[float], source_length: float, reference_length: int, elapsed: Optional[Sequence[float]] = None
+    delays: Sequence[float],
+    source_length: float,
+    reference_length: int,
+    elapsed: Optional[Sequence[float]] = None,
+    adds_up: bool = True,
 ) -> Dict[str, float]:
     """All scores of a sentence by name.
 
-    Args and Raises: as `average_lagging`; `elapsed` is taken in place of the delays, for the computation-aware scores.
+    Args and Raises: as `average_lagging`; `elapsed` is taken in place of the delays, for the computation-aware scores;
+    `adds_up` as `average_token_delay`.
     """
     lengths = (source_length, reference_length)
     scores = {name: score(elapsed or delays, *lengths) for name, score in LATENCY_SCORES.items()}
     # What was read before a word stays what it was, however long the computing took.
-    scores["ATD"] = average_token_delay(delays, *lengths, elapsed)
+    scores["ATD"] = average_token_delay(delays, *lengths, elapsed, adds_up)
     return scores
 
 

@@ -18,7 +18,7 @@ import math
 from pathlib import Path, PurePath
 from typing import Dict, List, Optional, Sequence, Union
 
-from leap_fairseq.scoring.instances import Instance, Log, Part, read_any_log
+from leap_fairseq.scoring.instances import Instance, Log, Part
 from leap_fairseq.scoring.long_latency import LONG_SCORES, long_latencies, stream_elapsed, stream_laal
 from leap_fairseq.scoring.long_references import ReferenceSentence, read_references
 from leap_fairseq.scoring.quality import Row, quality
@@ -72,9 +72,9 @@ def score_long_run(
     """
     settings = settings or settings_for(path)
     if not isinstance(references, (str, Path)):
-        return score_talks(read_any_log(path, settings.unit), references, settings, segmenter)
+        return score_talks(settings.read(path), references, settings, segmenter)
     recordings = read_references(references)
-    return score_talks(read_any_log(path, settings.unit), recordings, settings, segmenter, references)
+    return score_talks(settings.read(path), recordings, settings, segmenter, references)
 
 
 def score_talks(

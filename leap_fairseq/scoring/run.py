@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Union
 
-from leap_fairseq.scoring.instances import Instance, Log, read_any_log
+from leap_fairseq.scoring.instances import Instance, Log
 from leap_fairseq.scoring.latency import LATENCY_SCORES, mean
 from leap_fairseq.scoring.quality import Row, quality
 from leap_fairseq.scoring.settings import Settings, settings_for
@@ -57,7 +57,7 @@ def score_run(
             tokenizer, or as for `Settings.check` and `comet_score`.
     """
     settings = settings or settings_for(path)
-    log = read_any_log(path, settings.unit)
+    log = settings.read(path)
     return score_sentences(log if references is None else with_references(log, references), settings)
 
 
@@ -74,7 +74,7 @@ def score_sentences(log: Log, settings: Settings) -> Row:
     scores = quality(instances, settings)
     row: Row = {
         **{name: score for name, score in scores.items() if name != "signature"},
-        **_mean_latency(instances),
+        **_mean_latency(instances, log.format.adds_up),
         "sentences": len(instances),
         "empty": sum(1 for instance in instances if not instance.prediction.strip()),
         "untranslated_s": untranslated_seconds(instances),
@@ -116,11 +116,11 @@ def with_transcripts(log: Log, transcripts: Sequence[str]) -> Log:
     return log._replace(instances=[replace(instance, transcript=text) for instance, text in pairs])
 
 
-def _mean_latency(instances: Sequence[Instance]) -> Dict[str, float]:
+def _mean_latency(instances: Sequence[Instance], adds_up: bool) -> Dict[str, float]:
     """Mean over the sentences that have a latency, plain and computation-aware; nan where none has."""
     scorable = [instance for instance in instances if instance.is_scorable]
     plain = [instance.latency() for instance in scorable]
-    aware = [instance.latency(computation_aware=True) for instance in scorable if instance.elapsed]
+    aware = [instance.latency(True, adds_up) for instance in scorable if instance.elapsed]
     means = {name: mean(score[name] for score in plain) for name in LATENCY_SCORES}
     means.update({f"{name}_CA": mean(score[name] for score in aware) for name in COMPUTATION_AWARE})
     return means

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
 from leap_fairseq.files import file_digest
-from leap_fairseq.scoring.instances import WORDS, Instance
+from leap_fairseq.scoring.instances import WORDS, Instance, Log, read_any_log
 from leap_fairseq.scoring.languages import base_language, is_unspaced, tokenizer_for, unit_for
 from leap_fairseq.scoring.units import Characters, LatencyUnit, unit_named
 
@@ -18,8 +18,8 @@ FACTS = "evaluation.json"
 """What a folder of `leap-fairseq evaluate` was made from."""
 
 UNIT, LANGUAGE, SPM_MODEL, SPM_DIGEST, SENTENCES = "--eval-latency-unit", "--tgt-lang", "spm_model", "spm", "sentences"
-SPOKEN = "--src-lang"
-"""Facts that a score needs."""
+SPOKEN, FAST = "--src-lang", "--fast"
+"""Facts that a score needs; the last one of `leap-fairseq client`, which else sends speech at its own speed."""
 
 NOTES = (LANGUAGE, SPOKEN, SPM_MODEL, SPM_DIGEST)
 """Those that do not decide what is translated: a folder may lack them."""
@@ -38,6 +38,8 @@ class Settings:
         is_chosen: unit and tokenizer were both given by name: no doubt about the language's.
         spoken: language of the speech, where it was said.
         comet: model of COMET, see `comet_score`; None: no COMET.
+        in_real_time: speech was heard at its own speed, so that an elapsed time is when a word came, computing that was
+            done meanwhile not counted in.
     """
 
     unit: LatencyUnit = WORDS
@@ -48,11 +50,17 @@ class Settings:
     is_chosen: bool = False
     spoken: Optional[str] = None
     comet: Optional[str] = None
+    in_real_time: bool = False
 
     @property
     def is_recognition(self) -> bool:
         """Whether what is written is what was said: both languages are known, and the same."""
         return bool(self.language and self.spoken) and base_language(self.language) == base_language(self.spoken)
+
+    def read(self, path: Union[str, Path]) -> Log:
+        """Reads the log of a run in its unit; errors are those of `read_any_log`."""
+        log = read_any_log(path, self.unit)
+        return log._replace(format=log.format._replace(adds_up=log.format.adds_up and not self.in_real_time))
 
     def notes(self) -> Dict[str, Any]:
         """What a folder shall remember for its scores, see `NOTES`."""
@@ -136,6 +144,7 @@ def settings_for(
         sentences=facts.get(SENTENCES),
         is_chosen=bool(latency_unit and sacrebleu_tokenizer),
         spoken=_agreed(run, SPOKEN, spoken, facts.get(SPOKEN)),
+        in_real_time=facts.get(FAST) is False,
     )
 
 
@@ -160,6 +169,7 @@ def recorded(run: Union[str, Path]) -> Dict[str, Any]:
             SPM_MODEL: str,
             SPM_DIGEST: str,
             SENTENCES: int,
+            FAST: bool,
         }.items():
             if name in facts and type(facts[name]) is not kind:
                 raise ValueError(f"its {name} is {facts[name]!r}")

@@ -205,6 +205,17 @@ class TestComputing:
         as_logged = split_recording(written(" ".join(words), elapsed), sentences)
         assert stream_laal(as_logged) > 2000
 
+    @pytest.mark.parametrize("fast", [False, True])
+    def test_in_real_time_a_word_came_when_it_came(self, files, fast):
+        """A client that is 700 ms late all the time; sent as fast as it goes, the same times add up (the control)."""
+        delays = [1000.0, 2000.0, 3000.0, 4000.0]
+        line = log_line(0, "a b c d", delays, [delay + 700 for delay in delays])
+        run, table = files([line], [("talk1", 0, 8000, "a b c d")])
+        (run / "evaluation.json").write_text(json.dumps({"--fast": fast}), encoding="utf-8")
+        row = score_long_run(run, table)
+        for name in ("StreamLAAL", "LongLAAL", "LongYAAL"):
+            assert (row[f"{name}_CA"] == pytest.approx(row[name] + 700)) is not fast, name
+
     def test_slower_than_speech_is_named(self, files, caplog):
         text, delays = STREAMS[0]
         slow = log_line(0, text, delays, [delay + 1100 * (i + 1) for i, delay in enumerate(delays)])

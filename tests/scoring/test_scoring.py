@@ -53,6 +53,14 @@ def test_columns_and_values(run):
     assert " latency|unit:word|version:leap-fairseq" in row["signature"]
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_in_real_time_every_score_is_as_late_as_the_words(run, fast):
+    folder = run(sentence())
+    (folder / "evaluation.json").write_text(json.dumps({"--fast": fast}), encoding="utf-8")
+    row = score_run(folder)
+    assert (row["ATD_CA"] == pytest.approx(row["ATD"] + 50)) is not fast  # the control: only the first word took 50 ms
+
+
 def test_empty_hypotheses_are_counted_and_lower_the_quality(run, caplog):
     full = score_run(run(sentence(0), sentence(1), name="full"))
     with caplog.at_level(logging.WARNING):
