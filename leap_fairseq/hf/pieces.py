@@ -64,7 +64,7 @@ def piece_tokenizer(path: Union[str, Path]) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(BOUNDARY, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return finished(tokenizer, split_special_tokens=True)
+    return finished(tokenizer)
 
 
 def _merges(learned: List[Tuple[str, float]]) -> List[Tuple[str, str]]:

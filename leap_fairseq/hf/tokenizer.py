@@ -1,8 +1,8 @@
 """fairseq's dictionary of words as a fast tokenizer of transformers."""
 
-from typing import Any, Sequence
+from typing import Sequence
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
@@ -32,17 +32,14 @@ def word_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
         )
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    # Within a longer word they are nothing special.
-    tokenizer.add_special_tokens([AddedToken(each, single_word=True, normalized=False) for each in (END, PAD, UNKNOWN)])
     return finished(tokenizer)
 
 
-def finished(tokenizer: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
+def finished(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """A tokenizer that begins a text as fairseq's models do, and pads on the left.
 
     Args:
-        tokenizer: that has the special symbols.
-        options: of transformers' class.
+        tokenizer: that has the special symbols. In a text they are what it makes of their letters.
     """
     tokenizer.post_processor = TemplateProcessing(
         single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, tokenizer.token_to_id(END))]
@@ -53,5 +50,5 @@ def finished(tokenizer: Tokenizer, **options: Any) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
-        **options,
+        split_special_tokens=True,
     )

@@ -133,7 +133,7 @@ class LongRangeArenaTask(RecordedTraining, FairseqTask):
         """fairseq's hook.
 
         Raises:
-            DataError: the folder is not one of prep_lra.py.
+            DataError: the folder is not one of ``leap-fairseq prepare lra``.
             ValueError: it holds another task, or a number is below 1.
         """
         facts = read_facts(cfg.data)

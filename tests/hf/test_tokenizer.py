@@ -25,7 +25,7 @@ def words():
 TEXTS = (
     "The value of",
     "  The\tvalue\u00a0of  unknown words = = ",
-    "größer größe The. @-@ <unk> a<unk>b </s> x<pad>",
+    "größer größe The. @-@ <unk> a<unk>b </s> x<pad> (<unk>), </s></s> @-@</s> <pad>",
     "",
 )
 
