@@ -40,6 +40,7 @@ from leap_fairseq.scoring.long_references import read_references, write_without
 from leap_fairseq.scoring.quality import require_packages
 from leap_fairseq.scoring.run import score_run
 from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT, Settings, recorded
+from leap_fairseq.speech.corpus import read_lines
 from leap_fairseq.speech.sound_list import LeftOut, unusable, write_left_out
 from leap_fairseq.streaming.policy import Policy, add_policy_options, at_least_one
 
@@ -161,14 +162,15 @@ def read_model(path: str) -> Model:
 
 
 def read_list(path: Path) -> List[str]:
-    """The lines of a list.
+    """The lines of a list, empty ones too.
 
     Raises:
         FileNotFoundError: there is none.
+        DataError: it is no text.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: LISTS is what leap-fairseq prepare lists wrote, without ending")
-    return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return read_lines(path)
 
 
 def plan(options: argparse.Namespace, model: Model, lists: List[List[str]], policy: PolicyRun) -> Plan:

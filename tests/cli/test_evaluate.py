@@ -14,6 +14,7 @@ import soundfile
 
 from leap_fairseq.agents import evaluation
 from leap_fairseq.cli import main
+from leap_fairseq.cli.evaluate import read_list
 from leap_fairseq.files import locked
 from leap_fairseq.report.tables import read_tsv
 from leap_fairseq.scoring.languages import Languages, write_languages
@@ -288,6 +289,11 @@ def test_errors_are_one_line(model, lists, told, tmp_path, monkeypatch, capsys, 
     assert main(["evaluate", *({"MODEL": str(model), "LISTS": str(lists)}.get(word, word) for word in given)]) == 1
     (error,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert message in error and not told
+
+
+def test_references_without_a_word_keep_their_places(tmp_path):
+    (tmp_path / "eval.target").write_text("eins\n\nzwei\n\n\n")
+    assert read_list(tmp_path / "eval.target") == ["eins", "", "zwei", "", ""]
 
 
 def test_a_segment_of_nothing_is_refused(capsys):
