@@ -131,12 +131,32 @@ def test_a_half_life_without_end_forgets_nothing_and_a_short_one_all_but_the_new
     assert_same(newest, tensors["v"].detach(), what="the newest value alone")
 
 
+def schedules(num_queries, ends):
+    """Every schedule of so many queries whose prefixes end at these places."""
+    return map(torch.tensor, itertools.combinations_with_replacement(ends, num_queries))
+
+
 @pytest.mark.parametrize("algorithm", FAST)
-def test_equals_naive_where_blocks_of_keys_end_no_prefix(algorithm):
-    """As many queries as make full tiles, but not one tile for each block: segments of two blocks."""
+def test_equals_naive_at_every_schedule_of_whole_tiles(algorithm):
+    """Four tiles of queries over four blocks of keys, of which some end no prefix."""
     tensors, _ = make_inputs(256, 256)
-    visible = segment_visibility(256, 256, segment=128)
-    assert_equal_runs(run(algorithm, tensors, visible), run("naive", tensors, visible))
+    with torch.no_grad():
+        for of_tiles in schedules(4, range(0, 257, 64)):
+            visible = of_tiles.repeat_interleave(64)
+            expected = prefix_attention(**tensors, visible=visible, algorithm="naive")
+            assert_same(prefix_attention(**tensors, visible=visible, algorithm=algorithm), expected, what=str(of_tiles))
+
+
+@pytest.mark.parametrize("half_life", [None, HALF_LIFE])
+@pytest.mark.parametrize("t, s", [(5, 5), (4, 7)])
+def test_blockwise_equals_naive_at_every_schedule(monkeypatch, t, s, half_life):
+    monkeypatch.setattr(blockwise_module, "BLOCK", 2)
+    tensors, _ = make_inputs(t, s)
+    with torch.no_grad():
+        for visible in schedules(t, range(s + 1)):
+            options = {**tensors, "visible": visible, "half_life": half_life}
+            expected = prefix_attention(**options, algorithm="naive")
+            assert_same(prefix_attention(**options, algorithm="blockwise"), expected, what=str(visible))
 
 
 def test_weights_halve_with_each_half_life():
