@@ -85,14 +85,14 @@ class LeapLanguageModelingTask(RecordedTraining, LanguageModelingTask):
             FileNotFoundError: there is no such split.
             ValueError: blocks that have no token beside their context.
         """
+        # fairseq-eval-lm has subtracted the window already.
+        if self.args.tokens_per_sample < 1:
+            raise ValueError(
+                f"--tokens-per-sample less --context-window is {self.args.tokens_per_sample}, but must be 1 or more: "
+                "the window is a part of the block, so choose a smaller one (half of the block computes each token "
+                "twice)"
+            )
         if not self.args.carry_state:
-            # fairseq-eval-lm has subtracted the window already.
-            if self.args.tokens_per_sample < 1:
-                raise ValueError(
-                    f"--tokens-per-sample less --context-window is {self.args.tokens_per_sample}, but must be 1 or "
-                    "more: the window is a part of the block, so choose a smaller one (half of the block computes each "
-                    "token twice)"
-                )
             return super().load_dataset(split, epoch, combine, **kwargs)
         paths = utils.split_paths(self.args.data)
         path = os.path.join(paths[(epoch - 1) % len(paths)], split)

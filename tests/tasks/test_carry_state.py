@@ -134,6 +134,7 @@ def test_batches_keep_the_order_and_the_number_of_streams():
     [
         (lambda: make_task(sample_break_mode="eos"), "--sample-break-mode eos does not go with --carry-state"),
         (lambda: make_task(add_bos_token=True), "--add-bos-token does not go with --carry-state"),
+        (lambda: make_task(tokens_per_sample=0).load_dataset("train"), "--tokens-per-sample .* is 0, but must be 1"),
         (lambda: make_task().get_batch_iterator(WholeText(text(9))), "--carry-state needs --batch-size"),
         (lambda: make_task().eval_lm_dataloader(WholeText(text(9)), context_window=4), "--context-window"),
         (lambda: make_lm().check_carry(Namespace(decoder_self_attention="softmax")), "needs linear attention"),
