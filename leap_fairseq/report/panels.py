@@ -2,6 +2,7 @@
 
 from typing import List, Optional
 
+from leap_fairseq.report.style import as_text
 from leap_fairseq.speech.vocabulary import WORD_BOUNDARY
 
 
@@ -24,5 +25,5 @@ def layers_to_draw(count: int, layer: Optional[int]) -> List[int]:
 
 def piece_label(piece: str) -> str:
     """A piece of the vocabulary as matplotlib can write it."""
-    # The boundary as a line on the base: its own sign would lie beside upright letters. A dollar begins a formula.
-    return piece.replace(WORD_BOUNDARY, "_").replace("$", r"\$")
+    # The boundary as a line on the base: its own sign would lie beside upright letters.
+    return as_text(piece.replace(WORD_BOUNDARY, "_"))

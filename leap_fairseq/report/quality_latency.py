@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from leap_fairseq.report.labels import Label, place_labels
-from leap_fairseq.report.style import GREY, check_form, import_pyplot, line_look, save_figure, style_for
+from leap_fairseq.report.style import (
+    GREY,
+    as_label,
+    as_text,
+    check_form,
+    import_pyplot,
+    line_look,
+    save_figure,
+    style_for,
+)
 
 ERRORS = ("WER", "CER")
 
@@ -75,7 +84,7 @@ def _draw_line(
         markersize=6,
         linewidth=0.9 if aware else 1.8,
         markerfacecolor="white" if aware else look["color"],
-        label=name,
+        label=name and as_label(name),
         zorder=2 if aware else 3,
     )
 
@@ -89,7 +98,7 @@ def _write_labels(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, 
     best = [(name, max(same, key=lambda row: row[y])) for name, same in points.items()]
     worst = [(name, min(same, key=lambda row: row[y])) for name, same in points.items() if len(same) > 1]
     sign = "k" if label == "waitk" else label
-    labels = [Label(f"{sign} = {name}", row[x], row[y]) for name, row in best + worst]
+    labels = [Label(f"{sign} = {as_text(name)}", row[x], row[y]) for name, row in best + worst]
     place_labels(axes, labels, fontsize="small", color=GREY, zorder=5)
 
 

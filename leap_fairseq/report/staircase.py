@@ -3,7 +3,16 @@
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
-from leap_fairseq.report.style import GREY, check_form, import_pyplot, line_look, save_figure, style_for
+from leap_fairseq.report.style import (
+    GREY,
+    as_label,
+    as_text,
+    check_form,
+    import_pyplot,
+    line_look,
+    save_figure,
+    style_for,
+)
 from leap_fairseq.scoring.instances import Instance
 
 NAMES = {"word": "words", "char": "characters", "spm": "pieces"}
@@ -92,7 +101,7 @@ def _draw_steps(axes: Any, delays: Sequence[float], end: float, number: int, nam
         axes.fill_between(times, [0, *counts, counts[-1]], step="post", color=look["color"], alpha=0.08, linewidth=0)
     axes.step(times, [0, *counts, counts[-1]], where="post", linewidth=1.6, zorder=3, **look)
     dots = {"color": look["color"], "marker": marker, "linestyle": "", "markersize": 4.5, "zorder": 4}
-    axes.plot(delays, counts, label=name or None, **dots)
+    axes.plot(delays, counts, label=as_label(name) or None, **dots)
 
 
 def _dress(axes: Any, ends: Sequence[float], count: int, end: float) -> None:
@@ -128,8 +137,7 @@ def _write_words(axes: Any, words: List[str], delays: List[float]) -> None:
     if size < LEAST_TYPE:
         return
     for count, (word, delay) in enumerate(zip(words, delays), start=1):
-        # A dollar begins a formula.
-        text = axes.annotate(word.replace("$", r"\$"), (delay, count), xytext=(-7, 0), textcoords="offset points")
+        text = axes.annotate(as_text(word), (delay, count), xytext=(-7, 0), textcoords="offset points")
         text.set(ha="right", va="center", fontsize=size, color="black", zorder=5)
         text.set_in_layout(False)
         if text.get_window_extent().x0 < axes.get_window_extent().x0 + 2:

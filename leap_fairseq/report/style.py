@@ -77,6 +77,16 @@ def line_look(number: int) -> Dict[str, Any]:
     return {name: choices[number % len(choices)] for name, choices in sides}
 
 
+def as_text(text: str) -> str:
+    """A text as matplotlib writes it: a dollar would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def as_label(name: str) -> str:
+    """The name of a line in a legend, which leaves out what begins with an underscore."""
+    return f" {as_text(name)}" if name.startswith("_") else as_text(name)
+
+
 def import_pyplot() -> Any:
     """matplotlib's pyplot, which draws without a display.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from leap_fairseq.report.staircase import NAMES
-from leap_fairseq.report.style import GREY, PALETTE, check_form, import_pyplot, save_figure, style_for
+from leap_fairseq.report.style import GREY, PALETTE, as_text, check_form, import_pyplot, save_figure, style_for
 from leap_fairseq.scoring.instances import Instance
 from leap_fairseq.scoring.long_form import numbers_of_words
 from leap_fairseq.scoring.long_references import ReferenceSentence
@@ -106,7 +106,7 @@ def plot_talk(
         for sentence in drawn:
             _draw_sentence(axes, sentence, sentences.index(sentence) % 2)
         name = Path(instance.recording).stem or f"recording {instance.index}"
-        text = f"{name}: {len(instance.delays)} {NAMES[instance.unit.name]}, {len(sentences)} sentences"
+        text = f"{as_text(name)}: {len(instance.delays)} {NAMES[instance.unit.name]}, {len(sentences)} sentences"
         axes.set_title(text if title is None else title, fontsize="medium", loc="left", wrap=True)
         _legend(figure, instance, with_speech=any(sentence.text for sentence in drawn))
         _write_references(axes, drawn)
@@ -179,7 +179,7 @@ def _write_references(axes: Any, sentences: Sequence[TalkSentence]) -> None:
 
 def _shorten(text: Any, wanted: str, room: float, height: float, inside: Any) -> bool:
     """Cuts a text to its room in pixels; whether there is any for a word."""
-    words = wanted.replace("$", r"\$").split()
+    words = as_text(wanted).split()
     for count in range(len(words), 0, -1):
         text.set_text(" ".join(words[:count]) + (" …" if count < len(words) else ""))
         box = text.get_window_extent()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from leap_fairseq.report.run_record import RunRecord
-from leap_fairseq.report.style import CM, check_form, import_pyplot, line_look, save_figure, style_for
+from leap_fairseq.report.style import CM, as_label, check_form, import_pyplot, line_look, save_figure, style_for
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def plot_training_curves(
         for number, (label, curve) in enumerate(curves.items()):
             updates, times, values = zip(*curve)
             look = {**line_look(number), "linewidth": 1.4, "markersize": 4, "markevery": _marked(len(curve))}
-            by_update.plot(updates, values, label=label.replace("$", r"\$"), **look)
+            by_update.plot(updates, values, label=as_label(label), **look)
             by_time.plot([time / unit for time in times], values, **look)
         by_update.set(xlabel="updates", ylabel=f"{metric} of the validation")
         by_time.set(xlabel=f"time ({name})")

@@ -168,3 +168,13 @@ def test_staircases_of_several_runs(tmp_path, drawn):
     assert not axes.texts
     with pytest.raises(ValueError, match="sentence 1 of k = 5 has no written word"):
         plot_staircases({"k = 3": sentence(), "k = 5": Instance(1, "", WORDS, [], [], 2500.0, [])}, tmp_path / "y.pdf")
+
+
+def test_names_are_written_as_they_are(tmp_path, drawn):
+    """A dollar begins a formula of matplotlib's, and what begins with an underscore is in none of its legends."""
+    names = ("_old/model", "$x_{$", "a$b$c")
+    plot_quality_latency(list(rows(names)), tmp_path / "x.png")
+    plot_staircases({name: sentence() for name in names}, tmp_path / "y.png")
+    for figure in drawn:
+        texts = [text.get_text().strip().replace(r"\$", "$") for text in figure.legends[0].get_texts()]
+        assert texts[:3] == list(names)

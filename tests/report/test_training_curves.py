@@ -94,3 +94,9 @@ def test_other_figures_and_forms(runs, tmp_path, monkeypatch, capsys):
         assert main(["report", *runs, *more, "--out", f"{tmp_path}/x.png"]) == 1
         assert message in capsys.readouterr().err and not (tmp_path / "x.png").exists()
     assert main(["report", runs[2], "--out", f"{tmp_path}/x.gif"]) == 1
+
+
+def test_folders_may_have_any_name(tmp_path):
+    """Of which matplotlib would leave one out, and take the other for a formula."""
+    for name in ("_new", "$x_{$"):
+        training_curves.plot_training_curves({name: [(1, 0.0, 2.0)]}, tmp_path / "x.png")
