@@ -1,7 +1,7 @@
 """One model from the last checkpoints of a training: the mean of their weights, which is often better than each.
 
 Sums are kept in float64, and a checkpoint is read at a time. Everything but the weights is that of the newest one;
-the state of its optimizer, which belongs to other weights, is left out.
+the state of its optimizer and a moving average, which belong to other weights, are left out.
 
 Source: Vaswani et al., Attention Is All You Need, 2017, section 6.1; the files are those of fairseq-train.
 """
@@ -9,7 +9,7 @@ Source: Vaswani et al., Attention Is All You Need, 2017, section 6.1; the files 
 import logging
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ SERIES = {
 """Names of the checkpoints that fairseq-train keeps: by epoch, by epoch and update, by metric and its value."""
 
 OF_TRAINING = re.compile(r"checkpoint(\d+|_\d+_\d+|_last|_best|\.best_.+)\.pt")
+
+MOVING_AVERAGE = ("ema", "ema_fp32_params")
+"""Names in the extra state of a checkpoint, as fairseq's trainer saves them."""
 
 
 def average_checkpoints(
@@ -96,6 +99,14 @@ def find_checkpoints(folder: Union[str, Path], series: Optional[str] = None) -> 
     )
 
 
+def without_moving_average(extra_state: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """What a training remembers beside its weights, but for their moving average (``--store-ema``).
+
+    It is a second model, which would stay as it was where the weights become others.
+    """
+    return {name: value for name, value in (extra_state or {}).items() if name not in MOVING_AVERAGE}
+
+
 def _mean(paths: List[Path]) -> Dict[str, Any]:
     """The last checkpoint, with the mean of all numbers that have a fraction, rounded once to their type."""
     state = _read(paths[-1])
@@ -118,12 +129,12 @@ def _mean(paths: List[Path]) -> Dict[str, Any]:
 
 
 def _read(path: Path) -> Dict[str, Any]:
-    """A checkpoint as fairseq-train saved it, without the state of its optimizer."""
+    """A checkpoint as fairseq-train saved it, without the state of its optimizer and a moving average."""
     state = read_plain(path)
     # What others would refuse to load is not made into a file of ours.
     asked_for(state["cfg"], path)
     state.pop("last_optimizer_state", None)
-    return state
+    return {**state, "extra_state": without_moving_average(state.get("extra_state"))}
 
 
 def _require_same(state: Dict[str, Any], other: Dict[str, Any], path: Path, other_path: Path) -> None:

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 
 from leap_fairseq.files import DataError, whole_folder
+from leap_fairseq.models.averaging import without_moving_average
 from leap_fairseq.models.data_places import data_folder
 from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, check_streaming, read_checkpoint
 from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig
@@ -26,7 +27,7 @@ def export_translator(
     """Gathers what a translator needs: weights and options, data YAML, CMVN, SentencePiece model and dictionary.
 
     Args:
-        checkpoint: of a simultaneous translator; the state of its optimizer is left out.
+        checkpoint: of a simultaneous translator; the state of its optimizer and a moving average are left out.
         out: the folder to make; an older one of this kind is replaced.
         data, config_yaml: folder and name of the data YAML, as for
             :func:`leap_fairseq.models.translator_checkpoint.load_translator`.
@@ -60,7 +61,8 @@ def export_translator(
         # Where it was trained is of no use elsewhere, and nobody's business.
         task, model = _without_places(task), _without_places(model)
         task.data, task.config_yaml = ".", CONFIG
-        kept = {name: state.get(name) for name in ("model", "args", "optimizer_history", "extra_state")}
+        kept = {name: state.get(name) for name in ("model", "args", "optimizer_history")}
+        kept["extra_state"] = without_moving_average(state.get("extra_state"))
         torch.save({**kept, "cfg": {"task": task, "model": model}}, made / CHECKPOINT)
     return out
 

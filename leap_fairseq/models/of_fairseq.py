@@ -13,6 +13,7 @@ from fairseq.tasks import TASK_REGISTRY
 from omegaconf import OmegaConf
 
 from leap_fairseq.files import DataError
+from leap_fairseq.models.averaging import without_moving_average
 from leap_fairseq.models.checked import asked_for
 from leap_fairseq.models.option_rules import dataclass_of, model_rules, task_rules
 
@@ -44,7 +45,8 @@ def adopted(state: Mapping[str, Any], path: Path) -> Dict[str, Any]:
         path: of its file, for messages.
 
     Returns:
-        What a model is loaded from, with all options of the model; without the state of the optimizer.
+        What a model is loaded from, with all options of the model; without the state of the optimizer and a moving
+        average of the weights.
 
     Raises:
         DataError: neither a model of ours nor one of theirs, another policy than wait-k, or as for
@@ -56,7 +58,8 @@ def adopted(state: Mapping[str, Any], path: Path) -> Dict[str, Any]:
         cfg = {**cfg, **_ours(_section(cfg, "model"), _section(cfg, "task"), arch, MODELS[theirs], path)}
         weights = {name: weight for name, weight in weights.items() if not UNREAD.fullmatch(name)}
     asked = asked_for(cfg, path)
-    kept = {name: state[name] for name in ("args", "extra_state", "optimizer_history") if name in state}
+    kept = {name: state[name] for name in ("args", "optimizer_history") if name in state}
+    kept["extra_state"] = without_moving_average(state.get("extra_state"))
     return {**kept, "cfg": {**cfg, **asked, "model": _completed(asked["model"])}, "model": weights}
 
 

@@ -68,6 +68,17 @@ def test_mean_is_exact(tmp_path, dtype):
     assert torch.equal(model["dictionary_crc32"], torch.tensor(7))
 
 
+def test_a_moving_average_of_other_weights_is_left_out(tmp_path):
+    for number in (1, 2):
+        path = tmp_path / f"checkpoint{number}.pt"
+        save(path, weights(number), number)
+        state = torch.load(path, weights_only=False)
+        state["extra_state"].update(ema=state["model"], ema_fp32_params=state["model"])
+        torch.save(state, path)
+    average_checkpoints(tmp_path, tmp_path / "average.pt")
+    assert read(tmp_path / "average.pt")["extra_state"] == {"train_iterator": {"epoch": 2}, "val_loss": 2.0}
+
+
 def test_mean_of_random_weights(tmp_path):
     given = [torch.randn(50, generator=torch.Generator().manual_seed(n)) for n in range(3)]
     for number, weight in enumerate(given, start=1):

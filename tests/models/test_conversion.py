@@ -168,6 +168,15 @@ def test_speech_that_fades(tmp_path):
             convert_checkpoint(tmp_path / f"{source}.pt", tmp_path / "refused.pt", kinds, "relu", half_lives)
 
 
+def test_a_moving_average_of_the_old_model_is_left_out(tmp_path):
+    write_speech(tmp_path / "old.pt", "convtransformer_simul_trans", **SIMUL)
+    state = torch.load(tmp_path / "old.pt", weights_only=False)
+    state["extra_state"] = {"train_iterator": {"epoch": 1}, "ema": state["model"]}
+    torch.save(state, tmp_path / "old.pt")
+    convert_checkpoint(tmp_path / "old.pt", tmp_path / "new.pt", {}, "leap")
+    assert read_plain(tmp_path / "new.pt")["extra_state"] == {"train_iterator": {"epoch": 1}}
+
+
 def test_one_option_for_a_block_wins(tmp_path):
     write_speech(tmp_path / "softmax.pt", **{**SOFTMAX, "encoder_self_attention": "relu"})
     kinds = {"decoder_cross_attention": "softmax"}

@@ -40,6 +40,15 @@ def test_weights_are_rounded_once_and_computed_with_in_float32(trained, export, 
     assert (out / "checkpoint.pt").stat().st_size < 0.75 * (trained / "checkpoint.pt").stat().st_size
 
 
+def test_a_moving_average_is_left_out(trained, export):
+    size = (export()[0] / "checkpoint.pt").stat().st_size
+    state = torch.load(trained / "checkpoint.pt", weights_only=False)
+    state["extra_state"] = {"train_iterator": {"epoch": 1}, "ema": {n: x.clone() for n, x in state["model"].items()}}
+    torch.save(state, trained / "checkpoint.pt")
+    assert (export()[0] / "checkpoint.pt").stat().st_size < 1.1 * size
+    assert load_translator(trained.with_name("exported"))
+
+
 def test_the_same_bytes_again_and_without_a_type_the_same_weights(trained, export):
     contents = []
     for options in ((), (), ("--dtype", "float16"), ("--dtype", "float16")):
