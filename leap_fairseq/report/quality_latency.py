@@ -8,16 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from leap_fairseq.report.labels import Label, place_labels
-from leap_fairseq.report.style import (
-    GREY,
-    as_label,
-    as_text,
-    check_form,
-    import_pyplot,
-    line_look,
-    save_figure,
-    style_for,
-)
+from leap_fairseq.report.style import GREY, as_label, check_form, import_pyplot, line_look, save_figure, style_for
 
 ERRORS = ("WER", "CER")
 
@@ -98,7 +89,7 @@ def _write_labels(axes: Any, rows: Sequence[Mapping[str, Any]], x: str, y: str, 
     best = [(name, max(same, key=lambda row: row[y])) for name, same in points.items()]
     worst = [(name, min(same, key=lambda row: row[y])) for name, same in points.items() if len(same) > 1]
     sign = "k" if label == "waitk" else label
-    labels = [Label(f"{sign} = {as_text(name)}", row[x], row[y]) for name, row in best + worst]
+    labels = [Label(f"{sign} = {as_label(name)}", row[x], row[y]) for name, row in best + worst]
     place_labels(axes, labels, fontsize="small", color=GREY, zorder=5)
 
 
