@@ -126,7 +126,7 @@ def _candidates_alike(tokens: Sequence[NextToken], features: Sequence[Optional[T
         for following in tokens:
             if following.draft:
                 following.sentence.remember()
-    last = torch.tensor([[sentence.last_token()] for sentence in sentences], device=sentences[0].device)
+    last = torch.tensor([[sentence.last_token()] for sentence in sentences], device=next(decoder.parameters()).device)
     scores, extra = decoder.forward_block(last, memory, need_attn=attended)
     decoder.split_state(memory, memories)
     newest = float(extra["attn"][0][0, -1, 1]) if attended else None

@@ -4,15 +4,15 @@ Shape legend: S encoder frames, C model dimension, B candidates, T tokens.
 """
 
 import logging
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from leap_fairseq.speech import NEXT_SENTENCE
-from leap_fairseq.speech.pauses import find_pauses, loudness, quiet_below
-from leap_fairseq.streaming.frames import FEATURES_PER_FRAME
+from leap_fairseq.speech.pauses import SHORTEST, find_pauses, loudness, quiet_below
+from leap_fairseq.streaming.frames import FEATURES_MISSING, FEATURES_PER_FRAME
 from leap_fairseq.streaming.policy import Candidate
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,9 @@ BEFORE = 1
 
 PATIENCE = 75
 """Encoder frames of speech without a pause, behind what was read, after which the sentence ends where it was read."""
+
+STEP = SHORTEST // FEATURES_PER_FRAME
+"""Encoder frames after which it is looked for a pause again; it divides the patience."""
 
 BATCH = 16
 
@@ -60,6 +63,7 @@ class Sentence:
         self.seen: List[int] = []
         self.ended = False
         self._end: Optional[int] = None
+        self._looked_at = 0
         self.memory: Dict[str, Any] = {}
         self.draft: List[Candidate] = []
         self.refused: Sequence[int] = ()
@@ -70,11 +74,6 @@ class Sentence:
     def frames(self) -> int:
         """Encoder frames that have been read."""
         return self.source.frames
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
 
     def last_token(self) -> int:
         """The token that the decoder reads next."""
@@ -140,7 +139,8 @@ class Sentence:
         heard = self.source.from_frame(0)
         sentence = Sentence(self.model, self.dictionary, self.first_frame + length, self.stops, keep=True)
         sentence.source.push(heard[length * FEATURES_PER_FRAME :])
-        sentence.silence = quiet_below(heard)
+        # Up to the pause: all that was heard depends on how the stream was cut.
+        sentence.silence = quiet_below(heard[: length * FEATURES_PER_FRAME + SHORTEST - FEATURES_PER_FRAME])
         return sentence
 
     def has_begun(self) -> bool:
@@ -163,8 +163,9 @@ class Sentence:
         """Where the speech of a sentence ended whose last token was written.
 
         The decoder may have read on into the next sentence, or not to the end of this one. Of the pauses that it has
-        read, and the first one behind, it is that after which the model gives the most probability to what it has
-        written, and to the end of the sentence, if the source ended there.
+        read, and the first one behind, or in which it stopped, it is that after which the model gives the most
+        probability to what it has written, and to the end of the sentence, if the source ended there. It is looked for
+        at the same moments however the stream was cut.
 
         Args:
             source_ended: nothing more will be heard.
@@ -172,18 +173,21 @@ class Sentence:
         Returns:
             Encoder frames from the beginning of the sentence; None while the pause is still to come.
         """
-        begins = [-(-first // FEATURES_PER_FRAME) for first, _ in find_pauses(self.source.from_frame(0)) if first]
-        read = self.source.frames
+        read, heard = self.source.frames, self.source.from_frame(0)
         if self._end is None:
-            passed = [frame for frame in begins if 0 < frame < read][-CANDIDATES:]
-            self._end = self._most_probable_end([*passed, read])
+            passed = [frame for frame, _ in _pauses(heard, read)][-CANDIDATES:]
+            self._end, self._looked_at = self._most_probable_end([*passed, read]), read
         if self._end < read:
             return self._end
-        behind = next((frame for frame in begins if frame >= read), None)
-        if behind is None and source_ended:
-            return -(-self.source.heard // FEATURES_PER_FRAME)
-        patient = self.source.heard < (read + PATIENCE) * FEATURES_PER_FRAME
-        return read if behind is None and not patient else behind
+        for until in range(self._looked_at, read + PATIENCE + 1, STEP):
+            self._looked_at = until
+            if len(heard) < _features(until):
+                return -(-len(heard) // FEATURES_PER_FRAME) if source_ended else None
+            # The first one behind is that in which the decoder stopped reading, if it did in one.
+            behind = next((frame for frame, end in _pauses(heard, until) if end >= _features(read)), None)
+            if behind is not None:
+                return behind
+        return read
 
     @torch.no_grad()
     def _most_probable_end(self, frames: List[int]) -> int:
@@ -206,6 +210,16 @@ class Sentence:
         }
         scores = self.model.decoder(previous, encoder_out=speech)[0].float().log_softmax(-1)
         return scores.gather(-1, target.unsqueeze(-1)).sum((1, 2)).cpu()
+
+
+def _features(frames: int) -> int:
+    """Features that are there once so many encoder frames have been heard."""
+    return frames * FEATURES_PER_FRAME - FEATURES_MISSING
+
+
+def _pauses(heard: np.ndarray, until: int) -> List[Tuple[int, int]]:
+    """Pauses behind the first sound, of features [T, M] of so many frames: the frame of each, the feature behind it."""
+    return [(-(-first // FEATURES_PER_FRAME), end) for first, end in find_pauses(heard[: _features(until)]) if first]
 
 
 def next_sentence_token(model: Any, dictionary: Any) -> int:

@@ -1,6 +1,7 @@
 """Speech without end: sentence after sentence, in memory that does not grow, whatever the words."""
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,20 @@ def test_a_sentence_begins_where_speech_begins(vocabulary):
         pytest.approx(ms, abs=80) for ms in speech
     ]
     assert stream.encoder_frames < 6000 / 40
+
+
+@pytest.mark.parametrize("speech", [1600, 1920])
+def test_a_sentence_that_ends_in_a_pause_does_not_take_the_next_one_along(vocabulary, speech):
+    """The decoder reads 13 decisions, 2080 ms: to a pause that is long or has just begun."""
+    stream = long_form(vocabulary, eager=-1.0, endless=True, max_len_b=11)
+    begins = first_frames(stream, with_pauses(speech, 500, 1000))
+    assert min(abs(frame * 40 - (speech + 500)) for frame in begins) <= 80
+
+
+def test_without_a_pause_a_sentence_ends_where_it_was_read_whatever_is_known_of_later_ones(vocabulary):
+    stream, samples = long_form(vocabulary, eager=-1.0, endless=True, max_len_b=11), with_pauses(6500, 500, 1000)
+    expected = translate(stream, samples, 160)
+    assert translate(stream, samples) == [replace(word, delay=len(samples) / 16) for word in expected]
 
 
 def test_silence_before_a_sentence_takes_no_memory(vocabulary):
