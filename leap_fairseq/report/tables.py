@@ -31,9 +31,13 @@ def read_tsv(path: Union[str, Path]) -> List[Dict[str, Union[str, int, float]]]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a line has another number of columns than the header.
+        ValueError: it is not UTF-8, has no header, or a line with another number of columns than that.
     """
-    header, *lines = Path(path).read_text(encoding="utf-8").splitlines()
+    try:
+        header, *lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        rule = "it must be UTF-8, with the names of its columns in the first line"
+        raise ValueError(f"{path} is no table: {rule} ({error})") from error
     names = header.split("\t")
     rows = []
     for number, line in enumerate(lines, start=2):

@@ -29,7 +29,8 @@ def test_text_is_aligned_and_rounded():
     assert lines[1].split() == ["leap", "3", "61.51", "912.0", "0.712"]
 
 
-def test_broken_tables_are_named(tmp_path):
-    (tmp_path / "broken.tsv").write_text("a\tb\n1\n")
-    with pytest.raises(ValueError, match="line 2"):
+@pytest.mark.parametrize("content, named", [(b"a\tb\n1\n", "line 2"), (b"", "no table"), (b"\xff\xfe", "no table")])
+def test_broken_tables_are_named(tmp_path, content, named):
+    (tmp_path / "broken.tsv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"broken.tsv.*{named}"):
         read_tsv(tmp_path / "broken.tsv")
