@@ -11,6 +11,7 @@ import re
 import shutil
 import statistics
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
@@ -88,11 +89,24 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
     Raises:
         Exception: what the first job to fail raised; those that are running end before, and the rest does not begin.
     """
+    failed = threading.Event()
+
+    def attempt(job: Sequence) -> None:
+        # Ctrl-C ends the commands of those that are running, and their threads would go on before we know of it.
+        if failed.is_set():
+            return
+        try:
+            run(*job)
+        except BaseException:
+            failed.set()
+            raise
+
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         try:
-            for done in concurrent.futures.as_completed([pool.submit(run, *job) for job in jobs]):
+            for done in concurrent.futures.as_completed([pool.submit(attempt, job) for job in jobs]):
                 done.result()
-        except BaseException:  # Ctrl-C too, which ends those that are running
+        except BaseException:
+            failed.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -1,6 +1,7 @@
 """What the comparisons share: runs at a time, where they run, and what is said of one that was interrupted."""
 
 import argparse
+import concurrent.futures
 import json
 import math
 import os
@@ -49,6 +50,28 @@ def test_nothing_begins_after_ctrl_c(tmp_path):
     errors = process.communicate(timeout=60)[1].decode()
     assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in errors
     assert len(list(tmp_path.glob("begun-*"))) == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_begins_after_a_failure(scripts, count, monkeypatch):
+    """However late the thread that waits for the jobs hears of it."""
+    import training_runs
+
+    begun, heard = [], training_runs.concurrent.futures.as_completed
+    monkeypatch.setattr(training_runs.concurrent.futures, "as_completed", lambda jobs: heard(all_ended(jobs)))
+
+    def fail(number):
+        begun.append(number)
+        raise ValueError("job 0 failed" if number == 0 else "another job failed")
+
+    with pytest.raises(ValueError, match="failed"):
+        training_runs.run_all(fail, [(number,) for number in range(6)], count)
+    assert begun[0] == 0 and len(begun) <= count
+
+
+def all_ended(jobs):
+    concurrent.futures.wait(jobs)
+    return jobs
 
 
 LOADED = "x | INFO | fairseq.trainer | Loaded checkpoint a/checkpoint_last.pt (epoch 2 @ {} updates)"
