@@ -89,26 +89,24 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
     Raises:
         Exception: what the first job to fail raised; those that are running end before, and the rest does not begin.
     """
-    failed = threading.Event()
+    ended = threading.Event()
 
     def attempt(job: Sequence) -> None:
         # Ctrl-C ends the commands of those that are running, and their threads would go on before we know of it.
-        if failed.is_set():
+        if ended.is_set():
             return
         try:
             run(*job)
         except BaseException:
-            failed.set()
+            ended.set()
             raise
 
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         try:
             for done in concurrent.futures.as_completed([pool.submit(attempt, job) for job in jobs]):
                 done.result()
-        except BaseException:
-            failed.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            ended.set()
 
 
 def read_log(log: Path, valid: str = "valid") -> Tuple[str, int, List[Tuple[str, Dict[str, Any]]]]:
