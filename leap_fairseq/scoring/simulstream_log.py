@@ -57,42 +57,87 @@ def simulstream_lines(lines: Iterable[Line], unit: LatencyUnit) -> Iterator[Line
 
 def _translation(writes: List[Line], unit: LatencyUnit, marked: bool) -> Dict[str, Any]:
     """Prediction, times and length of a recording."""
-    tokens: List[str] = []
-    units: List[str] = []
-    delays: List[float] = []
-    elapsed: List[float] = []
+    text = _Text(unit, marked)
     for line in writes:
         written, deleted = (line.fields[name] for name in TOKENS)
-        kept = tokens[: len(tokens) - len(deleted)]
-        if kept + deleted != tokens:
+        kept = len(text.tokens) - len(deleted)
+        if text.tokens[max(0, kept) :] != deleted:
             raise ValueError(f"{line.where}: deleted_tokens are not the last ones that were written")
         delay = 1000.0 * line.fields["total_audio_processed"]
-        time = delay + 1000.0 * line.fields["computation_time"]
+        times = delay, delay + 1000.0 * line.fields["computation_time"]
         # What is taken back and written again is written anew.
-        for tokens in ([kept] if deleted else []) + ([kept + written] if written else []):
-            before, units = units, _units(tokens, unit, marked)
-            same = len(os.path.commonprefix([before, units]))
-            delays = delays[:same] + [delay] * (len(units) - same)
-            elapsed = elapsed[:same] + [time] * (len(units) - same)
+        if deleted:
+            text.change(kept, [], *times)
+        if written:
+            text.change(kept, written, *times)
     is_char, is_spm = unit.name == Characters.name, unit.name == Pieces.name
     return {
-        "prediction": "".join(units) if is_char else unit.join(units),
-        "delays": delays,
-        "elapsed": elapsed,
+        "prediction": "".join(text.units) if is_char else unit.join(text.units),
+        "delays": text.delays,
+        "elapsed": text.elapsed,
         "source_length": 1000.0 * writes[-1].fields["total_audio_processed"] if writes else 0.0,
-        **({"prediction_spm": units} if is_spm else {}),
+        **({"prediction_spm": text.units} if is_spm else {}),
     }
 
 
-def _units(tokens: List[str], unit: LatencyUnit, marked: bool) -> List[str]:
-    """Words, characters or pieces of some tokens."""
-    if unit.name == Pieces.name:
-        return tokens
-    if marked:
-        text = "".join(tokens).replace(WORD_BOUNDARY, " ").strip()
-    else:
-        text = ("" if unit.name == Characters.name else " ").join(tokens)
-    return list(text.replace(" ", KEPT_SPACE)) if unit.name == Characters.name else text.split()
+class _Text:
+    """The tokens of a recording as they stand, and the units they make; a change costs what it changes.
+
+    Args:
+        unit: of latency.
+        marked: whether a mark stands before each word.
+
+    Attributes:
+        tokens: that stand.
+        units: words, characters or pieces of them.
+        delays, elapsed: of each unit, ms.
+    """
+
+    def __init__(self, unit: LatencyUnit, marked: bool):
+        self._is_char, self._is_spm, self._marked = unit.name == Characters.name, unit.name == Pieces.name, marked
+        self.tokens: List[str] = []
+        self.units: List[str] = []
+        self.delays: List[float] = []
+        self.elapsed: List[float] = []
+        self._borders = [(0, 0)]  # numbers of a token, and of the unit that begins with it whatever follows
+
+    def change(self, kept: int, written: List[str], delay: float, elapsed: float) -> None:
+        """Has other tokens behind the first ones; a unit that this changes, and all behind it, get its times."""
+        self.tokens[kept:] = written
+        while len(self._borders) > 1 and self._borders[-1][0] >= kept:
+            self._borders.pop()
+        begin, first = self._borders[-1]
+        units: List[str] = []
+        for end in range(begin + 1, len(self.tokens) + 1):
+            if end == len(self.tokens) or self._is_border(*self.tokens[end - 1 : end + 1]):
+                units += self._units(self.tokens[begin:end], is_first=begin == 0)
+                begin = end
+                if end < len(self.tokens):
+                    self._borders.append((end, first + len(units)))
+        same = len(os.path.commonprefix([self.units[first:], units]))
+        self.units[first + same :] = units[same:]
+        for times, time in ((self.delays, delay), (self.elapsed, elapsed)):
+            times[first + same :] = [time] * (len(units) - same)
+
+    def _is_border(self, before: str, behind: str) -> bool:
+        """Whether a unit begins with the second of two tokens, and no space that may have to go ends the first."""
+        if self._is_spm or not self._marked:
+            return True
+        before, behind = before.replace(WORD_BOUNDARY, " "), behind.replace(WORD_BOUNDARY, " ")
+        if self._is_char:
+            return bool(before) and not before[-1].isspace()
+        return before[-1:].isspace() or behind[:1].isspace()
+
+    def _units(self, tokens: List[str], is_first: bool) -> List[str]:
+        """Those of the tokens between two borders, or behind the last one."""
+        if self._is_spm:
+            return tokens
+        if self._marked:
+            text = "".join(tokens).replace(WORD_BOUNDARY, " ").rstrip()
+            text = text.lstrip() if is_first else text
+        else:
+            text = ("" if self._is_char else " ").join(tokens)
+        return list(text.replace(" ", KEPT_SPACE)) if self._is_char else text.split()
 
 
 def _tokens(stream: List[Line]) -> Iterator[str]:
