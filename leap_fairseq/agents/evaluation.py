@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Container, Dict, Iterable, List, Optional, Sequence
 
@@ -88,26 +89,31 @@ class Evaluation(RunFolder):
 
     def _run_all(self, command: Sequence[str], folders: List[Path], jobs: int) -> None:
         running: List[subprocess.Popen] = []
+        ended = threading.Event()
 
         def run_job(folder: Path) -> None:
+            # Ctrl-C ends the jobs that are running, and their threads would begin others before we know of it.
+            if ended.is_set():
+                return
             lists = ("--source", folder / "source", "--target", folder / "target", "--output", folder / "out")
             with open(folder / "output.txt", "wb") as output:
                 options = dict(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
                 process = subprocess.Popen([*command, *map(str, lists)], env=_environment(jobs), **options)
                 running.append(process)
+                if ended.is_set():  # while it began
+                    process.terminate()
                 code = process.wait()
             if code:
+                ended.set()
                 text = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").strip()
                 raise DataError(f"simuleval ended with {code}: {_reason(text)}")
 
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(run_job, folder) for folder in folders]
             try:
-                for future in concurrent.futures.as_completed(futures):
+                for future in concurrent.futures.as_completed([pool.submit(run_job, folder) for folder in folders]):
                     future.result()
             except BaseException:
-                for future in futures:
-                    future.cancel()
+                ended.set()
                 for process in running:
                     process.terminate()
                 raise

@@ -5,7 +5,7 @@ texts in the encoding of the machine, where ours are UTF-8.
 """
 
 from pathlib import Path
-from typing import List, Optional, Union
+from typing import List, Optional, Tuple, Union
 
 import numpy as np
 from simuleval.data.dataloader import register_dataloader
@@ -18,10 +18,14 @@ from leap_fairseq.speech.sound_list import SEGMENT_MS
 NAME = "leap-fairseq"
 """As SimulEval's --dataloader takes it."""
 
+Samples = List[Union[float, List[float]]]
+
 
 @register_dataloader(NAME)
 class Recordings(SpeechToTextDataloader):
     """A list of recordings and one of translations."""
+
+    _last: Tuple[Optional[int], Samples] = (None, [])
 
     @classmethod
     def from_files(cls, source: str, target: str, tgt_lang: Optional[str]) -> "Recordings":
@@ -32,7 +36,13 @@ class Recordings(SpeechToTextDataloader):
         """
         return cls(*([] if path is None else read_lines(Path(path)) for path in (source, target, tgt_lang)))
 
-    def preprocess_source(self, source: str) -> List[Union[float, List[float]]]:
+    def get_source(self, index: int) -> Samples:
+        """The samples of a recording; SimulEval asks for it three times in a row, once for each field of a sentence."""
+        if self._last[0] != index:
+            self._last = index, super().get_source(index)
+        return self._last[1]
+
+    def preprocess_source(self, source: str) -> Samples:
         """The samples in [-1, 1], of several channels as lists.
 
         Raises:

@@ -1,5 +1,6 @@
 """An evaluation in several processes: divided, put together, resumed, and never mixed with another."""
 
+import concurrent.futures
 import json
 import sys
 from pathlib import Path
@@ -65,6 +66,21 @@ def test_a_failed_job_is_named_and_only_what_is_missing_runs_again(tmp_path, com
     check(out)
     assert "breaks off" in caplog.text
     assert evaluate(out).run(["command", "that", "is", "not", "run"], 1) == 0
+
+
+def test_nothing_begins_after_a_failure(tmp_path, command, monkeypatch):
+    """However late the thread that waits for the jobs hears of it, as at Ctrl-C, which ends the jobs before."""
+    heard = concurrent.futures.as_completed
+
+    def late(futures):
+        concurrent.futures.wait(futures)
+        return heard(futures)
+
+    monkeypatch.setattr(concurrent.futures, "as_completed", late)
+    with pytest.raises(DataError, match="no recording at 10.wav"):
+        evaluate(tmp_path / "out").run([*command, "--stop-at", "10.wav"], 1, most=4)
+    # Of six parts of every sixth sentence, the fifth has it.
+    assert [i.index % 6 for i in read_instances(tmp_path / "out")].count(5) == 0
 
 
 def test_another_evaluation_is_refused(tmp_path, command):

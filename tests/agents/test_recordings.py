@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from simuleval.data.dataloader import build_dataloader
 from simuleval.data.dataloader.s2t_dataloader import SpeechToTextDataloader
+from simuleval.evaluator.instance import SpeechToTextInstance
 
 from leap_fairseq.agents import WaitkAgent
 from leap_fairseq.agents.recordings import Recordings
@@ -52,6 +53,20 @@ def test_it_reads_what_simuleval_reads_and_what_is_there(source, caplog):
     assert ours[2]["source"] == ours[0]["source"]
     assert [info.samplerate for info in map(ours.get_source_audio_info, range(3))] == [16000, 48000, 16000]
     assert "lie.wav: its header says 0 bytes" in caplog.text
+
+
+def test_a_recording_is_read_once(source, monkeypatch):
+    def read_by(loader):
+        paths, read = [], loader.preprocess_source
+        monkeypatch.setattr(loader, "preprocess_source", lambda path: (paths.append(path), read(path))[1])
+        facts = argparse.Namespace(eval_latency_unit="word")
+        return [SpeechToTextInstance(index, loader, facts).source for index in range(3)], paths
+
+    ours, paths = read_by(load(source, dataloader="leap-fairseq"))
+    assert paths == source.read_text().split()
+    theirs, paths = read_by(load(source))
+    assert len(paths) == 9  # the control
+    assert ours[:2] == theirs[:2] and ours[2] == ours[0]
 
 
 def test_texts_are_utf8_whatever_the_machine_takes_for_its_own(source, tmp_path, monkeypatch):
