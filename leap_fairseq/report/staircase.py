@@ -1,5 +1,6 @@
 """A picture of a sentence: when it was heard, and when each word was written, by one system or several."""
 
+import math
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
@@ -24,6 +25,8 @@ SCREEN = 7.2
 ROW, HIGHEST = 0.27, 16.0
 """Height of a word, and of the picture, inches."""
 
+SOURCE_ENDS = "the source ends"
+
 LEAST_TYPE = 4.5
 """Points; words that would be smaller are not written."""
 
@@ -34,12 +37,12 @@ def plot_staircase(
     """Draws one sentence: time read from the source to the right, written words upwards.
 
     A flat stretch is reading, a rise is writing; the dashed line ends the source, so what rises there was
-    written when everything had been heard.
+    written when everything had been heard. A log that does not say where the source ends gives no such line.
 
     Args:
-        instance: a sentence of instances.log with at least one word.
+        instance: a sentence of a log with at least one word.
         path: PDF, SVG or PNG to write; its folder is made.
-        title: above the picture; default: the sentence's number, its words and its LAAL.
+        title: above the picture; default: the sentence's number, its words and, as far as the log tells it, its LAAL.
         width: of the printed picture, cm; default: for a screen.
 
     Raises:
@@ -67,7 +70,7 @@ def plot_staircases(
 def _draw(instances: Mapping[str, Instance], path: Union[str, Path], title: Any, width: Optional[float]) -> None:
     check_form(path)
     for name, instance in instances.items():
-        if not instance.is_scorable:
+        if not instance.delays:
             of = f" of {name}" if name else ""
             raise ValueError(f"sentence {instance.index}{of} has no written word; choose another (--index)")
     first = next(iter(instances.values()))
@@ -78,10 +81,11 @@ def _draw(instances: Mapping[str, Instance], path: Union[str, Path], title: Any,
         inches, count = style["figure.figsize"][0], max(len(instance.delays) for instance in instances.values())
         height = min(HIGHEST, 1.9 + ROW * count) if len(instances) == 1 else 0.55 * inches + 1
         figure, axes = pyplot.subplots(figsize=(inches, max(2.8, height)), layout="constrained")
-        end = max(max(instance.source_length, instance.delays[-1]) for instance in instances.values())
+        known = {i.source_length for i in instances.values() if not math.isnan(i.source_length)}
+        end = max(*known, *(instance.delays[-1] for instance in instances.values()), 0.0)
         for number, (name, instance) in enumerate(instances.items()):
             _draw_steps(axes, instance.delays, end, number, name, mark=len(instances) == 1)
-        _dress(axes, sorted({instance.source_length for instance in instances.values()}), count, end)
+        _dress(axes, sorted(known), count, end)
         axes.set_ylabel(f"{NAMES[first.unit.name]} written")
         if text:
             axes.set_title(text, fontsize="medium", loc="left", wrap=True)
@@ -106,7 +110,7 @@ def _draw_steps(axes: Any, delays: Sequence[float], end: float, number: int, nam
 
 def _dress(axes: Any, ends: Sequence[float], count: int, end: float) -> None:
     for number, time in enumerate(ends):
-        label = None if number else "the source ends"
+        label = None if number else SOURCE_ENDS
         axes.axvline(time, color=GREY, linestyle=(0, (5, 3)), linewidth=1.2, zorder=2, label=label)
     axes.set_xlabel("source read (ms)")
     axes.set_xlim(0, end * 1.06)
@@ -123,8 +127,9 @@ def _legend(figure: Any, axes: Any, systems: int) -> None:
         for number, line in enumerate(line for line in axes.lines if line.get_linestyle() == "None"):
             handles.append(Line2D([], [], linewidth=1.6, markersize=4.5, **line_look(number)))
             labels.append(line.get_label())
-    handles.append(next(line for line in axes.lines if line.get_label() == "the source ends"))
-    labels.append("the source ends")
+    for line in (line for line in axes.lines if line.get_label() == SOURCE_ENDS):
+        handles.append(line)
+        labels.append(SOURCE_ENDS)
     columns = max(1, int(figure.get_figwidth() // 1.5))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small", handlelength=3.2)
 
@@ -149,9 +154,10 @@ def _write_words(axes: Any, words: List[str], delays: List[float]) -> None:
 
 
 def _title(instance: Instance) -> str:
-    laal = instance.latency()["LAAL"]
-    late = sum(1 for delay in instance.delays if delay >= instance.source_length)
-    return (
-        f"Sentence {instance.index}: {len(instance.delays)} {NAMES[instance.unit.name]}, LAAL {laal:.0f} ms, "
-        f"{len(instance.delays) - late} written before the source ended"
-    )
+    facts = [f"{len(instance.delays)} {NAMES[instance.unit.name]}"]
+    if instance.is_scorable:
+        if instance.reference is not None:
+            facts.append(f"LAAL {instance.latency()['LAAL']:.0f} ms")
+        early = sum(1 for delay in instance.delays if delay < instance.source_length)
+        facts.append(f"{early} written before the source ended")
+    return f"Sentence {instance.index}: {', '.join(facts)}"

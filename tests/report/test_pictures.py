@@ -1,6 +1,8 @@
 """Pictures of quality over latency and of sentences: what is in them, forms, print, refused where there is nothing."""
 
+import dataclasses
 import itertools
+import math
 import re
 
 import pytest
@@ -154,6 +156,19 @@ def test_staircase(tmp_path, drawn, width):
     assert not drawn[-1].axes[0].texts  # too many to be read
     with pytest.raises(ValueError, match="no written word"):
         plot_staircase(Instance(1, "", WORDS, [], [], 2500.0, []), tmp_path / "staircase.png")
+
+
+@pytest.mark.parametrize("known", [{"source_length": 2500.0}, {"reference": WORDS}])
+def test_staircase_of_a_log_that_tells_less(tmp_path, drawn, known):
+    """simulstream's has no references, OmniSTEval's may have neither these nor the length of the source."""
+    less = dataclasses.replace(sentence(), **{"source_length": math.nan, "reference": None, **known})
+    plot_staircase(less, tmp_path / "staircase.png")
+    plot_staircases({"a": less, "b": sentence()}, tmp_path / "staircases.png")
+    axes, ends = drawn[0].axes[0], "source_length" in known
+    expected = "Sentence 0: 7 words" + ", 6 written before the source ended" * ends
+    assert axes.get_title("left") == expected
+    assert any(list(line.get_xdata()) == [2500, 2500] for line in axes.lines) == ends
+    assert [text.get_text() for text in drawn[1].legends[0].get_texts()] == ["a", "b", "the source ends"]
 
 
 def test_staircases_of_several_runs(tmp_path, drawn):
