@@ -49,13 +49,7 @@ def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
         ValueError: not UTF-8, no sentence, a column is missing, a line has another number of columns than the header,
             a time is no number of 0 or more, or the lines are not in the order of recordings and times.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: must be UTF-8: convert it ({error})") from error
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
+    lines = _lines(path)
     names = lines[0].split("\t") if lines else []
     missing = [name for name in COLUMNS if name not in names]
     if missing:
@@ -70,6 +64,18 @@ def read_references(path: Union[str, Path]) -> List[List[ReferenceSentence]]:
     if not recordings:
         raise ValueError(f"{path}: holds no sentence below its header line")
     return list(recordings.values())
+
+
+def _lines(path: Union[str, Path]) -> List[str]:
+    """The lines of a table, but for empty ones at its end; only line feeds end a line."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: must be UTF-8: convert it ({error})") from error
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def read_segments(
@@ -145,7 +151,7 @@ def _check_order(recordings: Dict[str, List[ReferenceSentence]], sentence: Refer
 
 def write_without(path: Path, numbers: Container[int], out: Path) -> Path:
     """Writes a table that `read_references` takes again, without the recordings of these numbers, from 0."""
-    header, *lines = path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")  # universal newlines
+    header, *lines = _lines(path)
     column = header.split("\t").index(COLUMNS[0])
     recordings = list(dict.fromkeys(line.split("\t")[column] for line in lines))
     kept = {name for number, name in enumerate(recordings) if number not in numbers}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leap_fairseq.scoring.long_references import ReferenceSentence, read_references, read_segments
+from leap_fairseq.scoring.long_references import ReferenceSentence, read_references, read_segments, write_without
 
 HEADER = "audio\toffset_ms\tduration_ms\tsource\ttarget"
 
@@ -26,6 +26,15 @@ def test_what_is_read(table):
     assert read_references(path) == expected
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert read_references(path) == expected
+
+
+def test_recordings_are_left_out_and_the_others_stay_as_they_are(tmp_path):
+    path = tmp_path / "long.tsv"
+    lines = (HEADER, "a.wav\t0\t1\tOne\rline\tEins", "b.wav\t0\t1\tTwo\tZwei", "c.wav\t0\t1\t\tDrei", "")
+    path.write_bytes("\n".join(lines).encode())
+    every = read_references(path)
+    assert every[0][0].source == "One\rline"
+    assert read_references(write_without(path, {1}, tmp_path / "kept.tsv")) == [every[0], every[2]]
 
 
 @pytest.mark.parametrize(
