@@ -114,14 +114,14 @@ class Stream:
         """
         if self._source_ended:
             raise ValueError("the utterance has been finished: call reset() before the next one")
-        if self._resampler is None:
-            self._resampler = OnlineResampler(sample_rate)
-        elif self._resampler.source_rate != sample_rate:
+        resampler = self._resampler or OnlineResampler(sample_rate)
+        if resampler.source_rate != sample_rate:
             raise ValueError(
-                f"the sample rate changed from {self._resampler.source_rate} to {sample_rate} Hz within an utterance: "
+                f"the sample rate changed from {resampler.source_rate} to {sample_rate} Hz within an utterance: "
                 "call reset() between recordings"
             )
-        heard = self._resampler.push(samples)  # or refused, and then not received
+        heard = resampler.push(samples)  # or refused, and then not received
+        self._resampler = resampler
         self._received += len(samples)
         self._listen(heard)
 

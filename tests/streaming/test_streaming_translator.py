@@ -163,6 +163,8 @@ def test_samples_that_are_refused_were_not_heard(vocabulary, samples):
     stream, sound = translator(vocabulary, endless=True), noise(1500)
     expected = translate(stream, sound, 500)
     stream.reset()
+    with pytest.raises(ValueError, match="but must be"):
+        stream.push(samples, 8000)
     words = stream.push(sound[:8000])
     with pytest.raises(ValueError, match="but must be"):
         stream.push(samples)
