@@ -29,6 +29,10 @@ PATIENCE = 75
 STEP = SHORTEST // FEATURES_PER_FRAME
 """Encoder frames after which it is looked for a pause again; it divides the patience."""
 
+EVIDENCE = 1.0
+"""By how much speech behind the last pause must raise the log-probability of a sentence to be taken as part of it: a
+decoder that has read on into the next sentence makes about as much of it with that speech as without."""
+
 BATCH = 16
 
 
@@ -164,8 +168,9 @@ class Sentence:
 
         The decoder may have read on into the next sentence, or not to the end of this one. Of the pauses that it has
         read, and the first one behind, or in which it stopped, it is that after which the model gives the most
-        probability to what it has written, and to the end of the sentence, if the source ended there. It is looked for
-        at the same moments however the stream was cut.
+        probability to what it has written, and to the end of the sentence, if the source ended there; behind what was
+        read only if the speech since the last pause counts (`EVIDENCE`). It is looked for at the same moments however
+        the stream was cut.
 
         Args:
             source_ended: nothing more will be heard.
@@ -191,10 +196,12 @@ class Sentence:
 
     @torch.no_grad()
     def _most_probable_end(self, frames: List[int]) -> int:
+        """Of the pauses, and as the last one the end of what was read."""
         if len(frames) == 1:
             return frames[0]
         speech, ends = torch.cat(self.source.kept), torch.tensor(frames)
         scores = torch.cat([self._score(speech, some) for some in ends.split(BATCH)])
+        scores[-1] -= EVIDENCE
         return frames[int(scores.argmax())]
 
     def _score(self, frames: Tensor, ends: Tensor) -> Tensor:

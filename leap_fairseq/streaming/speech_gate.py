@@ -1,7 +1,8 @@
 """The speech gate: it holds the words of a sentence until its speech is heard, and knows what was left untranslated.
 
-It changes no word: a token is written from the frames that the policy asks for, however late. Only of silence longer
-than ``LONGEST_SILENCE`` before the speech, no more is part of the sentence than long form leaves before a later one.
+It changes no word: a token is written from the frames that the policy asks for, however late. Only of long silence
+before the speech, no more is part of the sentence than a moment. Long is what single sentences do not have; in long
+form, whose later sentences begin a moment before their speech, so does the first.
 
 Shape legend: T feature frames, M mel bins.
 """
@@ -30,14 +31,16 @@ class SpeechGate:
 
     Args:
         holds: words back; otherwise it only listens.
+        long_form: the stream holds any number of sentences.
 
     Attributes:
         silent: whether no speech has been heard.
         untranslated_ms: speech behind what a complete translation was written from, ms; 0 before it is complete.
     """
 
-    def __init__(self, holds: bool):
+    def __init__(self, holds: bool, long_form: bool = False):
         self.holds, self.silent, self.untranslated_ms = holds, True, 0.0
+        self._longest_silence = BEFORE if long_form else LONGEST_SILENCE
         self._detector = SpeechDetector()
         self._speech: List[int] = []
         self._standing_out: List[int] = []
@@ -65,7 +68,7 @@ class SpeechGate:
         # The last frames may be those with which speech begins.
         silent_until = self._detector.frames + 1 - SHORTEST if onset is None else onset
         silence = silent_until // FEATURES_PER_FRAME - sentence.first_frame
-        if silence > (BEFORE if sentence is self._shortened else LONGEST_SILENCE):
+        if silence > (BEFORE if sentence is self._shortened else self._longest_silence):
             sentence.leave_out(silence - BEFORE)
             self._shortened = sentence
         return onset is not None

@@ -98,7 +98,7 @@ class Stream:
         self.sentences = self.decoder_steps = self._frames_before = 0
         self._resampler: Optional[OnlineResampler] = None
         self._fbank = OnlineFbank(SAMPLE_RATE)
-        self._gate = SpeechGate(self.speech_gate)
+        self._gate = SpeechGate(self.speech_gate, self.long_form)
         self._received = 0
         self._source_ended = self._finished = False
         self._sentence = Sentence(self.model, self.dictionary, 0, self._stops, keep=self.long_form)

@@ -11,6 +11,7 @@ from random_translator import HYBRID, TEXTS, noise, translate, translator
 
 from leap_fairseq.speech import NEXT_SENTENCE, fbank, train_vocabulary
 from leap_fairseq.speech.pauses import find_pauses
+from leap_fairseq.streaming.sentence import BEFORE, EVIDENCE
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +78,22 @@ def test_the_end_of_speech_is_the_most_probable_pause(vocabulary):
         scores[end] = float(logits.log_softmax(-1).gather(-1, target[:, None]).sum())
     assert len(sentence.tokens) > 10
     found = sentence._most_probable_end([*ends, len(frames)])
+    scores[len(frames)] -= EVIDENCE
     assert scores[found] == pytest.approx(max(scores.values()), abs=1e-4)
     assert max(scores.values()) > min(scores.values()) + 1e-2
+
+
+@pytest.mark.parametrize("more, expected", [(-1.0, 17), (0.0, 17), (0.9 * EVIDENCE, 17), (1.1 * EVIDENCE, 40)])
+def test_speech_behind_the_last_pause_is_part_of_a_sentence_that_is_more_probable_with_it(
+    vocabulary, monkeypatch, more, expected
+):
+    """The decoder may as well have read on into the next sentence."""
+    stream = long_form(vocabulary, endless=True)
+    stream.push(noise(5000))
+    of_end = {5: -9.0, 17: -3.0, 40: -3.0 + more}
+    score = lambda frames, ends: torch.tensor([of_end[end] for end in ends.tolist()])  # noqa: E731
+    monkeypatch.setattr(stream._sentence, "_score", score)
+    assert stream._sentence._most_probable_end([5, 17, 40]) == expected
 
 
 def with_pauses(*parts):
@@ -109,6 +124,21 @@ def test_a_sentence_begins_where_speech_begins(vocabulary):
         pytest.approx(ms, abs=80) for ms in speech
     ]
     assert stream.encoder_frames < 6000 / 40
+
+
+def test_the_first_sentence_begins_where_speech_begins_too(vocabulary):
+    """Its tokens are those of speech without the silence; wait-2 of 160 ms would write two before there is speech."""
+    gated, control = (long_form(vocabulary, endless=True, max_len_b=8, speech_gate=gate) for gate in (True, False))
+
+    def tokens(stream, silence, segment):
+        translate(stream, np.concatenate([np.zeros(silence * 640, np.float32), noise(1500)]), segment)
+        return [(step.token, step.frames) for step in stream.steps]
+
+    expected = tokens(gated, BEFORE + 1, 160)
+    assert len(expected) == 9
+    for segment in (40, 333, None):
+        assert tokens(gated, 15, segment) == expected
+    assert tokens(control, 15, 160) != expected
 
 
 @pytest.mark.parametrize("speech", [1600, 1920])
