@@ -137,7 +137,9 @@ class SegmentSource(Source):
 
     def _cut(self, count: int) -> np.ndarray:
         fed = self.heard - sum(len(features) for features in self._features)
-        waiting = np.concatenate([np.zeros((0, self.model.encoder.input_dim), np.float32), *self._features])
+        # One piece is cut without a copy: a recording may have been given whole.
+        none = np.zeros((0, self.model.encoder.input_dim), np.float32)
+        waiting = self._features[0] if len(self._features) == 1 else np.concatenate([none, *self._features])
         features, self._features = waiting[: count - fed], [waiting[count - fed :]]
         if self._keep:
             self._past.append(features)

@@ -178,6 +178,21 @@ def test_half_precision_streams(vocabulary, dtype, visibility):
     assert translate(stream, noise(1500), 280) and stream.finished
 
 
+def test_a_recording_that_is_pushed_whole_is_not_copied_for_each_token(vocabulary):
+    source, features = (
+        translator(vocabulary, visibility="segment").model.new_source(keep=False),
+        np.zeros((400, 80), np.float32),
+    )
+    source.push(features)
+    taken = [source.take(frames) for frames in (10, 20, 30)]
+    assert [piece.shape[1] for piece in taken] == [38, 40, 40]
+    assert all(np.shares_memory(waiting, features) for waiting in source._features)
+    # The control: of two pieces, one is made.
+    source.push(features)
+    source.take(100)
+    assert not np.shares_memory(source._features[0], features)
+
+
 def test_each_frame_is_encoded_once(vocabulary, caplog):
     """The counter; the control is the encoder that starts anew, (n + 1) / 2 times a frame for n pre-decisions."""
     samples, ratio = noise(8400), 7
