@@ -127,8 +127,10 @@ async def stream_all(
 
     Raises:
         AudioError: a file cannot be read.
-        ServerError: the server fails.
+        ServerError: the server fails, or refuses one of them, which the text names.
     """
+    from leap_fairseq.serve.client import ServerError
+
     waiting = iter(files.items())
 
     async def one_by_one() -> None:
@@ -136,7 +138,10 @@ async def stream_all(
             logger.info("%s", file)
             lines = Lines(how.status["long_form"], "" if how.status["unit"] == Characters.name else " ")
             take = (lambda word, lines=lines: lines.write([word])) if how.sessions == 1 else (lambda word: None)
-            translation = await client.translate(stream_file(file, how.segment_ms), how.fast, take, how.policy)
+            try:
+                translation = await client.translate(stream_file(file, how.segment_ms), how.fast, take, how.policy)
+            except ServerError as error:
+                raise ServerError(f"{file}: {error}") from error
             lines.end()
             if translation.notice:
                 logger.warning("%s: %s", file, translation.notice)

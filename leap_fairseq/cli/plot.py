@@ -177,6 +177,8 @@ def draw_talk(options: argparse.Namespace) -> None:
     if options.references:
         recordings = references_from(options.references, options.reference_text, settings.language)
         instances = in_order(log, recordings, options.run, options.references)
+    if not instances:
+        raise ValueError(f"{options.run}: holds no recording")
     if not 0 <= options.index < len(instances):
         raise ValueError(f"--index {options.index}: the run has the recordings 0 to {len(instances) - 1}")
     sentences = sentences_of(

@@ -118,7 +118,8 @@ def _require_columns(rows: Sequence[Mapping[str, Any]], columns: Tuple[str, ...]
         raise ValueError("no rows to draw")
     for column in columns:
         if any(column not in row for row in rows):
-            raise ValueError(f"the table has no column {column}; it has {', '.join(rows[0])}")
+            has = f"it has {', '.join(rows[0])}: choose others (--quality, --latency, --group)"
+            raise ValueError(f"the table has no column {column}; {has}")
 
 
 def _require_numbers(rows: Sequence[Mapping[str, Any]], columns: Tuple[str, ...]) -> None:

@@ -49,13 +49,16 @@ class RunRecord:
         try:
             sessions = json.loads(path.read_text(encoding="utf-8"))["sessions"]
             whole = bool(sessions) and all(name in session for session in sessions for name in REQUIRED)
+            record = cls(path.parent, sessions)
+            if whole:
+                record.summary()  # needs all of it
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(f"{run} is no run: it has no {NAME}{_where_else(Path(run))}") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path} is no record of a training ({error}): move it away") from error
         if not whole:
             raise DataError(f"{path} is no record of a training: one of its sessions lacks one of {REQUIRED}")
-        return cls(path.parent, sessions)
+        return record
 
     @classmethod
     def open(cls, folder: Union[str, Path]) -> "RunRecord":

@@ -17,7 +17,7 @@ def quality(instances: Sequence[Instance], settings: Settings) -> Row:
     Raises:
         FileNotFoundError: there is no such model of COMET.
         ImportError: jiwer or unbabel-comet is needed and missing.
-        ValueError: sacrebleu does not know the tokenizer, or lacks its package; or as for `comet_score`.
+        ValueError: sacrebleu does not know the tokenizer, or lacks its package or model; or as for `comet_score`.
     """
     from sacrebleu.metrics import CHRF
 
@@ -46,7 +46,7 @@ def require_packages(settings: Settings) -> None:
 
     Raises:
         ImportError: jiwer is needed and missing.
-        ValueError: sacrebleu does not know the tokenizer, or lacks its package.
+        ValueError: sacrebleu does not know the tokenizer, or lacks its package or model.
     """
     _bleu(settings.tokenizer)
     if settings.is_recognition:
@@ -80,6 +80,11 @@ def _bleu(tokenizer: str) -> Any:
         raise ValueError(
             f"sacrebleu's tokenizer {tokenizer} is not installed: pip install 'sacrebleu[{tokenizer[:2]}]', or choose "
             f"another, such as char (--sacrebleu-tokenizer) ({error})"
+        ) from error
+    except OSError as error:  # some fetch a model when they are first used
+        raise ValueError(
+            f"sacrebleu's tokenizer {tokenizer} could not fetch its model ({error}): use it once with a network, or "
+            "choose another, such as char (--sacrebleu-tokenizer)"
         ) from error
 
 

@@ -67,6 +67,10 @@ class Pieces(LatencyUnit):
 
     Args:
         model: its path; without one references cannot be counted, only what was written.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is something else.
     """
 
     name = "spm"
@@ -78,7 +82,10 @@ class Pieces(LatencyUnit):
 
             if not Path(model).is_file():
                 raise FileNotFoundError(f"{model}: no such SentencePiece model; correct --spm-model")
-            self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+            try:
+                self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+            except (OSError, RuntimeError) as error:
+                raise ValueError(f"{model} is no SentencePiece model ({error}); correct --spm-model") from error
 
     def written(self, fields: Dict[str, Any]) -> List[str]:
         """The pieces that the delays belong to.
@@ -113,7 +120,7 @@ def unit_named(name: str, spm_model: Optional[Union[str, Path]] = None) -> Laten
 
     Raises:
         FileNotFoundError: there is no such model.
-        ValueError: an unknown unit.
+        ValueError: an unknown unit, or a file that is no model.
     """
     if name not in UNITS:
         raise ValueError(f"latency unit {name!r} is not one of {', '.join(UNITS)} (--latency-unit)")

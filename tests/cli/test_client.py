@@ -111,7 +111,8 @@ def test_what_was_finished_is_kept_when_the_server_fails(translator, lists, expe
     out = tmp_path / "out"
     with serving(translator, max_minutes=1.5 / 60) as (address, _):
         assert measured(address, lists, out) == 1
-    assert "error: the server says: this session has heard 0.025 minutes" in capsys.readouterr().err
+    refused = lists.with_suffix(".wav_list").read_text().split()[2]
+    assert f"error: {refused}: the server says: this session has heard 0.025 minutes" in capsys.readouterr().err
     check(out, expected[:2])
     assert main(["score", str(out)]) == 1
     assert "1 sentences are missing or too many (index 2): finish the run first" in capsys.readouterr().err

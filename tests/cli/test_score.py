@@ -92,6 +92,8 @@ def test_a_damaged_folder(folder, score):
 def test_pieces_need_the_model_of_the_run(folder, score, simuleval_run, model):
     assert "--latency-unit spm needs --spm-model" in score(simuleval_run, "--latency-unit", "spm")[2]
     assert "no such SentencePiece model" in score(simuleval_run, "--latency-unit", "spm", "--spm-model", "gone")[2]
+    error = score(simuleval_run, "--latency-unit", "spm", "--spm-model", simuleval_run / "instances.log")[2]
+    assert "instances.log is no SentencePiece model" in error and "correct --spm-model" in error
     run = folder(**facts(eval_latency_unit="spm"), spm="0" * 64)
     (spm_model,) = model.glob("*.model")
     assert f"another SentencePiece model than {spm_model} (--spm-model)" in score(run, "--spm-model", spm_model)[2]

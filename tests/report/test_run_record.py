@@ -68,7 +68,16 @@ def test_a_loss_that_is_no_number_is_null_and_never_the_best(tmp_path):
     assert "best" not in only.summary()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sessions": []}', '{"sessions": [{"updates": 1}]}', "\x00"])
+DAMAGED = {"first_update": 0, "updates": 1, "seconds": 1.0, "metric": "loss", "maximize": False, "validations": [{}]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"sessions": []}', '{"sessions": [{"updates": 1}]}', "\x00"),
+        *(json.dumps({"sessions": [{**DAMAGED, **change}]}) for change in ({}, {"seconds": None, "validations": []})),
+    ],
+)
 def test_what_is_no_record_is_refused_and_put_aside_by_a_training(tmp_path, text, caplog):
     (tmp_path / NAME).write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="is no record of a training"):

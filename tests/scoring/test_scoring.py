@@ -99,6 +99,16 @@ def test_options(run):
         score_run(run(name="nothing"))
 
 
+def test_a_tokenizer_that_cannot_be_fetched_is_named(run, monkeypatch, tmp_path):
+    def offline(*_):
+        raise OSError("no network")
+
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    with pytest.raises(ValueError, match="tokenizer flores200 could not fetch its model .*no network.*--sacrebleu-tok"):
+        score_run(run(sentence()), Settings(tokenizer="flores200"))
+
+
 def test_languages():
     assert [unit_for(name) for name in ("de", "zh", "zh-CN", "ja_JP", "ko")] == ["word", "char", "char", "char", "word"]
     assert [tokenizer_for(name) for name in ("de", "zh_TW", "ja", "ko")] == ["13a", "zh", "ja-mecab", "ko-mecab"]
