@@ -237,8 +237,9 @@ class _Record:
         for file in (self._members, self._sums):
             file.flush()
             os.fsync(file.fileno())
-        self._journal.write(b"".join(self._lines))
+        # Taken before they are written: where this is interrupted, the commit at the end must not write them again.
+        lines, self._lines = self._lines, []
+        self._journal.write(b"".join(lines))
         self._journal.flush()
         os.fsync(self._journal.fileno())
-        self._lines.clear()
         self._committed = time.monotonic()

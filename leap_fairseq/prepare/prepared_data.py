@@ -29,7 +29,7 @@ from leap_fairseq.speech import (
 )
 from leap_fairseq.speech.corpus import Corpus
 from leap_fairseq.speech.data_config import SPECAUGMENT_POLICIES
-from leap_fairseq.speech.vocabulary import VOCAB_TYPES, vocabulary_name
+from leap_fairseq.speech.vocabulary import NUM_SPECIAL, VOCAB_TYPES, vocabulary_name
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,16 @@ class Options(NamedTuple):
         ):
             if value not in choices:
                 raise DataError(f"--{flag} is {value!r}, but must be one of {', '.join(choices)}")
+        if self.vocab_size <= NUM_SPECIAL:
+            rule = f"but must be more than the {NUM_SPECIAL} special symbols"
+            raise DataError(f"--vocab-size is {self.vocab_size}, {rule}")
         if not 0 <= self.min_frames <= self.max_frames:
             given = f"--min-frames {self.min_frames} and --max-frames {self.max_frames}"
             raise DataError(f"{given} must be 0 <= min <= max")
         if not 1 <= self.stage <= self.stop_stage <= LAST:
             given = f"--stage {self.stage} and --stop-stage {self.stop_stage}"
             raise DataError(f"{given} must be 1 <= stage <= stop-stage <= {LAST}")
-        if self.part and self.stage > 1:
+        if self.part is not None and self.stage > 1:
             raise DataError(f"--part {self.part} divides stage 1, but --stage is {self.stage}: leave one of them out")
 
     @property
@@ -108,7 +111,7 @@ def prepare(out: Union[str, Path], name: str, read: Callable[[], Corpus], **chos
     """
     options = Options(**chosen)
     options.check()
-    part = Part.parse(options.part) if options.part else None
+    part = None if options.part is None else Part.parse(options.part)
     corpus = read()
     _check_translated(corpus, options)
     stages = RecipeStages(out, name, options.stage, options.stop_stage)

@@ -2,7 +2,7 @@
 
 import argparse
 import collections
-import concurrent.futures
+import concurrent.futures.process
 import multiprocessing
 import os
 import threading
@@ -47,7 +47,7 @@ def in_order(
         initializer: Called once in each process.
 
     Raises:
-        DataError: processes < 1.
+        DataError: processes < 1, or a worker was killed.
     """
     check_processes(processes)
     with concurrent.futures.ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(initializer,)) as pool:
@@ -59,6 +59,9 @@ def in_order(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            rule = "most often because the memory was full: give fewer processes (-j), or free memory, and run again"
+            raise DataError(f"one of {processes} worker processes was killed, {rule}") from error
         finally:
             for future in waiting:
                 future.cancel()

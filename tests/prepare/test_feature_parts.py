@@ -95,7 +95,7 @@ def test_clips_of_their_own_files_join_too(tmp_path, hashes):
     assert hashes(out) == hashes(one)
 
 
-@pytest.mark.parametrize("part", ["4/4", "1", "-1/2", "1/0", "x/2"])
+@pytest.mark.parametrize("part", ["4/4", "1", "-1/2", "1/0", "x/2", ""])
 def test_wrong_parts_are_named(corpus, tmp_path, part):
     with pytest.raises(DataError, match=re.escape(f"--part is {part!r}, but must be I/N")):
         prep_mustc(corpus, out=tmp_path / "data", part=part, **OPTIONS)
@@ -163,6 +163,25 @@ class TestInterrupted:
         make_part(tmp_path / "part", {}, jobs, 1)
         make_part(tmp_path / "whole", {}, jobs, 1)
         assert "3 of 9 clips are there from an earlier run" in caplog.text
+        assert self.files(tmp_path / "part") == self.files(tmp_path / "whole")
+
+    @pytest.mark.parametrize("call", (1, 2, 3, 4))
+    def test_while_it_waits_for_the_disk(self, corpus, tmp_path, monkeypatch, call):
+        """Clips without a member and sums: their lines alone tell which are there."""
+        wav, times = corpus / "en-de/data/train/wav/ted_1.wav", [(0.2, 0.35), (0.6, 0.35)]
+        jobs = [FileJob("dev", wav, names, times, is_zipped=False) for names in (["a", "b"], ["c", "d"], ["e", "f"])]
+        make_part(tmp_path / "whole", {}, jobs, 1)
+        waits = iter(range(1, 100))
+
+        def stopped(_):
+            if next(waits) == call:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(feature_parts, "COMMIT_EVERY", 0)
+            patch.setattr(feature_parts.os, "fsync", stopped)
+            make_part(tmp_path / "part", {}, jobs, 1)
+        make_part(tmp_path / "part", {}, jobs, 1)
         assert self.files(tmp_path / "part") == self.files(tmp_path / "whole")
 
     def test_a_part_of_something_else_begins_anew(self, jobs, tmp_path, caplog):

@@ -197,6 +197,7 @@ def test_odd_characters_do_not_shift_lines(corpus, tmp_path):
         (dict(task="mt"), "--task"),
         (dict(vocab_type="bpe"), "--vocab-type"),
         (dict(vocab_size=10), "--vocab-size"),
+        (dict(vocab_size=4), "--vocab-size is 4, but must be more than the 4 special symbols"),
         (dict(specaugment="sm"), "--specaugment"),
         (dict(min_frames=9, max_frames=8), "--max-frames"),
         (dict(tgt_lang="fr"), "en-fr"),
