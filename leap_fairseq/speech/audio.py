@@ -190,7 +190,7 @@ def stream_pcm(
     check_channels(channels, "the PCM (--channels)")
     size = max(1, sample_rate * segment_ms // 1000) * channels * 2
     while True:
-        data = file.read(size)
+        data = _read_fully(file, size)
         rest = len(data) % (2 * channels)
         if rest:
             logger.warning(
@@ -203,6 +203,14 @@ def stream_pcm(
             yield whole.reshape(-1, channels).astype(np.float32) / 32768, sample_rate
         if len(data) < size:
             return
+
+
+def _read_fully(file: BinaryIO, size: int) -> bytes:
+    """So many bytes, or what is left: an unbuffered pipe gives what has arrived, and nothing only at its end."""
+    data = file.read(size)
+    while 0 < len(data) < size and (more := file.read(size - len(data))):
+        data += more
+    return data
 
 
 def _check_segment(segment_ms: int) -> None:

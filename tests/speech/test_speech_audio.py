@@ -173,6 +173,17 @@ def test_pcm_in_segments():
     assert list(stream_pcm(io.BytesIO(), 10)) == []
 
 
+def test_pcm_of_a_pipe_that_gives_what_has_arrived():
+    class Pipe(io.BytesIO):
+        def read(self, size):
+            return super().read(min(size, 3))
+
+    integers = np.arange(10, dtype="<i2")
+    pieces = list(stream_pcm(Pipe(integers.tobytes()), 1, sample_rate=4000))
+    assert [len(piece) for piece, _ in pieces] == [4, 4, 2]
+    assert np.array_equal(np.concatenate([piece for piece, _ in pieces])[:, 0] * 32768, integers)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
