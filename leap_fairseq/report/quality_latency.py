@@ -31,7 +31,8 @@ def plot_quality_latency(
         rows: one a run, as :func:`leap_fairseq.scoring.run.score_run` gives them, with `group` and `label` added.
         path: PDF, SVG or PNG to write; its folder is made.
         quality: column of the y axis.
-        latency: column of the x axis, ms; the hollow line is drawn where rows hold ``latency + "_CA"``.
+        latency: column of the x axis, ms; the hollow line is drawn where all rows of a group hold ``latency + "_CA"``,
+            and not nan, as of logs without times of computing.
         group: column that names the line.
         label: column written beside points, as "k = 3", where there is room; left out where rows do not hold it.
         width: of the printed picture, cm; default: for a screen.
@@ -43,7 +44,9 @@ def plot_quality_latency(
     """
     check_form(path)
     _require_columns(rows, (group, quality, latency))
-    _require_numbers(rows, (quality, latency, f"{latency}_CA"))
+    aware = f"{latency}_CA"
+    rows = [{name: value for name, value in row.items() if name != aware or value == value} for row in rows]
+    _require_numbers(rows, (quality, latency, aware))
     pyplot = import_pyplot()
     style = style_for(width, SCREEN)
     with pyplot.rc_context(style):
@@ -53,12 +56,12 @@ def plot_quality_latency(
         figure, axes = pyplot.subplots(figsize=(inches, height), layout="constrained")
         for number, (name, line) in enumerate(groups.items()):
             _draw_line(axes, line, latency, quality, number, name)
-            if all(f"{latency}_CA" in row for row in line):
-                _draw_line(axes, line, f"{latency}_CA", quality, number)
+            if all(aware in row for row in line):
+                _draw_line(axes, line, aware, quality, number)
         axes.set_xlabel(f"{latency} (ms)")
         axes.set_ylabel(f"{quality} ({'lower' if quality in ERRORS else 'higher'} is better)")
         axes.margins(x=0.08, y=0.14)
-        _legend(axes, latency, columns, any(f"{latency}_CA" in row for row in rows))
+        _legend(axes, latency, columns, any(all(aware in row for row in line) for line in groups.values()))
         _write_labels(axes, rows, latency, quality, label)
         save_figure(figure, path)
         pyplot.close(figure)

@@ -3,12 +3,12 @@
 They are made to be printed: lines differ in colour, marker and dashes, and each alone tells them apart, in grey too.
 """
 
-import io
 import logging
 import warnings
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
+from leap_fairseq.files import whole_file
 from leap_fairseq.report.fonts import families, warn_of_missing
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -120,14 +120,12 @@ def check_form(path: Union[str, Path]) -> str:
 
 
 def save_figure(figure: Any, path: Union[str, Path]) -> None:
-    """Writes a picture in the form that its ending names, fonts embedded; its folder is made.
+    """Writes a picture in the form that its ending names, whole or not at all, fonts embedded; its folder is made.
 
     Raises:
-        ValueError: as for `check_form`.
+        ValueError: as for `check_form`, or another process is writing it.
     """
     ending = check_form(path)
-    whole = io.BytesIO()
     warn_of_missing(figure)
-    figure.savefig(whole, format=ending[1:], metadata=FORMS[ending])
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(whole.getvalue())
+    with whole_file(path) as file:
+        figure.savefig(file, format=ending[1:], metadata=FORMS[ending])

@@ -85,6 +85,14 @@ def test_lines_are_the_rows_and_differ_in_grey(tmp_path, drawn):
     assert len({line.get_marker() for line in lines}) == len({str(line._dash_pattern) for line in lines[::2]}) == 3
 
 
+def test_a_log_without_times_of_computing_has_no_hollow_line(tmp_path, drawn):
+    known = list(rows())
+    known[1]["LAAL_CA"] = math.nan
+    plot_quality_latency(known, tmp_path / "plot.png")
+    hollow = [line.get_color() for line in drawn[0].axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert hollow == list(PALETTE[1:3]) and len(drawn[0].axes[0].lines) == 5
+
+
 def test_many_lines_differ_from_each_other():
     count = len(PALETTE) * len(MARKERS) * len(DASHES)
     assert len({tuple(map(str, line_look(number).values())) for number in range(count)}) == count == 210
