@@ -31,7 +31,7 @@ def divide(labels: Sequence[int], fractions: Sequence[float], seed: int) -> List
     Raises:
         DataError: A fraction below 0, or together they leave nothing of a class.
     """
-    if min(fractions) < 0 or sum(fractions) >= 1:
+    if not (all(fraction >= 0 for fraction in fractions) and sum(fractions) < 1):  # nan is refused, too
         given = ", ".join(f"{fraction:g}" for fraction in fractions)
         raise DataError(f"the fractions held out are {given}, but must be 0 or more and together below 1")
     choices, parts = Choices(seed), [[] for _ in range(len(fractions) + 1)]

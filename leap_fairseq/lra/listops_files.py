@@ -110,9 +110,9 @@ def read_lists(file: SourceFile) -> List[ListExpression]:
 
 def _read_line(line: str, place: str) -> ListExpression:
     cells = line.split("\t")
-    if len(cells) == 2 and cells[1].strip().isdigit():
+    if len(cells) == 2 and cells[1].strip().isdecimal():
         cells.reverse()
-    if len(cells) != 2 or not cells[0].strip().isdigit():
+    if len(cells) != 2 or not cells[0].strip().isdecimal():
         raise DataError(f"{place} is {shortened(line)}, but must be a label, a tab and an expression: fetch it again")
     label, text = int(cells[0]), cells[1]
     try:

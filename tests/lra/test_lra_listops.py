@@ -287,6 +287,7 @@ def test_a_split_without_lists_is_named(options, split, tmp_path):
     [
         ("3\t[MAX 1 2 ]", r"test_x.tsv:3 has the label 3, but the value of its expression is 2"),
         ("3\t[MAX 1 2", r"test_x.tsv:3: .*not one whole expression"),
+        ("\u00b3\t[MAX 1 3 ]", r"test_x.tsv:3 is .*, but must be a label, a tab"),
         ("[MAX 1 2 ]", r"test_x.tsv:3 is '\[MAX 1 2 \]', but must be a label, a tab"),
         ("", r"test_x.tsv:3"),
     ],
