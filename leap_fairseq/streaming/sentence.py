@@ -29,9 +29,10 @@ PATIENCE = 75
 STEP = SHORTEST // FEATURES_PER_FRAME
 """Encoder frames after which it is looked for a pause again; it divides the patience."""
 
-EVIDENCE = 1.0
-"""By how much speech behind the last pause must raise the log-probability of a sentence to be taken as part of it: a
-decoder that has read on into the next sentence makes about as much of it with that speech as without."""
+EVEN = 30
+"""Feature frames of a pause, 300 ms, whose length says neither that it ends a sentence nor that it does not; the odds
+grow with the length. A decoder that has read on into the next sentence makes as much of it with that speech as without,
+and a pause may be within a sentence."""
 
 BATCH = 16
 
@@ -168,9 +169,8 @@ class Sentence:
 
         The decoder may have read on into the next sentence, or not to the end of this one. Of the pauses that it has
         read, and the first one behind, or in which it stopped, it is that after which the model gives the most
-        probability to what it has written, and to the end of the sentence, if the source ended there; behind what was
-        read only if the speech since the last pause counts (`EVIDENCE`). It is looked for at the same moments however
-        the stream was cut.
+        probability to what it has written, and to the end of the sentence, if the source ended there; a longer one is
+        the likelier end. It is looked for at the same moments however the stream was cut.
 
         Args:
             source_ended: nothing more will be heard.
@@ -180,8 +180,8 @@ class Sentence:
         """
         read, heard = self.source.frames, self.source.from_frame(0)
         if self._end is None:
-            passed = [frame for frame, _ in _pauses(heard, read)][-CANDIDATES:]
-            self._end, self._looked_at = self._most_probable_end([*passed, read]), read
+            passed = _pauses(heard, read)[-CANDIDATES:]
+            self._end, self._looked_at = self._most_probable_end(passed, read), read
         if self._end < read:
             return self._end
         for until in range(self._looked_at, read + PATIENCE + 1, STEP):
@@ -195,14 +195,15 @@ class Sentence:
         return read
 
     @torch.no_grad()
-    def _most_probable_end(self, frames: List[int]) -> int:
-        """Of the pauses, and as the last one the end of what was read."""
-        if len(frames) == 1:
-            return frames[0]
+    def _most_probable_end(self, pauses: List[Tuple[int, int]], read: int) -> int:
+        """The frame of one of the pauses, or that to which it was read."""
+        if not pauses:
+            return read
+        frames = [*(frame for frame, _ in pauses), read]
+        lengths = [*(end - frame * FEATURES_PER_FRAME for frame, end in pauses), EVEN]
         speech, ends = torch.cat(self.source.kept), torch.tensor(frames)
         scores = torch.cat([self._score(speech, some) for some in ends.split(BATCH)])
-        scores[-1] -= EVIDENCE
-        return frames[int(scores.argmax())]
+        return frames[int((scores + (torch.tensor(lengths) / EVEN).log()).argmax())]
 
     def _score(self, frames: Tensor, ends: Tensor) -> Tensor:
         """Log-probabilities [B] of the sentence for speech [S, 1, C] that ends at each of these frames [B]."""

@@ -11,7 +11,7 @@ from random_translator import HYBRID, TEXTS, noise, translate, translator
 
 from leap_fairseq.speech import NEXT_SENTENCE, fbank, train_vocabulary
 from leap_fairseq.speech.pauses import find_pauses
-from leap_fairseq.streaming.sentence import BEFORE, EVIDENCE
+from leap_fairseq.streaming.sentence import BEFORE, EVEN
 
 
 @pytest.fixture(scope="module")
@@ -77,23 +77,27 @@ def test_the_end_of_speech_is_the_most_probable_pause(vocabulary):
             logits = stream.model.decoder(torch.tensor([[2, *sentence.tokens]]), encoder_out=speech)[0][0]
         scores[end] = float(logits.log_softmax(-1).gather(-1, target[:, None]).sum())
     assert len(sentence.tokens) > 10
-    found = sentence._most_probable_end([*ends, len(frames)])
-    scores[len(frames)] -= EVIDENCE
+    found = sentence._most_probable_end([(end, 4 * end + EVEN) for end in ends], len(frames))
     assert scores[found] == pytest.approx(max(scores.values()), abs=1e-4)
     assert max(scores.values()) > min(scores.values()) + 1e-2
 
 
-@pytest.mark.parametrize("more, expected", [(-1.0, 17), (0.0, 17), (0.9 * EVIDENCE, 17), (1.1 * EVIDENCE, 40)])
-def test_speech_behind_the_last_pause_is_part_of_a_sentence_that_is_more_probable_with_it(
-    vocabulary, monkeypatch, more, expected
-):
-    """The decoder may as well have read on into the next sentence."""
+@pytest.mark.parametrize(
+    "first, second, more, expected",
+    [
+        pytest.param(24, 60, 0.0, 17, id="a long pause, read on into the next sentence"),
+        pytest.param(24, 24, 0.0, 40, id="short ones are within the sentence"),
+        pytest.param(60, 31, 0.0, 5, id="the longer one"),
+        pytest.param(24, 60, 1.0, 40, id="what was heard behind it counts"),
+    ],
+)
+def test_a_longer_pause_is_the_likelier_end(vocabulary, monkeypatch, first, second, more, expected):
+    """Where the model has no opinion; and speech behind a pause is part of the sentence that needs it."""
     stream = long_form(vocabulary, endless=True)
     stream.push(noise(5000))
-    of_end = {5: -9.0, 17: -3.0, 40: -3.0 + more}
-    score = lambda frames, ends: torch.tensor([of_end[end] for end in ends.tolist()])  # noqa: E731
-    monkeypatch.setattr(stream._sentence, "_score", score)
-    assert stream._sentence._most_probable_end([5, 17, 40]) == expected
+    scores = torch.zeros(41).index_fill(0, torch.tensor(40), more)
+    monkeypatch.setattr(stream._sentence, "_score", lambda _, ends: scores[ends])
+    assert stream._sentence._most_probable_end([(5, 20 + first), (17, 68 + second)], 40) == expected
 
 
 def with_pauses(*parts):
