@@ -1,10 +1,12 @@
-"""Work in several processes: results in order, whatever the number, and no worker outlives its parent."""
+"""Work in several processes: results in order, whatever the number, and no worker outlives its parent or its use."""
 
 import argparse
 import collections
 import concurrent.futures.process
-import multiprocessing
+import functools
+import multiprocessing.connection
 import os
+import signal
 import threading
 from typing import Callable, Iterable, Iterator, Optional, TypeVar
 
@@ -38,7 +40,8 @@ def in_order(
 ) -> Iterator[Result]:
     """Maps a function over jobs in worker processes, results in the order of the jobs.
 
-    Only a few results wait at a time, so that a slow reader does not fill the memory.
+    Only a few results wait at a time, so that a slow reader does not fill the memory. Where it ends early, by an error,
+    Ctrl-C or a reader that has enough, the workers end at once.
 
     Args:
         function: At module level, as are its arguments' types.
@@ -50,7 +53,9 @@ def in_order(
         DataError: processes < 1, or a worker was killed.
     """
     check_processes(processes)
-    with concurrent.futures.ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(initializer,)) as pool:
+    told, tell = multiprocessing.Pipe(duplex=False)
+    start = functools.partial(_start_worker, told, initializer)
+    with told, tell, concurrent.futures.ProcessPoolExecutor(processes, initializer=start) as pool:
         waiting: collections.deque = collections.deque()
         try:
             for job in jobs:
@@ -62,19 +67,22 @@ def in_order(
         except concurrent.futures.process.BrokenProcessPool as error:
             rule = "most often because the memory was full: give fewer processes (-j), or free memory, and run again"
             raise DataError(f"one of {processes} worker processes was killed, {rule}") from error
-        finally:
-            for future in waiting:
-                future.cancel()
+        except BaseException:
+            tell.send_bytes(b"end")
+            raise
 
 
-def _start_worker(initializer: Optional[Callable[[], None]]) -> None:
+def _start_worker(told: multiprocessing.connection.Connection, initializer: Optional[Callable[[], None]]) -> None:
+    # A terminal sends Ctrl-C to all: a worker that it ends while it takes a job may keep the others waiting for ever.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A parent that is killed (SIGKILL) cannot end its workers: they would wait for work for ever, or write into the
     # folder of the next run.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_when_told, args=(told,), daemon=True).start()
     if initializer is not None:
         initializer()
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+def _end_when_told(told: multiprocessing.connection.Connection) -> None:
+    """Ends this process with its parent, or when that has written something, which is left there for the others."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, told])
     os._exit(1)
