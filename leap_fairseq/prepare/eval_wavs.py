@@ -63,7 +63,7 @@ def write_talks(segments: List[Segment], folder: Path, limit: Optional[int]) -> 
         sentences = _sentences([segments[index] for index in indices], len(samples))
         if not sentences:
             continue
-        wav = f"{audio.stem}.wav"  # once in a split: the reader refuses names that differ only in their endings
+        wav = f"{audio.stem}.wav"  # once in a split: the reader refuses others of the same stem
         _write(folder / wav, samples)
         talks.append(Talk(wav, sentences))
         if len(talks) == limit:

@@ -111,14 +111,17 @@ def named_by_file(segments: List[Segment], name: object) -> List[Segment]:
         name: Of their list, for the message.
 
     Raises:
-        DataError: Two audio files have the same name but for their endings.
+        DataError: Two audio files have the same name but for their folders and endings.
     """
     named = list(segments)
+    of_name: Dict[str, Path] = {}
     for audio, indices in by_file(segments):
+        other = of_name.setdefault(audio.stem, audio)
+        if other != audio:
+            rule = "differ in nothing but their folders or endings, so that ids would occur twice: rename one"
+            raise DataError(f"{name}: the recordings {other} and {audio} {rule}")
         for rank, index in enumerate(indices):
             named[index] = replace(named[index], id=f"{audio.stem}_{rank}")
-    if len({segment.id for segment in named}) != len(named):
-        raise DataError(f"{name}: two wav files differ only in their endings, so ids occur twice: rename one")
     return named
 
 

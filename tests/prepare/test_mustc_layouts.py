@@ -119,6 +119,17 @@ def test_an_entry_that_cannot_be_used_is_skipped(tmp_path, right):
     assert all(SENTENCES[0][1] != joined.tgt_text[: -len("<next>")] for joined in join_segments([first, faulty], 3))
 
 
+@pytest.mark.parametrize("other", ["more/ted_1.wav", "ted_1.flac"])
+def test_recordings_of_one_name_are_named(tmp_path, other):
+    data = write_mustc(tmp_path / "mustc", splits=("train",)) / "en-de/data/train"
+    (data / "wav" / other).parent.mkdir(exist_ok=True)
+    (data / "wav/ted_2.wav").rename(data / "wav" / other)
+    path = data / "txt/train.yaml"
+    path.write_text(path.read_text().replace("ted_2.wav", other))
+    with pytest.raises(DataError, match=f"train.yaml: the recordings .*ted_1.wav and .*{other} differ in nothing but"):
+        read_split(tmp_path / "mustc", "train", "de")
+
+
 def test_a_damaged_list_and_damaged_clips_end_nothing(tmp_path, caplog):
     root = write_mustc(tmp_path / "mustc", splits=("train", "dev"))
     damage(root, "duration: 0.350000", "duration: 1e308")
