@@ -94,8 +94,8 @@ class OnlineResampler:
         """
         if self._finished:
             raise AudioError("the stream has ended (push with last=True): make a new OnlineResampler for the next one")
-        self._finished = last
         mono = to_mono(samples)
+        self._finished = last
         if self._stream is None:
             return mono
         return self._stream.push(mono, last=last)

@@ -86,12 +86,12 @@ class OnlineFbank:
         """
         if self._finished:
             raise AudioError("the stream has ended (push with last=True): make a new OnlineFbank for the next one")
-        self._finished = last
         samples = np.asarray(samples)
         if samples.ndim != 1:
             raise AudioError(f"samples have shape {samples.shape}, but must be [N], mono: use OnlineResampler before")
         if samples.size:
             self._computer.accept_waveform(self.sample_rate, to_mono(samples) * INT16_SCALE)
+        self._finished = last
         ready = self._computer.num_frames_ready
         frames = np.empty((ready - self._frames_returned, self.num_mel_bins), np.float32)
         for row in range(len(frames)):

@@ -196,6 +196,7 @@ def test_streams_refuse_such_samples_too(value, last):
     for stream in (OnlineResampler(RATE), OnlineResampler(48000), OnlineFbank()):
         with pytest.raises(AudioError, match=r"the samples go from .*, but must be floats in \[-1, 1\]"):
             stream.push(samples, last)
+        stream.push(SAMPLES, last)
     OnlineResampler(RATE).push(np.full(10, LOUDEST))  # the control
 
 
