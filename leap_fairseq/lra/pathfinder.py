@@ -24,6 +24,9 @@ SMALL_SIZES = {"train": 3_000, "valid": 300, "test": 300}
 PICTURES_PER_BLOCK = 100
 """Drawn from one seed by one process."""
 
+SEEDS_PER_SPLIT = 1_000_000
+"""Also the largest size of a split: a larger one would have pictures of the next."""
+
 ON_A_SHEET = 40
 
 
@@ -48,6 +51,8 @@ def prep_pathfinder(
         DataError: Impossible options.
     """
     check_sizes(sizes)
+    if max(sizes.values()) > SEEDS_PER_SPLIT:
+        raise DataError(f"--sizes gives {max(sizes.values())} examples, but a split has at most {SEEDS_PER_SPLIT:,}")
     if difficulty not in CONTOUR_LENGTHS:
         raise DataError(f"--difficulty is {difficulty!r}, but must be one of {', '.join(CONTOUR_LENGTHS)}")
     options = {"sizes": sizes, "difficulty": difficulty, "seed": seed}
@@ -64,7 +69,7 @@ def prep_pathfinder(
 
 def _blocks(sizes: Dict[str, int], contour_length: int, seed: int) -> Iterator[Block]:
     for number, (split, size) in enumerate(sizes.items()):
-        first = (seed * 10 + number) * 1_000_000
+        first = (seed * 10 + number) * SEEDS_PER_SPLIT
         labels = shuffled([position % 2 for position in range(size)], Choices(first))
         for start in range(0, size, PICTURES_PER_BLOCK):
             part = labels[start : start + PICTURES_PER_BLOCK]

@@ -186,3 +186,5 @@ def test_impossible_options_are_refused(tmp_path):
         prep_pathfinder(tmp_path / "made", SIZES, "harder")
     with pytest.raises(DataError, match="--sizes gives test 0"):
         prep_pathfinder(tmp_path / "made", {**SIZES, "test": 0})
+    with pytest.raises(DataError, match="--sizes gives 1000001 examples, but a split has at most 1,000,000"):
+        prep_pathfinder(tmp_path / "made", {**SIZES, "train": 1_000_001})
