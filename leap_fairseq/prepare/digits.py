@@ -115,6 +115,7 @@ def make_digits_corpus(
     Raises:
         DataError: A count below 1, recordings that are missing or of several rates, an unknown speaker or none left,
             or a folder that holds something else.
+        AudioError: Samples of a recording are none (see `sound_file.check_samples`).
     """
     counts = {"train": sentences_train, "dev": sentences_dev, "tst-COMMON": sentences_test}
     found, rate = read_recordings(recordings)
@@ -140,6 +141,7 @@ def read_recordings(path: Union[str, Path]) -> Tuple[Dict[Tuple[int, str, int], 
 
     Raises:
         DataError: There are none, or one cannot be read, or they have several rates or channels.
+        AudioError: Samples of a recording are none (see `sound_file.check_samples`).
     """
     found, rates = {}, set()
     for file in files_of(path, RECORDINGS):
