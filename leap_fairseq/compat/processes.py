@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import logging
 import os
 from typing import Any, Callable, Optional
 
@@ -11,6 +12,8 @@ import torch
 from fairseq.models import distributed_fairseq_model
 
 from leap_fairseq.compat.replacing import replace
+
+logger = logging.getLogger(__name__)
 
 OF_FAIRSCALE = ("fully_sharded", "slowmo")
 """Values of ``--ddp-backend`` whose code is fairscale's; it calls CUDA wherever the weights are."""
@@ -39,6 +42,22 @@ def _naming_no_gpu_on_cpus(parallel: Callable) -> Callable:
     return distributed_data_parallel
 
 
+def count_no_gpus_for_a_cpu(cfg: Any) -> None:
+    """Lets ``--cpu`` train in one process on a machine with several GPUs.
+
+    fairseq 0.12.2 takes their number for that of the processes, if no other is given, and starts as many over nccl,
+    which knows no CPU.
+
+    Args:
+        cfg: fairseq's configuration, which is changed and said.
+    """
+    asked = cfg.distributed_training
+    by_hand = asked.distributed_no_spawn or asked.distributed_init_method is not None
+    if cfg.common.cpu and not by_hand and asked.distributed_world_size == torch.cuda.device_count() > 1:
+        logger.info("--cpu: one process, not one for each of the %d GPUs", asked.distributed_world_size)
+        asked.distributed_world_size = 1
+
+
 def unworkable_processes(cfg: Any) -> Optional[str]:
     """What to tell of options that would train nothing, or each process alone; None where they can work.
 
@@ -59,7 +78,8 @@ def unworkable_processes(cfg: Any) -> Optional[str]:
     if not asked.distributed_no_spawn:
         several = asked.distributed_world_size > 1
         flag = f"--distributed-world-size {asked.distributed_world_size}" if several else "--distributed-init-method"
-        return f"{flag} needs --distributed-no-spawn on a CPU, where fairseq itself starts no process: {BY_HAND}"
+        one = f"{'give 1' if several else 'leave it out'} to train in one process, or"
+        return f"{flag} needs --distributed-no-spawn on a CPU, where fairseq itself starts no process: {one} {BY_HAND}"
     if asked.distributed_backend == "nccl":
         return "--distributed-backend nccl, the default, needs GPUs: give --distributed-backend gloo"
     return None

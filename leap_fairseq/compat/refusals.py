@@ -1,13 +1,13 @@
 """What cannot work is refused before anything begins, with what to do."""
 
 import argparse
-from typing import Any, Callable
+from typing import Callable, Optional
 
 from fairseq.distributed import utils as distributed_utils
 from fairseq.trainer import Trainer
 
 from leap_fairseq.compat.missing_packages import missing_package
-from leap_fairseq.compat.processes import unworkable_processes
+from leap_fairseq.compat.processes import count_no_gpus_for_a_cpu, unworkable_processes
 from leap_fairseq.compat.replacing import replace
 
 
@@ -20,15 +20,16 @@ def refuse_what_cannot_work() -> None:
     replace([Trainer], "__init__", _refusing_as_late)
 
 
-def _require_workable(cfg: Any) -> None:
-    reason = missing_package(cfg.common) or unworkable_processes(cfg)
+def _refuse(reason: Optional[str]) -> None:
     if reason:
         raise ValueError(reason)
 
 
 def _refusing(call: Callable) -> Callable:
     def call_main(cfg, main, **kwargs):
-        _require_workable(cfg)
+        _refuse(missing_package(cfg.common))
+        count_no_gpus_for_a_cpu(cfg)
+        _refuse(unworkable_processes(cfg))
         return call(cfg, main, **kwargs)
 
     return call_main
@@ -38,7 +39,7 @@ def _refusing_as_late(build: Callable) -> Callable:
     def __init__(self, cfg, *args, **kwargs):
         # Of commands from before fairseq 0.10.
         if not isinstance(cfg, argparse.Namespace):
-            _require_workable(cfg)
+            _refuse(missing_package(cfg.common) or unworkable_processes(cfg))
         build(self, cfg, *args, **kwargs)
 
     return __init__

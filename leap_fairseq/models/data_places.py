@@ -5,6 +5,7 @@ another current directory as soon as the model is used from elsewhere, and folde
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import List, Union
 
@@ -25,7 +26,8 @@ def data_folder(checkpoint: Union[str, Path], remembered: str, name: str) -> Pat
         FileNotFoundError: there is none; with all places.
     """
     tried = places(checkpoint, remembered)
-    found = next((place for place in tried if (place / name).is_file()), None)
+    # Not Path.is_file, which raises where a folder of somebody else must not be looked into.
+    found = next((place for place in tried if os.path.isfile(place / name)), None)
     path = "" if Path(remembered).is_absolute() else ", a path relative to where it was trained"
     if found is None:
         raise FileNotFoundError(

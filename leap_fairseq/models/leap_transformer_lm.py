@@ -193,10 +193,15 @@ def _check_cutoffs(args, size: int) -> None:
     """Refuses bands of an adaptive input or softmax that do not divide a dictionary of `size` symbols."""
     for name, used in (("adaptive_input_cutoff", args.adaptive_input), ("adaptive_softmax_cutoff", True)):
         text = getattr(args, name)
-        cutoffs = options.eval_str_list(text, type=int) if used and text is not None else []
+        flag = f"--{name.replace('_', '-')}"
+        try:
+            cutoffs = options.eval_str_list(text, type=int) if used and text is not None else []
+        except Exception as error:
+            # fairseq evaluates the text as Python, which fails in any way.
+            raise ValueError(f"{flag} {text!r} must be whole numbers with commas between them") from error
         if any(a >= b for a, b in zip([0, *cutoffs], [*cutoffs, size + 1])):
             raise ValueError(
-                f"--{name.replace('_', '-')} {text} must rise and stay within the {size} symbols of the dictionary: "
+                f"{flag} {text} must rise and stay within the {size} symbols of the dictionary: "
                 f"give, for example, {size // 5},{size * 3 // 5}"
             )
 
@@ -204,18 +209,16 @@ def _check_cutoffs(args, size: int) -> None:
 def _check_embeddings(args) -> None:
     """Refuses embeddings that cannot be shared, or have no bands."""
     width, own = args.decoder_output_dim, args.decoder_input_dim
-    if args.share_decoder_input_output_embed and args.adaptive_softmax_cutoff is None:
-        if args.character_embeddings or own != width:
-            raise ValueError(
-                "--share-decoder-input-output-embed, a part of the tiny architecture, needs one matrix for both: leave "
-                f"--character-embeddings out, and give --decoder-input-dim {own} and --decoder-output-dim {width} alike"
-            )
     if args.adaptive_input and not args.adaptive_input_cutoff:
         raise ValueError("--adaptive-input needs --adaptive-input-cutoff: give, for example, that of the softmax")
-    sides = [
-        (getattr(args, f"adaptive_{side}_cutoff"), getattr(args, f"adaptive_{side}_factor"))
-        for side in ("input", "softmax")
-    ]
+    if args.share_decoder_input_output_embed and args.adaptive_softmax_cutoff is None:
+        if args.character_embeddings or args.adaptive_input or own != width:
+            raise ValueError(
+                "--share-decoder-input-output-embed, a part of the tiny architecture, needs one matrix for both: leave "
+                "--character-embeddings and --adaptive-input out (or give --adaptive-softmax-cutoff), and give "
+                f"--decoder-input-dim {own} and --decoder-output-dim {width} alike"
+            )
+    sides = [[getattr(args, f"adaptive_{side}_{x}") for x in ("cutoff", "factor")] for side in ("input", "softmax")]
     if args.tie_adaptive_weights and not (
         args.adaptive_input and sides[0] == sides[1] and own == width == args.decoder_embed_dim
     ):

@@ -6,6 +6,7 @@ statistics of the transform ``global_cmvn`` only in the working directory.
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, Dict, Optional, Set
 
@@ -67,12 +68,12 @@ class LeapS2TDataConfig(S2TDataConfig):
     @property
     def pre_tokenizer(self) -> Dict[str, Any]:
         """The tokenizer before subwords, and its options."""
-        return self._tokenizer("pre_tokenizer", super().pre_tokenizer)
+        return self._tokenizer("pre_tokenizer", "tokenizer")
 
     @property
     def bpe_tokenizer(self) -> Dict[str, Any]:
         """The tokenizer of subwords, and its options."""
-        return self._tokenizer("bpe_tokenizer", super().bpe_tokenizer)
+        return self._tokenizer("bpe_tokenizer", "bpe")
 
     @property
     def global_cmvn_stats_npz(self) -> Optional[str]:
@@ -98,17 +99,17 @@ class LeapS2TDataConfig(S2TDataConfig):
             config["global_cmvn"] = dict(options, stats_npz_path=self.global_cmvn_stats_npz)
         return config
 
-    def _tokenizer(self, key: str, options: Dict[str, Any]) -> Dict[str, Any]:
-        written = self.config.get(key) or {}
-        for name in TOKENIZER_FILE_KEYS:
-            if isinstance(written.get(name), str):
-                options[name] = self._file(written[name], f"{key}.{name}")
-        return options
+    def _tokenizer(self, key: str, kind: str) -> Dict[str, Any]:
+        written = self.config.get(key) or {kind: None}
+        named = {name for name in TOKENIZER_FILE_KEYS if isinstance(written.get(name), str)}
+        others = {name: value for name, value in written.items() if name not in named}
+        files = {name: self._file(written[name], f"{key}.{name}") for name in named}
+        return {**self._auto_convert_to_abs_path(others), **files}
 
     def _file(self, value: str, key: str) -> str:
         """Where a file is that a key of the YAML names."""
         path = self._resolve(value, key, self.root / Path(value).name)
-        if "://" not in path and not Path(path).is_file():
+        if "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(
                 f"{path}: not a file, named by the key {key} of {self.yaml_path}; correct the path there"
             )
@@ -121,7 +122,8 @@ class LeapS2TDataConfig(S2TDataConfig):
         named = [self.root / value, Path(value)]
         places = dict.fromkeys([*named, *more])
         for place in places:
-            if place.exists():
+            # Not Path.exists, which raises where a folder of somebody else must not be looked into.
+            if os.path.exists(place):
                 if place not in named and place not in self._guessed:
                     self._guessed.add(place)
                     logger.warning(

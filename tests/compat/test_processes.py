@@ -79,6 +79,26 @@ def test_one_process_needs_nothing(monkeypatch):
     )
 
 
+def test_a_cpu_trains_in_one_process_though_gpus_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    default = {"distributed_init_method": None, "distributed_no_spawn": False, "tpu": False}
+    default["pipeline_model_parallel"] = False
+    began = []
+
+    def sizes(**changes):
+        distributed_utils.call_main(configured(**{**default, **changes}), began.append)
+        return began.pop().distributed_training.distributed_world_size
+
+    assert sizes() == 1
+    # The control: three are not the default, and were asked for.
+    with pytest.raises(ValueError, match="--distributed-world-size 3 needs .*: give 1 to train in one process, or"):
+        sizes(distributed_world_size=3)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="torchrun has started 2 processes"):
+        sizes()
+
+
 def test_gpus_need_fairscale_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     on_gpus = {"cpu": False, "distributed_no_spawn": False, "distributed_backend": "nccl"}

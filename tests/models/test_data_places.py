@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from exported_model import write_model
 
 from leap_fairseq.cli import main
@@ -105,6 +106,24 @@ def test_export_and_distillation_find_the_same(project):
     assert _data_of(state, checkpoint) == str(project / "text/bin")
     state["cfg"]["task"]["data"] = "a:b"
     assert _data_of(state, checkpoint) == "a:b"
+
+
+def test_a_folder_that_others_must_not_read_is_passed_over(project, monkeypatch):
+    """That of somebody else who has trained the model; root may read it, and so the kernel's answer is made up."""
+    theirs, stat = str(project.parent / "theirs"), os.stat
+
+    def forbidding(path, *args, **kwargs):
+        if str(path).startswith(theirs):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **kwargs)
+
+    config = project / REMEMBERED / "config.yaml"
+    written = yaml.safe_load(config.read_text(encoding="utf-8"))
+    written["bpe_tokenizer"]["sentencepiece_model"] = f"{theirs}/{written['bpe_tokenizer']['sentencepiece_model']}"
+    config.write_text(yaml.safe_dump(written), encoding="utf-8")
+    change(project, f"{theirs}/data")
+    monkeypatch.setattr(os, "stat", forbidding)
+    assert load_translator(project / "st/model/checkpoint.pt").cmvn is not None
 
 
 def test_each_place_is_tried_once_and_in_order(tmp_path, monkeypatch):

@@ -31,9 +31,12 @@ def test_scales_that_do_nothing(name):
     [
         (("--base-layers", "1"), "--base-layers has no effect.*'base_layers': 0"),
         (("--decoder-xformers-att-config", "x"), "--decoder-xformers-att-config has no effect"),
-        (("--character-embeddings",), "--share-decoder-input-output-embed.*leave --character-embeddings out"),
+        (("--character-embeddings",), "--share-decoder-input-output-embed.*leave --character-embeddings and"),
         (("--decoder-input-dim", "64"), "--decoder-input-dim 64 and --decoder-output-dim 128 alike"),
         (("--decoder-output-dim", "64"), "--decoder-input-dim 128 and --decoder-output-dim 64 alike"),
+        (BANDS, "--share-decoder-input-output-embed.*leave --character-embeddings and --adaptive-input out"),
+        (("--adaptive-softmax-cutoff", ""), "--adaptive-softmax-cutoff '' must be whole numbers with commas"),
+        (("--adaptive-softmax-cutoff", "8,x"), "--adaptive-softmax-cutoff '8,x' must be whole numbers with commas"),
         (BANDS[:1], "--adaptive-input needs --adaptive-input-cutoff"),
         (("--tie-adaptive-weights",), "--tie-adaptive-weights needs --adaptive-input"),
         (
