@@ -14,6 +14,7 @@ from leap_fairseq.files import DataError, whole_folder
 from leap_fairseq.models.averaging import without_moving_average
 from leap_fairseq.models.data_places import data_folder
 from leap_fairseq.models.translator_checkpoint import CHECKPOINT, CONFIG, check_streaming, read_checkpoint
+from leap_fairseq.speech.data_config import require_closed
 from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig
 
 
@@ -27,7 +28,8 @@ def export_translator(
     """Gathers what a translator needs: weights and options, data YAML, CMVN, SentencePiece model and dictionary.
 
     Args:
-        checkpoint: of a simultaneous translator; the state of its optimizer and a moving average are left out.
+        checkpoint: of a simultaneous translator, or an exported folder with its data; the state of the optimizer and a
+            moving average are left out.
         out: the folder to make; an older one of this kind is replaced.
         data, config_yaml: folder and name of the data YAML, as for
             :func:`leap_fairseq.models.translator_checkpoint.load_translator`.
@@ -44,6 +46,9 @@ def export_translator(
     state, _ = read_checkpoint(checkpoint)
     if out.exists() and not (out / CHECKPOINT).is_file() and any(out.iterdir()):
         raise DataError(f"{out} holds something that is not an exported model: give a new folder")
+    if checkpoint.is_dir():
+        data, config_yaml = checkpoint, CONFIG
+        require_closed(checkpoint, CONFIG)
     state["model"] = _rounded(state["model"], dtype)
     model, task = state["cfg"]["model"], state["cfg"]["task"]
     name = config_yaml or task.config_yaml

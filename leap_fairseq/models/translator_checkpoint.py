@@ -166,3 +166,5 @@ def check_streaming(data_cfg) -> None:
             f"the data YAML sets bpe_tokenizer to {data_cfg.bpe_tokenizer.get('bpe')}: the streaming translator makes "
             "words from sentencepiece only"
         )
+    if not data_cfg.bpe_tokenizer.get("sentencepiece_model"):
+        raise ValueError("the data YAML sets bpe_tokenizer without its sentencepiece_model: add the path of that file")

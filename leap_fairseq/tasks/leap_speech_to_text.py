@@ -14,6 +14,7 @@ from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.tasks import register_task
 from fairseq.tasks.speech_to_text import SpeechToTextTask
 
+from leap_fairseq.files import DataError
 from leap_fairseq.speech.data_config import ON_THE_FLY, read_data_config
 from leap_fairseq.tasks.recorded_training import RecordedTraining
 from leap_fairseq.tasks.references import ManifestReferences
@@ -33,6 +34,10 @@ TOKENIZER_FILE_KEYS = (
 """Options of fairseq's tokenizers that name a file. Source: fairseq.data.encoders."""
 
 
+SECTIONS = ("pre_tokenizer", "bpe_tokenizer", "global_cmvn", "transforms", "feature_transforms", "specaugment")
+"""Keys of a data YAML beneath which there are others."""
+
+
 class LeapS2TDataConfig(S2TDataConfig):
     """A data YAML whose relative paths are looked up in its own folder first, then in the working directory.
 
@@ -43,7 +48,7 @@ class LeapS2TDataConfig(S2TDataConfig):
         yaml_path: of the data YAML.
 
     Raises:
-        DataError: it is not a YAML of keys and values.
+        DataError: it is not a YAML of keys and values, or a section of it is something else.
         FileNotFoundError: there is no such file. Reading a path from it raises this for a file that is not there, with
             the key that names it.
     """
@@ -57,6 +62,16 @@ class LeapS2TDataConfig(S2TDataConfig):
         # Not by fairseq's loader, which builds types of Python as well.
         self.config, self.root = read_data_config(yaml_path), Path(yaml_path).parent
         self.yaml_path = yaml_path
+        for key in SECTIONS:
+            section = self.config.get(key)
+            if section is None:
+                # Without anything beneath it, it is the same as left out.
+                self.config.pop(key, None)
+            elif not isinstance(section, dict):
+                raise DataError(
+                    f"{yaml_path}: {key} is {section!r}, but must have keys with values beneath it; correct it there, "
+                    "or leave it out"
+                )
         self._guessed: Set[Path] = set()
 
     @property

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import yaml
 from exported_model import write_model
 
 from leap_fairseq.cli import main
@@ -58,6 +59,21 @@ def test_the_same_bytes_again_and_without_a_type_the_same_weights(trained, expor
     assert contents[0] == contents[1] != contents[2] == contents[3]
     before, after = (read_checkpoint(folder)[0]["model"] for folder in (trained, export()[0]))
     assert all(torch.equal(value, after[name]) and value.dtype == after[name].dtype for name, value in before.items())
+
+
+def test_an_exported_folder_is_exported_again_and_closed(trained, export, capsys, monkeypatch):
+    out, _ = export()
+    monkeypatch.chdir(trained.parent)
+    content = {path.name: path.read_bytes() for path in out.iterdir()}
+    # Into another folder, and in its own place.
+    for place in ("again", "exported"):
+        assert main(["export", "exported", place]) == 0
+        assert {path.name: path.read_bytes() for path in (trained.parent / place).iterdir()} == content
+    config = out / "config.yaml"
+    model = yaml.safe_load(content["config.yaml"])["bpe_tokenizer"]["sentencepiece_model"]
+    config.write_text(config.read_text().replace(model, f"../trained/{model}"))
+    assert main(["export", "exported", "other"]) == 1 and not (trained.parent / "other").exists()
+    assert f"'../trained/{model}', which is not in exported" in capsys.readouterr().err
 
 
 def test_a_weight_that_is_too_large_is_refused_by_name(trained, export, capsys):

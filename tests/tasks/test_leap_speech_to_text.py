@@ -13,6 +13,7 @@ from fairseq.tasks.speech_to_text import SpeechToTextTask
 from tiny_models import SMALL_SPEECH, make_dictionary
 
 import leap_fairseq.models  # noqa: F401  (registers the models)
+from leap_fairseq.files import DataError
 from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig, LeapSpeechToTextTask
 
 
@@ -99,6 +100,17 @@ def test_files_of_a_moved_folder_are_beside_the_yaml(folder, caplog):
         assert config.bpe_tokenizer["sentencepiece_model"] == str(folder / "spm.model")
     assert caplog.text.count("/was/here/spm.model, named by the key bpe_tokenizer.sentencepiece_model of") == 1
     assert config.audio_root == "/was/here"
+
+
+@pytest.mark.parametrize("key", ["bpe_tokenizer", "pre_tokenizer", "feature_transforms", "specaugment", "global_cmvn"])
+def test_an_empty_section_is_none_and_anything_else_is_refused(folder, key):
+    (folder / "config.yaml").write_text(f"{key}:\n")
+    config = LeapS2TDataConfig(folder / "config.yaml")
+    assert (config.bpe_tokenizer, config.pre_tokenizer) == ({"bpe": None}, {"tokenizer": None})
+    assert not config.get_feature_transforms("train", True)["feature_transforms"]
+    (folder / "config.yaml").write_text(f"{key}: sentencepiece\n")
+    with pytest.raises(DataError, match=f"config.yaml: {key} is 'sentencepiece', but must have keys with values"):
+        LeapS2TDataConfig(folder / "config.yaml")
 
 
 @pytest.mark.parametrize(
