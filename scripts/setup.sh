@@ -43,7 +43,11 @@ find_python() {
         "install one, or name it: LEAP_PYTHON=/path/to/python3.11 bash scripts/setup.sh"
 }
 
-usable() { [ -x "$PYTHON" ] && "$PYTHON" -m pip --version >/dev/null 2>&1 && suitable "$PYTHON"; }
+# One that was moved or copied is not: its commands call the Python of the old place.
+usable() {
+    [ -x "$PYTHON" ] && "$PYTHON" -m pip --version >/dev/null 2>&1 && suitable "$PYTHON" &&
+        (. "$VENV/bin/activate" && [ "$VIRTUAL_ENV" -ef "$VENV" ]) 2>/dev/null
+}
 
 # Everything that decides what is installed. An environment whose stamp says the same needs no work.
 fingerprint() {
@@ -68,7 +72,7 @@ fi
 if ! usable; then
     BASE=$(find_python)
     if [ -e "$VENV" ]; then
-        say "$VENV is incomplete or its Python is gone: building it anew"
+        say "$VENV is incomplete, was moved, or its Python is gone: building it anew"
         rm -rf "$VENV"
     fi
     say "making $VENV with $("$BASE" -V)"
