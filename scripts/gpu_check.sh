@@ -25,6 +25,8 @@ printf 'step\tseconds\tends with\n' >"$OUT/steps.tsv"
 step() {
     local name=$1 limit=$2 start=$SECONDS code
     shift 2
+    # That of an earlier run would stand on the page of this one.
+    rm -f "$OUT/$name.tsv"
     timeout --kill-after=5 "$limit" "$@" >"$OUT/$name.log" 2>&1
     code=$?
     [ $code -eq 0 ] || FAILED=1

@@ -1,5 +1,7 @@
 """What scripts/gpu_check.sh measures and writes, on the CPU with a tiny model."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,3 +49,17 @@ def test_without_a_gpu_it_is_refused(capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert benchmark.main([*UPDATES.split(), "--device", "cuda"]) == 1
     assert "torch finds no CUDA device" in capsys.readouterr().err
+
+
+def test_a_step_that_fails_does_not_show_the_table_of_an_earlier_run(tmp_path):
+    python, out = tmp_path / "python", tmp_path / "out"
+    # Torch finds its GPU, and then every step fails.
+    python.write_text('#!/bin/sh\n[ "$1" = -c ]\n', encoding="utf-8")
+    python.chmod(0o755)
+    out.mkdir()
+    for name in ("attention.tsv", "updates.tsv", "streams.tsv", "mine.tsv"):
+        (out / name).touch()
+    environment = {**os.environ, "PYTHON": str(python)}
+    ended = subprocess.run(["bash", SCRIPTS / "gpu_check.sh", out], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and "[gpu_check] updates ended with 1" in ended.stdout, ended.stderr
+    assert sorted(path.name for path in out.glob("*.tsv")) == ["mine.tsv", "steps.tsv"]
