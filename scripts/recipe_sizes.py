@@ -92,12 +92,14 @@ def translator(
 
 
 def wikitext103(leap: bool, gpus: int) -> Recipe:
-    """250,000 updates of 65,536 words, in batches of 4,096. Source: scripts/lm/train.sh."""
-    layers, dim, heads, batch = 16, 1024, 8, 4096
+    """250,000 updates of 65,536 words, in batches of 4,096, or of what is left for each of more than 16 cards, a block
+    at least. Source: scripts/lm/train.sh."""
+    layers, dim, heads, update, block = 16, 1024, 8, 65_536, 512
+    batch = min(4096, max(block, update // gpus // block * block))
     sizes = language_model(layers, dim, 4096, heads, 267_744, [20_000, 60_000], leap)
     head = (20_000 + 2) * (2 + 4 + 4)  # scores, their logarithms in float32, and the gradient
     return Recipe(
-        words=250_000 * 65_536,
+        words=250_000 * max(update, gpus * block),
         batch=batch,
         parameters=sizes["parameters"],
         optimizer_bytes=2 + 2 + 4 + 4 + 4,

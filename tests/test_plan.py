@@ -56,6 +56,15 @@ def test_the_full_language_model_is_that_of_the_results():
         assert f"{recipe_sizes.wikitext103(leap, 8).parameters:,}" in page
 
 
+@pytest.mark.parametrize(
+    "gpus, batch, update", [(1, 4096, 65536), (16, 4096, 65536), (64, 1024, 65536), (200, 512, 102400)]
+)
+def test_many_cards_share_an_update_as_the_script_has_them(gpus, batch, update):
+    """Those of tests/e2e/test_scaling.py, which asks scripts/lm/train.sh."""
+    recipe = recipe_sizes.wikitext103(True, gpus)
+    assert recipe.batch == batch and recipe.words == 250_000 * update
+
+
 @pytest.mark.parametrize("kind", ["leap", "relu"])
 @torch.no_grad()
 def test_translator(kind):
