@@ -87,8 +87,11 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
     """Calls `run` with the arguments of every job, in threads, so many at a time.
 
     Raises:
+        ValueError: fewer than one at a time.
         Exception: what the first job to fail raised; those that are running end before, and the rest does not begin.
     """
+    if count < 1:
+        raise ValueError(f"--jobs {count} must be at least 1")
     ended = threading.Event()
 
     def attempt(job: Sequence) -> None:

@@ -69,6 +69,13 @@ def test_nothing_begins_after_a_failure(scripts, count, monkeypatch):
     assert begun[0] == 0 and len(begun) <= count
 
 
+def test_a_number_of_runs_at_a_time_that_is_none_is_named(scripts):
+    from training_runs import run_all
+
+    with pytest.raises(ValueError, match="--jobs -1 must be at least 1"):
+        run_all(print, [(1,)], -1)
+
+
 def all_ended(jobs):
     concurrent.futures.wait(jobs)
     return jobs

@@ -93,7 +93,7 @@ def prepare(options: argparse.Namespace) -> None:
     """Makes OUT/data.
 
     Raises:
-        DataError: a split is missing.
+        ValueError: a split is missing.
         RuntimeError: prep_wikitext failed.
     """
     texts = find_texts([options.text])

@@ -84,8 +84,10 @@ share_frames() {
     FRAMES=$(($1 / WORLD))
     [ "$FRAMES" -lt "$longest" ] || return 0
     FRAMES=$longest
-    note "an update has up to $((WORLD * FRAMES)) frames, not $1: each of $WORLD processes takes the longest utterance," \
-        "of $longest frames"
+    # Who gives them has chosen another size.
+    [[ " ${options[*]-} " =~ \ --(max-tokens|batch-size|update-freq)[\ =] ]] ||
+        note "an update has up to $((WORLD * FRAMES)) frames, not $1: each of $WORLD processes takes the longest utterance," \
+            "of $longest frames"
 }
 
 recipe_small() {

@@ -68,6 +68,12 @@ def test_frames_of_an_update(told, speech, recipe, processes, frames, note):
     assert f"--max-tokens {frames} " in command and said.startswith(note) and bool(said) == bool(note)
 
 
+@pytest.mark.parametrize("given", [["--max-tokens", "9000"], ["--max-tokens=9000"], ["--update-freq", "4"]])
+def test_nothing_is_said_of_frames_that_the_user_chose(told, speech, given):
+    said, command = told(ROOT / "scripts/simulst/train.sh", speech, "save", "--recipe", "small", *given, PROCESSES="3")
+    assert " ".join(given) in command and not said
+
+
 def test_samples_of_an_update(told, tmp_path):
     (tmp_path / "lra.json").write_text(json.dumps({"task": "listops"}), encoding="utf-8")
     for processes, each, said_so in ((1, 32, False), (2, 16, False), (3, 11, True), (100, 1, True)):
