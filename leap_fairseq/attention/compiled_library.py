@@ -1,9 +1,9 @@
-"""The compiled library of ``native/``: how it is found, the structures it shares with Python, and a step of decoding.
+"""The compiled library of ``native/``: how it is found, the structures it shares with Python, and steps of decoding.
 
 It is built when the package is installed and a C++ compiler is there. Training by it is in
 :mod:`leap_fairseq.attention.compiled`; without it, the algorithms in torch compute the same.
 
-Shape legend: B batch, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
+Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension, F = 2K (K without proportions).
 """
 
 import ctypes
@@ -25,6 +25,8 @@ LIBRARY = f"_native{EXTENSION_SUFFIXES[0]}"
 """That of this Python; those of others may lie beside it, built from any sources."""
 LARGEST_HEAD = 8192
 """K and V at most, as in ``native/problem.h``."""
+MOST_TOKENS = 64
+"""Keys, and queries, of a step: beyond a segment of speech, torch has its threads to gain from."""
 INPUTS = ("q", "k", "v", "q_cos", "q_sin", "k_cos", "k_sin", "initial", "contrast")
 GRADIENTS = tuple(f"d{name}" for name in INPUTS)
 
@@ -53,7 +55,8 @@ class Step(ctypes.Structure):
     """The structure of the same name in ``native/problem.h``, field by field."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("batch", "heads", "key_dim", "value_dim", "reweighted")),
+        *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys")),
+        *((name, ctypes.c_int64) for name in ("key_dim", "value_dim", "reweighted")),
         ("floor", ctypes.c_double),
         ("half_life", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("q", "k", "v", "query_proportion", "key_proportion", "before")),
@@ -124,39 +127,55 @@ def families() -> List[str]:
     return [name.decode() for name in itertools.takewhile(lambda name: name is not None, names)]
 
 
-class Token(NamedTuple):
-    """One more key for a state, and one query that sees it and all before; or, without a key, one that reads the state.
+class Tokens(NamedTuple):
+    """More keys for a state, and queries that see these and all before; one of both may be missing.
 
     Attributes:
         kvz: [B, H, F, V + 1], the state before, float32 or float64.
-        q, k, v: [B, 1, H, K] twice and [B, 1, H, V]; k and v may be None.
-        p_q, p_k: proportions [B, 1, H], or None.
+        q: [B, T, H, K], or None.
+        k, v: [B, S, H, K] and [B, S, H, V], or None twice.
+        p_q, p_k: proportions [B, T, H] and [B, S, H], or None.
         floor: the denominator is at least this.
         contrast: [H], how much of what every query reads is taken away, or None.
     """
 
     kvz: Tensor
-    q: Tensor
+    q: Optional[Tensor]
     k: Optional[Tensor]
     v: Optional[Tensor]
-    p_q: Optional[Tensor]
-    p_k: Optional[Tensor]
-    floor: float
-    contrast: Optional[Tensor]
+    p_q: Optional[Tensor] = None
+    p_k: Optional[Tensor] = None
+    floor: float = 1.0
+    contrast: Optional[Tensor] = None
 
 
-def can_step(token: Token) -> bool:
-    """Whether the library can compute a step of decoding: all fits together, and needs no gradient."""
-    kvz, q, k, v, p_q, p_k, floor, contrast = token
+def can_step(tokens: Tokens) -> bool:
+    """Whether the library can compute such steps of decoding: all fits together, is no more than a segment of speech,
+    and needs no gradient."""
+    kvz, q, k, v, p_q, p_k, floor, contrast = tokens
     batch, heads, features, width = kvz.shape
-    one, key_dim = (batch, 1, heads), features if p_q is None else features // 2
+    reweighted = p_q is not None or p_k is not None
+    if reweighted and features % 2:
+        return False
+    key_dim = features // 2 if reweighted else features
+    for x, proportion in ((q, p_q), (k, p_k)):
+        if x is None:
+            if proportion is not None:
+                return False
+        elif (
+            x.dim() != 4
+            or x.shape != (batch, x.shape[1], heads, key_dim)
+            or not 1 <= x.shape[1] <= MOST_TOKENS
+            or (proportion is not None) != reweighted
+            or (reweighted and proportion.shape != x.shape[:3])
+        ):
+            return False
     if not (
-        q.shape == (*one, key_dim)
-        and (k is v is None or k.shape == q.shape and v.shape == (*one, width - 1))
-        and (p_q is None or p_q.shape == one and not features % 2)
-        and (p_k is None if k is None or p_q is None else p_k is not None and p_k.shape == one)
+        (q is not None or k is not None)
+        and (k is v is None or (k is not None and v is not None and v.shape == (*k.shape[:3], width - 1)))
         and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
         and floor >= SMALLEST[kvz.dtype]
+        and max(key_dim, width - 1) <= LARGEST_HEAD
     ):
         return False
     dtype, gradients = kvz.dtype, torch.is_grad_enabled()
@@ -170,24 +189,28 @@ def can_step(token: Token) -> bool:
     return native_library() is not None
 
 
-def step(token: Token, half_life: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-    """A token of decoding by the library, where :func:`can_step` says so.
+def step(tokens: Tokens, half_life: Optional[Tensor] = None, family: int = 0) -> Tuple[Optional[Tensor], Tensor]:
+    """Steps of decoding by the library, where :func:`can_step` says so.
 
     Args:
-        token: the state before, and what comes.
+        tokens: the state before, and what comes.
         half_life: [H] in keys, or None, as without a key.
+        family: which of :func:`families` computes.
 
     Returns:
-        The output [B, 1, H, V] in the type of v or else of q, and the state behind it.
+        The output [B, T, H, V] in the type of v or else of q, None without queries; and the state behind it.
     """
-    kvz, q, k, v, p_q, p_k, floor, contrast = token
+    kvz, q, k, v, p_q, p_k, floor, contrast = tokens
     # They must outlive the call.
     given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz, contrast)]
     half_life, after = in_keys(half_life), kvz if k is None else kvz.new_empty(kvz.shape)
-    out = kvz.new_empty(*q.shape[:3], kvz.shape[3] - 1)
+    batch, heads, features, width = kvz.shape
+    queries, keys = (0 if x is None else x.shape[1] for x in (q, k))
+    reweighted = p_q is not None or p_k is not None
+    out = kvz.new_empty(batch, queries, heads, width - 1) if queries else None
     results = (None if k is None else after, out)
-    sizes = (q.shape[0], q.shape[2], q.shape[3], out.shape[3], p_q is not None)
+    sizes = (batch, heads, queries, keys, features // 2 if reweighted else features, width - 1, reweighted)
     pointers = (None if x is None else x.data_ptr() for x in (half_life, *given, *results))
     arguments = Step(*sizes, floor, *pointers)
-    check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64)))
-    return out.to((q if v is None else v).dtype), after
+    check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64), family))
+    return None if out is None else out.to((q if v is None else v).dtype), after

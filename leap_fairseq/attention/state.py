@@ -29,7 +29,7 @@ from leap_fairseq.attention.checks import (
     described,
     one_of,
 )
-from leap_fairseq.attention.compiled_library import Token, can_step, step
+from leap_fairseq.attention.compiled_library import Tokens, can_step, step
 from leap_fairseq.attention.half_life import aged_keys, remaining
 from leap_fairseq.attention.inputs import key_side, normalise, query_side, slot_queries, sum_dtype, without_autocast
 
@@ -129,6 +129,10 @@ class LinearAttentionState:
         Raises:
             ValueError: the keys do not fit the state, or what comes with them does not fit the keys.
         """
+        tokens = Tokens(self.kvz, None, k, v, None, key_proportion)
+        if key_padding_mask is None and can_step(tokens):
+            check_half_life(half_life, k.shape[2], self.kvz.dtype)
+            return LinearAttentionState.computed(step(tokens, half_life)[1])
         check_keys(k, v, key_proportion, key_padding_mask)
         self.check(k, key_proportion, v)
         check_half_life(half_life, k.shape[2], self.kvz.dtype)
@@ -181,26 +185,26 @@ class LinearAttentionState:
         contrast: Optional[Tensor] = None,
         half_life: Optional[Tensor] = None,
     ) -> Tuple[Tensor, "LinearAttentionState"]:
-        """Adds one key and answers one query that sees it: a token of decoding, in one pass where compiled.
+        """Adds keys and answers queries that see them all: a token, or a segment of speech, in one pass where compiled.
 
         Args:
-            q, k: [B, 1, H, K] behind the feature map.
-            v: [B, 1, H, V].
-            query_proportion, key_proportion: [B, 1, H], given exactly if the state is re-weighted.
+            q, k: [B, T, H, K] and [B, S, H, K] behind the feature map.
+            v: [B, S, H, V].
+            query_proportion, key_proportion: [B, T, H] and [B, S, H], given exactly if the state is re-weighted.
             normalizer_floor: the denominator is at least this.
             contrast: [H], or None; see :mod:`leap_fairseq.attention.contrast`.
             half_life: [H] in keys, the same with every call, or None: nothing is forgotten.
 
         Returns:
-            The output [B, 1, H, V], and the new state.
+            The output [B, T, H, V], and the new state.
 
         Raises:
-            ValueError: the token does not fit the state, or the floor is not above 0.
+            ValueError: the tokens do not fit the state, or the floor is not above 0.
         """
-        token = Token(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast)
-        if can_step(token):
+        tokens = Tokens(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast)
+        if can_step(tokens):
             check_half_life(half_life, q.shape[2], self.kvz.dtype)
-            out, kvz = step(token, half_life)
+            out, kvz = step(tokens, half_life)
             return out, LinearAttentionState.computed(kvz)
         after = self.absorb(k, v, key_proportion, half_life=half_life)
         return after.read(q, query_proportion, normalizer_floor, contrast=contrast), after
@@ -229,9 +233,9 @@ class LinearAttentionState:
             ValueError: the queries do not fit the state, or the floor is not above 0.
         """
         check_floor(normalizer_floor, self.kvz.dtype)
-        token = Token(self.kvz, q, None, None, query_proportion, None, normalizer_floor, contrast)
-        if not slots and can_step(token):
-            return step(token)[0]
+        tokens = Tokens(self.kvz, q, None, None, query_proportion, None, normalizer_floor, contrast)
+        if not slots and can_step(tokens):
+            return step(tokens)[0]
         queries = q
         if slots:
             check_queries(q, query_proportion)

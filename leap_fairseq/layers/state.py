@@ -3,6 +3,7 @@
 Shape legend: B batch, T queries, H heads, F features, V values of a head.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
@@ -83,12 +84,12 @@ class LayerState:
         queries, keys, padding = q.shape[1], k.shape[1], options["key_padding_mask"]
         p_q, p_k, floor = (options[name] for name in ("query_proportion", "key_proportion", "normalizer_floor"))
         contrast, half_life = options["contrast"], options["half_life"]
-        plain = padding is None and not options["slots"]
-        if plain and queries == keys == 1 == int(visible[0]):
+        all_seen = bool((visible == keys).all())
+        if all_seen and padding is None and not options["slots"]:
             out, after = self.state.step(q, k, v, p_q, p_k, floor, contrast, half_life)
         else:
             after = self.state.absorb(k, v, p_k, padding, half_life)
-            if bool((visible == keys).all()):
+            if all_seen:
                 out = after.read(q, p_q, floor, options["slots"], contrast)
             else:
                 out = prefix_attention(q, k, v, visible, initial_state=self.state, **options)
@@ -130,7 +131,7 @@ class LayerState:
         def rows(name: str) -> Tuple[int, ...]:
             return sum((by_row(getattr(each, name), len(each.positions)) for each in states), ())
 
-        kvz = torch.cat([each.state.kvz for each in states])
+        kvz = _joined([each.state.kvz for each in states])
         positions = torch.cat([each.positions for each in states])
         return cls(LinearAttentionState.computed(kvz), positions, rows("keys"), rows("queries"))
 
@@ -196,6 +197,16 @@ class LayerState:
         """Refuses inputs [B, ...] of another number of rows."""
         if self.positions.shape != x.shape[:1]:
             raise ValueError(f"the state has {len(self.positions)} rows, the input {len(x)}: give each batch its own")
+
+
+def _joined(rows: Sequence[Tensor]) -> Tensor:
+    """Rows behind each other; those that one step of the same streams has made lie so already, and nobody writes to them."""
+    whole = rows[0]._base
+    if whole is not None and sum(map(len, rows)) == len(whole):
+        places = itertools.accumulate(map(len, rows), initial=0)
+        if all(row._base is whole and row.data_ptr() == whole[n:].data_ptr() for row, n in zip(rows, places)):
+            return whole
+    return torch.cat(list(rows))
 
 
 def _counted(name: str, count: Any, rows: int) -> Count:

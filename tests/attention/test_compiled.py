@@ -284,8 +284,11 @@ def test_the_library_refuses_what_cannot_be():
     assert status(given=visible.flip(0)) == status(given=visible - 2) == status(numbers=torch.zeros(0)) == 1
     assert status(family=99) == status(family=-1) == status(threads=0) == status(reweighted=1) == 1
     assert status(out_gradient=numbers.data_ptr()) == 1
-    assert library.leap_step(ctypes.byref(module.Step(1, 1, 4, 4, 0, 0.1)), 0) == 1
-    assert library.leap_step(ctypes.byref(module.Step(0, 1, 4, 4, 0, 0.1)), 0) == 0
+    for sizes in ((1, 1, 1, 0, 4, 4), (1, 1, 0, 1, 4, 4), (0, 1, 0, -1, 4, 4), (0, 1, 1, 1, 8193, 4)):
+        assert library.leap_step(ctypes.byref(module.Step(*sizes, 0, 0.1)), 0, 0) == 1
+    nothing = module.Step(0, 1, 1, 1, 4, 4, 0, 0.1)
+    assert library.leap_step(ctypes.byref(nothing), 0, 0) == 0
+    assert library.leap_step(ctypes.byref(nothing), 0, 99) == 1
     for number, error in ((1, ValueError), (2, MemoryError)):
         with pytest.raises(error, match="compiled code"):
             module.check_status(number)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tolerances import assert_same
 
-from leap_fairseq.attention import LinearAttentionState, causal_visibility, prefix_attention
+from leap_fairseq.attention import LinearAttentionState, causal_visibility, full_visibility, prefix_attention
+from leap_fairseq.attention.compiled_library import MOST_TOKENS, Tokens, can_step, families, native_library, step
 
 
 def make_keys(n=12, seed=0):
@@ -29,35 +30,83 @@ def test_any_split_gives_the_same_state(splits, half_life):
     assert state.kv_state.shape == (3, 2, 8, 5) and state.z_state.shape == (3, 2, 8)
 
 
+def in_torch(*tensors):
+    """The same numbers with a gradient, of which torch computes."""
+    return [None if x is None else x.clone().requires_grad_() for x in tensors]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("reweighted", [True, False])
 @pytest.mark.parametrize("floor, half_life", [(0.1, None), (1000.0, None), (0.1, torch.tensor([1, 7]))])
 @pytest.mark.parametrize("contrast", [None, torch.tensor([0.5, 0.9])])
-def test_a_step_absorbs_and_reads(dtype, reweighted, floor, half_life, contrast):
-    """Also where the inputs are views, and with a gradient, where torch computes."""
+@pytest.mark.parametrize("queries, keys", [(1, 1), (9, 9), (3, 16)])
+def test_a_step_absorbs_and_reads(dtype, reweighted, floor, half_life, contrast, queries, keys):
+    """A token or a segment; also where the inputs are views, and with a gradient, where torch computes."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.rand(3, 4, 2, dim, generator=generator).to(dtype) for dim in (4, 4, 5))
-    p = torch.rand(3, 4, 2, generator=generator).to(dtype)
-    p_q, p_k = (p, 1 - p) if reweighted else (None, None)
-    state = LinearAttentionState.zeros(3, 2, 8 if reweighted else 4, 5, dtype=dtype)
-    for n in range(4):
-        one = [None if x is None else x[:, n : n + 1] for x in (q, k, v, p_q, p_k)]
+    q, k, v = (
+        torch.rand(2, 3 * n, 2, d, generator=generator).to(dtype) for n, d in zip((queries, keys, keys), (4, 4, 5))
+    )
+    p_q, p_k = (torch.rand(2, 3 * n, 2, generator=generator).to(dtype) if reweighted else None for n in (queries, keys))
+    state = LinearAttentionState.zeros(2, 2, 8 if reweighted else 4, 5, dtype=dtype)
+    counts = (queries, keys, keys, queries, keys)
+    for n in range(3):
+        one = [None if x is None else x[:, n * m : (n + 1) * m] for x, m in zip((q, k, v, p_q, p_k), counts)]
         before = state.kvz.clone()
         options = {"half_life": half_life, "contrast": contrast}
         out, after = state.step(*one, floor, **options)
-        expected_state = state.absorb(one[1], one[2], one[4], half_life=half_life)
-        # With a gradient, torch computes.
-        expected = expected_state.read(one[0].clone().requires_grad_(), one[3], floor, contrast=contrast).detach()
-        assert_same(expected_state.read(one[0], one[3], floor, contrast=contrast), expected, dtype)
+        expected_k, expected_v, expected_p = in_torch(one[1], one[2], one[4])
+        expected_state = state.absorb(expected_k, expected_v, expected_p, half_life=half_life)
+        expected = expected_state.read(*in_torch(one[0], one[3]), floor, contrast=contrast).detach()
+        assert_same(state.absorb(one[1], one[2], one[4], half_life=half_life).kvz, expected_state.kvz.detach())
+        assert_same(after.read(one[0], one[3], floor, contrast=contrast), expected, dtype)
         assert out.dtype == dtype and after.kvz.dtype == before.dtype
         assert_same(out, expected, dtype)
-        assert_same(after.kvz, expected_state.kvz)
+        assert_same(after.kvz, expected_state.kvz.detach())
         assert torch.equal(state.kvz, before)
         leaf = one[2].clone().requires_grad_()
         differentiable = state.step(one[0], one[1], leaf, *one[3:], floor, **options)[0]
         assert_same(differentiable, expected, dtype)
         assert torch.autograd.grad(differentiable.sum(), leaf)[0].abs().sum() > 0
         state = after
+
+
+@pytest.mark.skipif(native_library() is None, reason="installed without a C++ compiler")
+@pytest.mark.parametrize("family", range(len(families())), ids=families())
+@pytest.mark.parametrize("key_dim, value_dim", [(1, 1), (3, 7), (32, 32), (20, 65)])
+@pytest.mark.parametrize("queries, keys", [(0, 1), (2, 0), (1, 1), (7, 13), (64, 64)])
+@pytest.mark.parametrize("reweighted", [True, False])
+def test_compiled_steps_of_any_size(family, key_dim, value_dim, queries, keys, reweighted):
+    """With the code for each instruction set that this processor has."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.rand(2, n, 3, d, generator=generator) if n else None
+        for n, d in ((queries, key_dim), (keys, key_dim), (keys, value_dim))
+    )
+    p_q, p_k = (torch.rand(2, n, 3, generator=generator) if n and reweighted else None for n in (queries, keys))
+    kvz = torch.rand(2, 3, (2 if reweighted else 1) * key_dim, value_dim + 1, generator=generator)
+    half_life = torch.tensor([0.5, 3.0, 100.0]) if keys else None
+    tokens = Tokens(kvz, q, k, v, p_q, p_k, 0.1, torch.tensor([0.3, 0.0, 0.9]) if queries else None)
+    assert can_step(tokens)
+    out, after = step(tokens, half_life, family)
+    state = LinearAttentionState(kvz)
+    if keys:
+        expected_k, expected_v, expected_p = in_torch(k, v, p_k)
+        state = state.absorb(expected_k, expected_v, expected_p, half_life=half_life)
+    assert_same(after, state.kvz.detach())
+    assert (out is None) == (not queries)
+    if queries:
+        assert_same(out, state.read(*in_torch(q, p_q), 0.1, contrast=tokens.contrast).detach())
+
+
+def test_longer_pieces_are_left_to_torch():
+    k, v, p = make_keys(MOST_TOKENS + 1)
+    kvz = torch.zeros(3, 2, 8, 6)
+    assert not can_step(Tokens(kvz, None, k, v, None, p)) and not can_step(Tokens(kvz, k, None, None, p))
+    out, after = LinearAttentionState.zeros(3, 2, 8, 5).step(k, k, v, p, p)
+    assert_same(after.kvz, LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v, p).kvz)
+    assert_same(
+        out, prefix_attention(k, k, v, full_visibility(len(p[0]), len(p[0])), query_proportion=p, key_proportion=p)
+    )
 
 
 def test_a_step_of_other_features_is_refused():

@@ -7,6 +7,7 @@
 #endif
 #include "feature_map.h"
 #include "prefix_attention.h"
+#include "step.h"
 
 void attend_anywhere(const Problem& problem, bool doubles, bool backward, Next* next, void* counter) {
     doubles ? work_through<double>(problem, backward, next, counter)
@@ -16,4 +17,8 @@ void attend_anywhere(const Problem& problem, bool doubles, bool backward, Next* 
 void map_anywhere(const Features& problem, bool doubles, bool backward, Next* next, void* counter) {
     doubles ? map_through<double>(problem, backward, next, counter)
             : map_through<float>(problem, backward, next, counter);
+}
+
+bool take_anywhere(const Step& step, bool doubles) {
+    return doubles ? take_steps<double>(step) : take_steps<float>(step);
 }

@@ -5,6 +5,7 @@
 #define VECTOR_REGISTERS 32
 #include "feature_map.h"
 #include "prefix_attention.h"
+#include "step.h"
 
 void attend_avx512(const Problem& problem, bool doubles, bool backward, Next* next, void* counter) {
     doubles ? attend_anywhere(problem, doubles, backward, next, counter)
@@ -14,5 +15,9 @@ void attend_avx512(const Problem& problem, bool doubles, bool backward, Next* ne
 void map_avx512(const Features& problem, bool doubles, bool backward, Next* next, void* counter) {
     doubles ? map_anywhere(problem, doubles, backward, next, counter)
             : map_through<float>(problem, backward, next, counter);
+}
+
+bool take_avx512(const Step& step, bool doubles) {
+    return doubles ? take_anywhere(step, doubles) : take_steps<float>(step);
 }
 #endif

@@ -3,12 +3,10 @@
 #include <atomic>
 #include <exception>
 #include <initializer_list>
-#include <new>
 #include <thread>
 #include <vector>
 
 #include "problem.h"
-#include "step.h"
 
 namespace {
 
@@ -16,6 +14,7 @@ struct Family {
     const char* name;
     Attend* attend;
     Map* map;
+    Take* take;
 };
 
 // Those that this processor can run, the best first.
@@ -24,10 +23,11 @@ std::vector<Family> families() {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
-        found.push_back({"AVX-512", attend_avx512, map_avx512});
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back({"AVX2", attend_avx2, map_avx2});
+        found.push_back({"AVX-512", attend_avx512, map_avx512, take_avx512});
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        found.push_back({"AVX2", attend_avx2, map_avx2, take_avx2});
 #endif
-    found.push_back({"any processor", attend_anywhere, map_anywhere});
+    found.push_back({"any processor", attend_anywhere, map_anywhere, take_anywhere});
     return found;
 }
 
@@ -65,13 +65,13 @@ bool can_be(const Problem& p, bool backward) {
 }
 
 bool can_be(const Step& p) {
-    for (int64_t size : {p.batch, p.heads, p.key_dim, p.value_dim})
+    for (int64_t size : {p.batch, p.heads, p.queries, p.keys, p.value_dim + 1, p.key_dim})
         if (size < 0 || size > MOST) return false;
+    if (p.key_dim > LARGEST_HEAD || p.value_dim > LARGEST_HEAD) return false;
     if (!p.batch || !p.heads) return true;
-    if (p.key_dim && (any_null({p.q, p.before}) || !p.k != !p.after)) return false;
-    if (p.reweighted && (!p.query_proportion || (p.k && !p.key_proportion))) return false;
-    if (!p.k && p.half_life) return false;
-    return !p.value_dim || (p.out && (p.v || !p.k));
+    if ((p.key_dim && !p.before) || (p.half_life && !p.keys)) return false;
+    if (p.queries && ((p.key_dim && !p.q) || (p.value_dim && !p.out) || (p.reweighted && !p.query_proportion))) return false;
+    return !p.keys || !((p.key_dim && any_null({p.k, p.after})) || (p.value_dim && !p.v) || (p.reweighted && !p.key_proportion));
 }
 
 bool can_be(const Features& p, bool backward) {
@@ -129,13 +129,8 @@ int leap_map(const Features* problem, int doubles, int backward, int family) {
     });
 }
 
-int leap_step(const Step* step, int doubles) {
-    if (!can_be(*step)) return REFUSED;
-    try {
-        doubles ? take_step<double>(*step) : take_step<float>(*step);
-    } catch (const std::bad_alloc&) {
-        return NO_MEMORY;
-    }
-    return DONE;
+int leap_step(const Step* step, int doubles, int family) {
+    if (!known(family) || !can_be(*step)) return REFUSED;
+    return FAMILIES[family].take(*step, doubles) ? DONE : NO_MEMORY;
 }
 }

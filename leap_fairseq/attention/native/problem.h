@@ -52,11 +52,12 @@ static inline int64_t heads_at_a_time(const Problem& p) {
 
 static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a_time(p) - 1) / heads_at_a_time(p); }
 
-// A token of decoding. Everything is contiguous: q and k [B, H, K], v and out [B, H, V], proportions [B, H] where
-// re-weighted, the states [B, H, F, V + 1] with the sum of the features as the last column, contrast [H] or null. To read a
-// state as it is: without k, v, key_proportion, half_life and after.
+// More keys for a state, and queries that see all of it. Everything is contiguous: q [B, T, H, K], k [B, S, H, K], v
+// [B, S, H, V], out [B, T, H, V], proportions [B, T, H] and [B, S, H] where re-weighted, the states [B, H, F, V + 1] with the
+// sum of the features as the last column, contrast [H] or null. Without keys, the state stays as it is: no k, v,
+// key_proportion, half_life and after; without queries, no q, query_proportion and out.
 struct Step {
-    int64_t batch, heads, key_dim, value_dim, reweighted;
+    int64_t batch, heads, queries, keys, key_dim, value_dim, reweighted;
     double floor;
     const double* half_life;  // [H] in keys, or null
     const void *q, *k, *v, *query_proportion, *key_proportion, *before, *contrast;
@@ -76,5 +77,7 @@ struct Features {
 typedef int64_t Next(void* counter);  // deals out the work: item after item, to whoever asks
 typedef void Attend(const Problem& problem, bool doubles, bool backward, Next* next, void* counter);
 typedef void Map(const Features& problem, bool doubles, bool backward, Next* next, void* counter);
+typedef bool Take(const Step& step, bool doubles);
 Attend attend_anywhere, attend_avx2, attend_avx512;
 Map map_anywhere, map_avx2, map_avx512;
+Take take_anywhere, take_avx2, take_avx512;
