@@ -93,7 +93,9 @@ class TextSession:
             if temperature == 0:
                 token = int(scores.argmax())
             else:
-                token = int(torch.multinomial((scores / temperature).softmax(0).cpu(), 1, generator=generator))
+                # A smaller divisor leaves float32's range, and the best token is certain long before.
+                probs = (scores / max(temperature, 1e-30)).softmax(0)
+                token = int(torch.multinomial(probs.cpu(), 1, generator=generator))
             self.read(torch.tensor([token]))
             written.append(token)
         return written

@@ -46,6 +46,12 @@ def test_adaptive_softmax():
     assert float(session.next_log_probs.exp().sum()) == pytest.approx(1, abs=1e-5)
 
 
+def test_the_smallest_temperatures_draw_the_best_tokens():
+    best = TextSession(lm()).generate(5)
+    for temperature in (1e-9, 1e-40, 1e-300):
+        assert TextSession(lm()).generate(5, temperature) == best
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_saved_and_loaded_it_writes_the_same(tmp_path, temperature):
     model, path = lm(), str(tmp_path / "session.pt")
