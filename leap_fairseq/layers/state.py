@@ -200,13 +200,17 @@ class LayerState:
 
 
 def _joined(rows: Sequence[Tensor]) -> Tensor:
-    """Rows behind each other; those that one step of the same streams has made lie so already, and nobody writes to them."""
+    """Rows behind each other, [B, ...]; those that a step of the same streams has made lie so already: no copy."""
     whole = rows[0]._base
     if whole is not None and sum(map(len, rows)) == len(whole):
-        places = itertools.accumulate(map(len, rows), initial=0)
-        if all(row._base is whole and row.data_ptr() == whole[n:].data_ptr() for row, n in zip(rows, places)):
+        places = itertools.accumulate(map(len, rows[:-1]), initial=0)
+        if all(_same_memory(row, whole[n : n + len(row)]) for row, n in zip(rows, places)):
             return whole
     return torch.cat(list(rows))
+
+
+def _same_memory(x: Tensor, y: Tensor) -> bool:
+    return x._base is y._base and (x.data_ptr(), x.shape, x.stride()) == (y.data_ptr(), y.shape, y.stride())
 
 
 def _counted(name: str, count: Any, rows: int) -> Count:

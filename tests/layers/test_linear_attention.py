@@ -9,6 +9,7 @@ from tolerances import assert_same
 
 from leap_fairseq.attention import (
     KINDS,
+    LinearAttentionState,
     causal_visibility,
     full_visibility,
     prefix_attention,
@@ -17,6 +18,7 @@ from leap_fairseq.attention import (
     waitk_visibility,
 )
 from leap_fairseq.layers import LinearAttention, linear_attention
+from leap_fairseq.layers.state import LayerState
 
 LINEAR = [name for name, kind in KINDS.items() if kind.linear]
 EACH_KIND = pytest.mark.parametrize("kind", LINEAR)
@@ -241,6 +243,18 @@ def test_streams_of_any_age_are_computed_together(kind, cross):
     turned = merged.reorder(torch.tensor([2, 1]))
     out, _ = layer(torch.cat((x[2:3, 14:15], x[1:2, 2:3])), state=turned)
     assert_same(out, torch.cat((expected[2][:, 14:15], expected[1][:, 2:3])))
+
+
+def test_streams_that_go_on_together_are_not_copied():
+    """The rows of one state, in their order; all others are put together anew."""
+    layer = make("leap", causal_visibility)
+    state = layer(random(3, 4, DIM), state=layer.zero_state(3))[1]
+    whole, rows = state.state.kvz, [state.row(n) for n in range(3)]
+    narrow = [LayerState(LinearAttentionState.computed(row.state.kvz[..., :1]), row.positions) for row in rows]
+    for some, same in ((rows, True), (rows[::-1], False), (rows[:2], False), ([rows[0]] * 3, False), (narrow, False)):
+        merged = LayerState.merge(some).state.kvz
+        assert torch.equal(merged, torch.cat([row.state.kvz for row in some]))
+        assert (merged.data_ptr() == whole.data_ptr()) == same
 
 
 def test_streams_that_see_differently_many_keys_are_refused():
