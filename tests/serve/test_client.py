@@ -62,7 +62,7 @@ def test_speech_is_sent_as_it_is_spoken(translator):
 
 
 def test_long_form_tells_the_sentences(long_form):
-    samples = noise(6000)
+    samples = noise(10000)
     words, *_ = streamed(long_form, speech(samples))
     assert plain(words) == words_of(long_form, samples) and words[-1].sentence > 1
 

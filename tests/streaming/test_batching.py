@@ -126,7 +126,7 @@ def test_the_long_form(vocabulary, kind):
     with torch.no_grad():
         weight = stream.model.decoder.output_projection.weight
         weight[dictionary.index(NEXT_SENTENCE)] = weight[dictionary.eos()] = weight[4:].mean(0) * 3
-    sounds = recordings((11000, 3000, 4000))
+    sounds = recordings((16000, 3000, 4000))
     streams, words = run_together(stream, sounds, (0, 2, 3))
     for sound, together, of_it in zip(sounds, streams, words):
         alone, expected = run_alone(stream, sound)
