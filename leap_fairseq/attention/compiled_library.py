@@ -148,34 +148,30 @@ class Tokens(NamedTuple):
     floor: float = 1.0
     contrast: Optional[Tensor] = None
 
+    @property
+    def reweighted(self) -> bool:
+        """Whether the state is one of re-weighted keys."""
+        return self.p_q is not None or self.p_k is not None
+
+    @property
+    def key_dim(self) -> int:
+        """K, of what comes."""
+        return self.kvz.shape[2] // 2 if self.reweighted else self.kvz.shape[2]
+
 
 def can_step(tokens: Tokens) -> bool:
-    """Whether the library can compute such steps of decoding: all fits together, is no more than a segment of speech,
-    and needs no gradient."""
+    """Whether the library can compute such steps: all fits together, is short, and needs no gradient."""
     kvz, q, k, v, p_q, p_k, floor, contrast = tokens
-    batch, heads, features, width = kvz.shape
-    reweighted = p_q is not None or p_k is not None
-    if reweighted and features % 2:
-        return False
-    key_dim = features // 2 if reweighted else features
-    for x, proportion in ((q, p_q), (k, p_k)):
-        if x is None:
-            if proportion is not None:
-                return False
-        elif (
-            x.dim() != 4
-            or x.shape != (batch, x.shape[1], heads, key_dim)
-            or not 1 <= x.shape[1] <= MOST_TOKENS
-            or (proportion is not None) != reweighted
-            or (reweighted and proportion.shape != x.shape[:3])
-        ):
-            return False
+    heads, features, width = kvz.shape[1:]
     if not (
-        (q is not None or k is not None)
-        and (k is v is None or (k is not None and v is not None and v.shape == (*k.shape[:3], width - 1)))
+        not (tokens.reweighted and features % 2)
+        and (q is not None or k is not None)
+        and _fits(q, p_q, tokens)
+        and _fits(k, p_k, tokens)
+        and (v is None if k is None else v is not None and v.shape == (*k.shape[:3], width - 1))
         and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
         and floor >= SMALLEST[kvz.dtype]
-        and max(key_dim, width - 1) <= LARGEST_HEAD
+        and max(tokens.key_dim, width - 1) <= LARGEST_HEAD
     ):
         return False
     dtype, gradients = kvz.dtype, torch.is_grad_enabled()
@@ -187,6 +183,19 @@ def can_step(tokens: Tokens) -> bool:
         if gradients and x.requires_grad:
             return False
     return native_library() is not None
+
+
+def _fits(x: Optional[Tensor], proportion: Optional[Tensor], tokens: Tokens) -> bool:
+    """Whether queries or keys [B, N, H, K], if there are any, and their proportions are of the state, and few."""
+    if x is None:
+        return proportion is None
+    batch, heads = tokens.kvz.shape[:2]
+    return (
+        x.dim() == 4
+        and x.shape == (batch, x.shape[1], heads, tokens.key_dim)
+        and 1 <= x.shape[1] <= MOST_TOKENS
+        and (proportion.shape == x.shape[:3] if proportion is not None else not tokens.reweighted)
+    )
 
 
 def step(tokens: Tokens, half_life: Optional[Tensor] = None, family: int = 0) -> Tuple[Optional[Tensor], Tensor]:
@@ -204,12 +213,11 @@ def step(tokens: Tokens, half_life: Optional[Tensor] = None, family: int = 0) ->
     # They must outlive the call.
     given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz, contrast)]
     half_life, after = in_keys(half_life), kvz if k is None else kvz.new_empty(kvz.shape)
-    batch, heads, features, width = kvz.shape
+    batch, heads, _, width = kvz.shape
     queries, keys = (0 if x is None else x.shape[1] for x in (q, k))
-    reweighted = p_q is not None or p_k is not None
     out = kvz.new_empty(batch, queries, heads, width - 1) if queries else None
     results = (None if k is None else after, out)
-    sizes = (batch, heads, queries, keys, features // 2 if reweighted else features, width - 1, reweighted)
+    sizes = (batch, heads, queries, keys, tokens.key_dim, width - 1, tokens.reweighted)
     pointers = (None if x is None else x.data_ptr() for x in (half_life, *given, *results))
     arguments = Step(*sizes, floor, *pointers)
     check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64), family))

@@ -203,7 +203,7 @@ class Sentence:
         lengths = [*(end - frame * FEATURES_PER_FRAME for frame, end in pauses), EVEN]
         speech, ends = torch.cat(self.source.kept), torch.tensor(frames)
         scores = torch.cat([self._score(speech, some) for some in ends.split(BATCH)])
-        return frames[int((scores + (torch.tensor(lengths) / EVEN).log()).argmax())]
+        return frames[int((scores + (scores.new_tensor(lengths) / EVEN).log()).argmax())]
 
     def _score(self, frames: Tensor, ends: Tensor) -> Tensor:
         """Log-probabilities [B] of the sentence for speech [S, 1, C] that ends at each of these frames [B]."""
