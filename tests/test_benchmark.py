@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 sys.path.insert(0, str(SCRIPT.parent))
 
 import benchmark  # noqa: E402
-from benchmarks import contenders, decoding, gate, growth, guard, measuring, preparation, reporting  # noqa: E402
+from benchmarks import contenders, decoding, gate, growth, guard, measuring, preparation, reporting, streaming  # noqa: E402
 
 ATTENTION = "attention --lengths 32 96 --positions 96 --heads 2 --dim 8 --rounds 2 --matmul 32".split()
 SIZES = "--layers 1 --embed-dim 16 --heads 2 --ffn-embed-dim 16 --dictionary 30".split()
@@ -212,6 +212,26 @@ def test_the_guard_calls_slower_what_chance_does_not_explain(call, monkeypatch, 
     assert "as before" in call(guarded).out
 
 
+def simulst(*options):
+    parser = argparse.ArgumentParser()
+    streaming.add_arguments(parser)
+    return parser.parse_args([*SIMULST[1:], *options])
+
+
+def test_streams_take_as_many_turns_as_the_guard_has_rounds(monkeypatch):
+    monkeypatch.setattr(streaming, "TURNS", 2)
+    turns = streaming.make_turns(simulst("--sessions", "2"))[0]
+    times = measuring.alternate(turns, 4)
+    assert [len(rounds) for rounds in times.values()] == [4, 4]
+
+
+@pytest.mark.parametrize("seconds, minutes", [(300, 0), (300, 2), (3, 6)])
+def test_a_translator_that_never_ends_has_a_position_for_each_pre_decision(seconds, minutes):
+    options = simulst("--seconds", str(seconds), "--minutes", str(minutes))
+    model, _ = streaming.make_model(options, "segment")
+    assert model.decoder.max_positions() > max(seconds, 60 * minutes) * 1000 // (options.ratio * streaming.FRAME_MS)
+
+
 @pytest.mark.slow
 def test_what_the_guard_compares_runs():
     for name, make in guard.ratios(measuring.make_clock("cpu", "cpu")).items():
@@ -229,6 +249,8 @@ def test_what_the_guard_compares_runs():
         ([*LM, "--lengths", "7"], "--lengths 7 does not divide --tokens 300"),
         ([*DECODE, "--positions", "0"], "--positions and --block must be at least 1"),
         ([*SIMULST, "--seconds", "0"], "--seconds 0 must be at least 1"),
+        ([*SIMULST, "--ratio", "80"], "--seconds 3 holds 0 pre-decisions of --ratio 80, but needs 1"),
+        ([*SIMULST, "--minutes", "1", "--ratio", "63"], "--minutes 1 holds 23 pre-decisions of --ratio 63"),
     ],
 )
 def test_wrong_options_are_named(call, arguments, reason):
@@ -264,3 +286,30 @@ def test_a_preparation_that_is_killed_before_it_begins_is_said(monkeypatch, tmp_
     options = argparse.Namespace(processes=1, options="", kill_after=1.0)
     with pytest.raises(ValueError, match="--kill-after 1: no features were being made then"):
         preparation.measure(tmp_path, tmp_path / "data", options)
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        (["--hours", "1", "0"], "--hours 0 must be above 0"),
+        (["--hours", "nan"], "--hours nan must be above 0"),
+        (["--sentences", "0"], "--sentences 0 must be at least 1"),
+        (["--kill-after", "0"], "--kill-after 0.0 must be at least 1"),
+        (["-j", "0"], "--processes 0 must be at least 1"),
+    ],
+)
+def test_a_preparation_of_nothing_is_refused(monkeypatch, capsys, words, reason):
+    monkeypatch.setattr(preparation, "row_of", None)
+    assert benchmark.main(["prepare", *words]) == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_preparations_of_one_size_have_no_rate(monkeypatch, capsys, tmp_path):
+    def row_of(sentences, seconds, folder, options):
+        return {"hours": sentences * seconds / 3600, "wall_s": 10.0 * sentences, "cpu_s": 1.0, "disk_mib": 1.0}
+
+    monkeypatch.setattr(preparation, "row_of", row_of)
+    assert benchmark.main(["prepare", "--hours", "1", "1", "--tsv", str(tmp_path / "same.tsv")]) == 0
+    assert "400 hours" not in capsys.readouterr().out and len(read_tsv(tmp_path / "same.tsv")) == 2
+    assert benchmark.main(["prepare", "--hours", "1", "2"]) == 0
+    assert "400 hours at the rate of the last two: wall_s " in capsys.readouterr().out

@@ -157,9 +157,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measures size after size, and prints the table."""
-    chosen = [name for name in ("sentences", "kill_after") if getattr(options, name)]
+    """Measures size after size, and prints the table.
+
+    Raises:
+        ValueError: a size or a number below the least, or as for `measure`.
+    """
+    chosen = [name for name in ("sentences", "kill_after") if getattr(options, name) is not None]
     check_positive(options, "processes", *chosen)
+    if wrong := [hours for hours in options.hours if not hours > 0]:
+        raise ValueError(f"--hours {wrong[0]:g} must be above 0")
     whole = len(load_audio(str(RECORDING))) / SAMPLE_RATE
     sizes = [(count, SHORT_SECONDS) for count in options.sentences or ()]
     sizes = sizes or [(max(1, round(hours * 3600 / whole)), whole) for hours in options.hours]
@@ -168,7 +174,7 @@ def run(options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(row_of(sentences, seconds, Path(folder), options))
     print(table(rows))
-    if len(rows) > 1 and not options.sentences:
+    if len(rows) > 1 and not options.sentences and rows[-1]["hours"] != rows[-2]["hours"]:
         last, before = rows[-1], rows[-2]
         added = last["hours"] - before["hours"]
         goal = {

@@ -60,7 +60,8 @@ def _lm_update(name: str, device: str) -> Callable[[], None]:
 
 def _waitk_update(device: str) -> Callable[[], None]:
     options = argparse.Namespace(
-        arch="leap_convtransformer_simul_trans", waitk_lagging=5, ratio=9, minutes=10, vocab_size=8000, device=device
+        arch="leap_convtransformer_simul_trans",
+        **{"waitk_lagging": 5, "ratio": 9, "seconds": 60, "minutes": 10, "vocab_size": 8000, "device": device},
     )
     model = make_model(options, "full")[0].to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)

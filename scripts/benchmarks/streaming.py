@@ -11,6 +11,7 @@ the tokens that each writes alone.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from typing import Any, Dict, List, Tuple
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: options that do not fit, or a red gate.
     """
-    measuring.check_positive(options, "ratio", "waitk_lagging", "seconds")
+    check_lengths(options)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("torch finds no CUDA device: measure on the CPU")
     measuring.set_threads(options)
@@ -88,6 +89,17 @@ def run(options: argparse.Namespace) -> None:
         plot(points, options.png, ("speech_s", "speech heard, s"), PANELS, "encoder", what, {}, logarithmic=False)
 
 
+def check_lengths(options: argparse.Namespace) -> None:
+    """Refuses speech in which too few pre-decisions fall; ValueError with the option."""
+    measuring.check_positive(options, "ratio", "waitk_lagging", "seconds")
+    # Of the last quarter of the long stream, the first five are not counted.
+    for name, seconds, least in (("seconds", options.seconds, 1), ("minutes", 60 * options.minutes, 24)):
+        count = 1000 * seconds // (options.ratio * FRAME_MS)
+        if seconds > 0 and count < least:
+            given = f"--{name} {getattr(options, name)} holds {count} pre-decisions of --ratio {options.ratio}"
+            raise ValueError(f"{given}, but needs {least}")
+
+
 def show(row: Dict[str, Any]) -> None:
     """Prints a row, values beside their names."""
     print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
@@ -95,12 +107,14 @@ def show(row: Dict[str, Any]) -> None:
 
 def make_model(options: argparse.Namespace, visibility: str) -> Tuple[Any, Dictionary]:
     """A model with random weights, and its dictionary."""
+    # Where a translator has no position for a token, it ends.
+    longest = max(60, 60 * options.minutes, options.seconds)
     args = argparse.Namespace(
         encoder_visibility=visibility,
         waitk_lagging=str(options.waitk_lagging),
         fixed_pre_decision_ratio=options.ratio,
         max_source_positions=6000,
-        max_target_positions=1 + max(1, options.minutes) * 60_000 // (options.ratio * FRAME_MS),
+        max_target_positions=1 + 1000 * longest // (options.ratio * FRAME_MS),
         input_feat_per_channel=80,
         **{name: kind for name, kind in vars(options).items() if name.endswith("_attention")},
     )
@@ -235,7 +249,7 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def make_turns(options: argparse.Namespace) -> Tuple[Dict[str, measuring.Contender], List, List]:
-    """The contenders "together" and "alone" for so many `TURNS`, and the streams of each, of different ages."""
+    """The contenders "together" and "alone", for any number of turns, and the streams of each, of different ages."""
     size = options.ratio * SAMPLES_PER_FRAME
     count, first = options.sessions, make_translator(options, "segment")
     together, alone = ([first.new_stream() for _ in range(count)] for _ in range(2))
@@ -250,7 +264,7 @@ def make_turns(options: argparse.Namespace) -> Tuple[Dict[str, measuring.Contend
         for stream, samples in zip(alone, given):
             stream.push(samples)
 
-    at_once, in_turn = iter(pieces), iter(pieces)
+    at_once, in_turn = itertools.cycle(pieces), itertools.cycle(pieces)
     turns = {
         "together": measuring.timed(time.perf_counter, lambda: push_batch(together, next(at_once))),
         "alone": measuring.timed(time.perf_counter, lambda: advance_alone(next(in_turn))),
