@@ -130,7 +130,7 @@ def ratios(clock: measuring.Clock) -> Dict[str, Callable[[], Ratio]]:
     for name, other in (("leap", "softmax"), ("leap_fading", "leap"), ("contrast_fading", "softmax")):
         made[f"training in blocks of 512, {name}: over {other}"] = functools.partial(updates, name, other, clock)
     made["a token at 8000, leap: over softmax"] = functools.partial(tokens, clock)
-    made["eight streams together: over one by one"] = streams
+    made["eight streams together: over one by one"] = functools.partial(streams, clock)
     return made
 
 
@@ -183,12 +183,12 @@ def tokens(clock: measuring.Clock) -> Ratio:
     return Ratio(*writers, turns=5)
 
 
-def streams() -> Ratio:
+def streams(clock: measuring.Clock) -> Ratio:
     """A pre-decision of eight streams in one call, over eight calls."""
     parser = argparse.ArgumentParser()
     streaming.add_arguments(parser)
     options = parser.parse_args(["--arch", f"{streaming.ARCH}_tiny"])
-    turns = streaming.make_turns(options)[0]
+    turns = streaming.make_turns(options, clock)[0]
     # Before it has passed its k, a stream writes nothing.
     measuring.alternate(turns, options.waitk_lagging + 1)
     return Ratio(turns["together"], turns["alone"])

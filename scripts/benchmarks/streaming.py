@@ -248,7 +248,9 @@ def advance_together(options: argparse.Namespace) -> Dict[str, Any]:
     }
 
 
-def make_turns(options: argparse.Namespace) -> Tuple[Dict[str, measuring.Contender], List, List]:
+def make_turns(
+    options: argparse.Namespace, clock: measuring.Clock = time.perf_counter
+) -> Tuple[Dict[str, measuring.Contender], List, List]:
     """The contenders "together" and "alone", for any number of turns, and the streams of each, of different ages."""
     size = options.ratio * SAMPLES_PER_FRAME
     count, first = options.sessions, make_translator(options, "segment")
@@ -266,7 +268,7 @@ def make_turns(options: argparse.Namespace) -> Tuple[Dict[str, measuring.Contend
 
     at_once, in_turn = itertools.cycle(pieces), itertools.cycle(pieces)
     turns = {
-        "together": measuring.timed(time.perf_counter, lambda: push_batch(together, next(at_once))),
-        "alone": measuring.timed(time.perf_counter, lambda: advance_alone(next(in_turn))),
+        "together": measuring.timed(clock, lambda: push_batch(together, next(at_once))),
+        "alone": measuring.timed(clock, lambda: advance_alone(next(in_turn))),
     }
     return turns, together, alone
