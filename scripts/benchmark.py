@@ -8,9 +8,10 @@
     python scripts/benchmark.py prepare --hours 1 4
     python scripts/benchmark.py guard --threads 1
 
-Nothing is measured before everything that is compared has been found equal to its law. What is compared runs in turn,
-in one process, and ratios are medians over the rounds: they hold on a busy machine too. Every table ends with the
-hardware, versions and threads. `benchmark.py COMMAND --help` explains its columns.
+Nothing is measured before everything that is compared has been found equal to its law (`guard` leaves that to the
+others). What is compared runs in turn, in one process, and ratios are medians over the rounds: they hold on a busy
+machine too. Every table ends with the hardware, versions and threads. `benchmark.py COMMAND --help` explains its
+columns.
 """
 
 import sys
