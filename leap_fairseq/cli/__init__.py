@@ -15,7 +15,7 @@ COMMANDS: Commands = {
     "prepare": ("leap_fairseq.prepare", "data: corpora, lists of recordings, texts, Long-Range Arena"),
     "average": ("leap_fairseq.cli.average", "one checkpoint from the last ones of a training"),
     "convert": ("leap_fairseq.cli.convert", "a model that was trained with softmax attention to another one"),
-    "export": ("leap_fairseq.cli.export", "a trained translator as one folder"),
+    "export": ("leap_fairseq.cli.export", "a trained model as one folder"),
     "evaluate": ("leap_fairseq.cli.evaluate", "stream a test set through a translator with SimulEval, and score it"),
     "score": ("leap_fairseq.cli.score", "quality and latency of SimulEval runs"),
     "report": ("leap_fairseq.cli.report", "a table and a picture of trainings, from what each records"),
