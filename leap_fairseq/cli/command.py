@@ -34,6 +34,7 @@ def main(module: ModuleType, given: Optional[List[str]] = None, prog: Optional[s
     """
     parser = command_parser(module, prog)
     options = parser.parse_args(given)
+    _refuse_empty(parser, sys.argv[1:] if given is None else given)
     level = getattr(module, "LOG_LEVEL", logging.INFO)
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s: %(message)s")
     try:
@@ -55,6 +56,20 @@ def command_parser(module: ModuleType, prog: Optional[str] = None) -> argparse.A
     parser = argparse.ArgumentParser(prog=prog, description=description, epilog=more, formatter_class=_Help)
     module.add_arguments(parser)
     return parser
+
+
+def _refuse_empty(parser: argparse.ArgumentParser, words: List[str]) -> None:
+    """Ends where a word is empty, as "$PART" is in a shell that has no PART: most options would count as left out.
+
+    An option that is empty by default may be.
+    """
+    for before, word in zip([None, *words], words):
+        flag = before if word == "" else word[:-1]
+        is_empty = word == "" or (word.startswith("--") and word.endswith("="))
+        if not is_empty or (flag and parser.get_default(flag.lstrip("-").replace("-", "_")) == ""):
+            continue
+        where = "the first argument" if flag is None else f"the argument behind {flag or repr(flag)}"
+        parser.error(f"{where} is empty: give a value, or leave the option out")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):

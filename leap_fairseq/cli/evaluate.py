@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     # A request to end must reach the jobs too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("fairseq").setLevel(logging.WARNING)
-    part = Part.parse(options.part) if options.part else None
+    part = None if options.part is None else Part.parse(options.part)
     model = read_model(options.model)
     out = Path(options.out)
     runs = policy_runs(options, model.policy, out)

@@ -77,6 +77,38 @@ def test_options_reach_the_command_and_defaults_are_told(capsys):
     assert printed.out.startswith("usage: do ") and printed.out.endswith("    leap-fairseq do N\n\nAt once.\n")
 
 
+def takes_texts(parser):
+    parser.add_argument("files", metavar="FILE", nargs="*")
+    parser.add_argument("--part", help="of it")
+    parser.add_argument("--names", nargs="+", help="of them")
+    parser.add_argument("--more-options", default="", help="for another command")
+
+
+@pytest.mark.parametrize(
+    "given, where",
+    [
+        (["--part", ""], "the argument behind --part"),
+        (["--part="], "the argument behind --part"),
+        (["--names", "a", ""], "the argument behind a"),
+        (["", "--part", "1"], "the first argument"),
+        (["--more-options", "", "", "x"], "the argument behind ''"),
+    ],
+)
+def test_an_empty_argument_is_not_taken_for_none(capsys, given, where):
+    """Such as "$PART" where the shell has no PART."""
+    did = []
+    module = a_command(did.append, takes_texts)
+    code, printed = leave(given, capsys, lambda words: command.main(module, words, "do"))
+    assert code == 2 and not did
+    assert printed.err.endswith(f"do: error: {where} is empty: give a value, or leave the option out\n")
+
+
+@pytest.mark.parametrize("given", [["--more-options", ""], ["--more-options="], ["--part", "a="], []])
+def test_an_option_that_is_empty_by_itself_may_be(given):
+    did = []
+    assert command.main(a_command(did.append, takes_texts), given) == 0 and did[0].more_options == ""
+
+
 def test_the_exit_code_is_that_of_the_command():
     assert command.main(a_command(lambda options: 7), []) == 7
 

@@ -13,9 +13,10 @@ import pytest
 import soundfile
 
 from leap_fairseq.agents import evaluation
-from leap_fairseq.cli import main
+from leap_fairseq.cli import evaluate, main
+from leap_fairseq.cli.command import command_parser
 from leap_fairseq.cli.evaluate import read_list
-from leap_fairseq.files import locked
+from leap_fairseq.files import DataError, locked
 from leap_fairseq.report.tables import read_tsv
 from leap_fairseq.scoring.languages import Languages, write_languages
 from leap_fairseq.scoring.long_references import COLUMNS, read_references, write_without
@@ -289,6 +290,13 @@ def test_errors_are_one_line(model, lists, told, tmp_path, monkeypatch, capsys, 
     assert main(["evaluate", *({"MODEL": str(model), "LISTS": str(lists)}.get(word, word) for word in given)]) == 1
     (error,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert message in error and not told
+
+
+def test_an_empty_part_is_not_all_of_the_work(model, lists, told, tmp_path):
+    words = [str(model), str(lists), str(tmp_path / "out"), "--part", ""]
+    with pytest.raises(DataError, match="--part is '', but must be I/N"):
+        evaluate.run(command_parser(evaluate).parse_args(words))
+    assert not told and not (tmp_path / "out").exists()
 
 
 def test_references_without_a_word_keep_their_places(tmp_path):
