@@ -9,7 +9,8 @@
 # pictures to runs/demo. What is complete is reused, and an interrupted run goes on where it was.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-unset PYTHONPATH PYTHONHOME
+# With NODES of another work, a translator would wait for further machines.
+unset PYTHONPATH PYTHONHOME PROCESSES NODES NODE
 
 RUN=runs/demo
 ATTENTIONS="leap contrast_fading softmax"   # with _fading, the weights of self-attention halve with age

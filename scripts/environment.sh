@@ -17,7 +17,8 @@ count_gpus() { python -c 'import torch; print(torch.cuda.device_count())'; }
 # usage SCRIPT: the comment at its head.
 usage() { sed -n '2,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$1"; }
 
-# part_of_node: the option that says which part of the work this machine does, where NODES says that there are several.
+# part_of_node: the option that says which part of the work this machine does, where NODES says that there are several;
+# before those of the user, which win.
 part_of_node() { [ "${NODES:-1}" = 1 ] || printf -- '--part %s/%s' "${NODE:-0}" "$NODES"; }
 
 # note TEXT...: for the user, beside the log.

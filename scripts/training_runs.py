@@ -3,6 +3,7 @@
 A part of `lm/compare.py`, `simulst/compare.py` and `lra/sweep.py`, and of the reports on what they have run.
 """
 
+import argparse
 import concurrent.futures
 import json
 import math
@@ -16,6 +17,15 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
 from leap_fairseq.files import DataError, Stages, whole_file
+
+OF_SEVERAL_MACHINES = ("NODES", "NODE")
+"""Variables by which a script shares its work with other machines."""
+
+
+def keep_first(options: argparse.Namespace, *names: str) -> None:
+    """Of a value that an option repeats, keeps the first: a folder has one job, and a mean no run twice."""
+    for name in names:
+        setattr(options, name, list(dict.fromkeys(getattr(options, name))))
 
 
 def begin(folder: Path, options: Any, name: str, stages: str) -> Stages:
@@ -58,13 +68,15 @@ def _words(value: Any) -> List[str]:
 
 
 def call(command, log: Path, mode: str = "w") -> dict:
-    """Runs a command into a log; returns its peak memory in MiB and its CPU seconds.
+    """Runs a command into a log, on this machine alone; returns its peak memory in MiB and its CPU seconds.
 
     Raises:
         RuntimeError: it failed; with the end of the log.
     """
+    words = [str(part) for part in command]
+    environment = {name: value for name, value in os.environ.items() if name not in OF_SEVERAL_MACHINES}
     with open(log, mode, encoding="utf-8") as file:
-        process = subprocess.Popen([str(part) for part in command], stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])

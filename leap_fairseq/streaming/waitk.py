@@ -62,11 +62,12 @@ class WaitkSchedule:
         return waitk_visibility(num_queries, num_keys, first_query, lagging=self.lagging, ratio=self.ratio)
 
 
-def parse_lagging(text: str) -> Tuple[int, int]:
+def parse_lagging(text: str, flag: str = "--waitk-lagging") -> Tuple[int, int]:
     """Reads ``--waitk-lagging``.
 
     Args:
         text: "3", or a range such as "1-7".
+        flag: what the option is called, for messages.
 
     Returns:
         The lowest and the highest k.
@@ -78,7 +79,7 @@ def parse_lagging(text: str) -> Tuple[int, int]:
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= low <= high:
         raise ValueError(
-            f"--waitk-lagging {text!r} must be a number of at least 1 such as 3, or a range such as 1-7 "
+            f"{flag} {text!r} must be a number of at least 1 such as 3, or a range such as 1-7 "
             "of which every batch draws one"
         )
     return low, high

@@ -47,9 +47,11 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.out, run_name(options))
     folder.mkdir(parents=True, exist_ok=True)
     words = [*flags(options), *shlex.split(cfg.more)]
+    # With NODES of another work, each would wait for further machines.
+    command = ["env", "-u", "NODES", "-u", "NODE", "bash", cfg.script, cfg.data, folder, *words]
     path = folder / "train.log"
     with path.open("a", encoding="utf-8") as log:
-        code = subprocess.run(["bash", cfg.script, cfg.data, folder, *words], stdout=log, stderr=log).returncode
+        code = subprocess.run(command, stdout=log, stderr=log).returncode
     if code:
         tail = "\n".join(path.read_text(encoding="utf-8").splitlines()[-5:])
         raise RuntimeError(f"the training ended with {code}; {path} ends with\n{tail}")

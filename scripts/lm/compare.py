@@ -17,10 +17,11 @@ from compare_report import report
 
 from leap_fairseq.cli import command
 from leap_fairseq.prepare.wikitext_text import find_texts
+from leap_fairseq.streaming.policy import at_least_one
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import begin, call, once, run_all  # noqa: E402
+from training_runs import begin, call, keep_first, once, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
 
@@ -115,16 +116,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("text", type=Path, help="folder with train, valid and test text")
     parser.add_argument("out", type=Path, help="folder of the runs")
-    parser.add_argument("--updates", type=int, default=300, help="of each training")
+    parser.add_argument("--updates", type=at_least_one, default=300, help="of each training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
-    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core, or one on the GPU)")
+    text = "runs at a time (default: one a core, or one on the GPU)"
+    parser.add_argument("--jobs", type=at_least_one, help=text)
     parser.add_argument("--nwords", type=int, default=8000, help="size of the dictionary")
     parser.add_argument("--cuda", action="store_true", help="train on the GPU (default: on the CPU)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Runs all that is not complete, and reports."""
+    keep_first(options, "models", "seeds")
     options.out.mkdir(parents=True, exist_ok=True)
     prepare(options)
     # Seed by seed, so that an interrupted comparison has whole rows.

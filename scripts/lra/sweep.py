@@ -21,12 +21,13 @@ from leap_fairseq.files import file_digest
 from leap_fairseq.lra import read_facts
 from leap_fairseq.modules.zoo import ZOO_KINDS
 from leap_fairseq.parts import Part, add_part, listed
+from leap_fairseq.streaming.policy import at_least_one
 
 BUDGET = "budget.json"
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import begin, call, is_of, once, run_all  # noqa: E402
+from training_runs import begin, call, is_of, keep_first, once, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
 ATTENTIONS = ("leap", "cosformer", "relu", "elu", "softmax", "performer", "linformer", "nystromformer")
@@ -79,7 +80,7 @@ def train_and_evaluate(
 
 def each(name: str, numbers: List[int], count: int) -> List[int]:
     """One number for each task."""
-    if len(numbers) not in (1, count) or min(numbers) < 1:
+    if len(numbers) not in (1, count):
         raise ValueError(f"--{name} {' '.join(map(str, numbers))}: give one number of at least 1, or {count}")
     return numbers * count if len(numbers) == 1 else numbers
 
@@ -107,10 +108,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, nargs="+", help="folders of data_prep/prep_lra.py")
     parser.add_argument("--attention", nargs="+", choices=ZOO_KINDS, default=ATTENTIONS, metavar="KIND")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    parser.add_argument("--updates", type=int, nargs="+", default=[1000], help="of a training (default: 1000)")
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[32], help="samples of an update (default: 32)")
-    parser.add_argument("--eval-samples", type=int, nargs="+", help="of valid and of test (default: all)")
-    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core, or one on the GPU)")
+    parser.add_argument("--updates", type=at_least_one, nargs="+", default=[1000], help="of a training (default: 1000)")
+    text = "samples of an update (default: 32)"
+    parser.add_argument("--batch-size", type=at_least_one, nargs="+", default=[32], help=text)
+    parser.add_argument("--eval-samples", type=at_least_one, nargs="+", help="of valid and of test (default: all)")
+    text = "runs at a time (default: one a core, or one on the GPU)"
+    parser.add_argument("--jobs", type=at_least_one, help=text)
     parser.add_argument("--cuda", action="store_true", help="train on a GPU (default: on the CPU)")
     add_part(parser, "divide the runs among N jobs")
     parser.add_argument("--options", default="", help="more options of fairseq-train, in one argument")
@@ -118,7 +121,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Runs all that is not complete, or a part of it, and reports when all is there."""
-    part = Part.parse(options.part) if options.part else Part(0, 1)
+    part = Part(0, 1) if options.part is None else Part.parse(options.part)
+    keep_first(options, "attention", "seeds")
     options.data = [data.resolve() for data in options.data]
     tasks = list(zip(options.data, budgets(options)))
     # Seed by seed, so that an interrupted sweep has whole rows.

@@ -14,4 +14,4 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 # Idle threads that spin take the cores from those that work.
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec python "$ROOT/scripts/lra/sweep.py" "$@" $(part_of_node)
+exec python "$ROOT/scripts/lra/sweep.py" $(part_of_node) "$@"

@@ -12,6 +12,7 @@ that is complete is reused, one that was interrupted goes on.
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -20,10 +21,12 @@ from typing import Any, Dict, List
 
 from leap_fairseq.cli import command
 from leap_fairseq.report.tables import format_table, write_tsv
+from leap_fairseq.streaming.policy import at_least_one
+from leap_fairseq.streaming.waitk import parse_lagging
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
-from training_runs import begin, cpu_seconds, mean_and_deviation, once, read_log, run_all  # noqa: E402
+from training_runs import begin, cpu_seconds, keep_first, mean_and_deviation, once, read_log, run_all  # noqa: E402
 
 LOG_LEVEL = "WARNING"
 BLOCKS = ("encoder-self-attention", "decoder-self-attention", "decoder-cross-attention")
@@ -49,6 +52,34 @@ def attentions(model: str) -> List[str]:
         if model.endswith(FADING) and kind != "softmax":
             options += [f"--{side}-attention-half-life", HALF_LIFE]
     return options
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuses what no translator can be trained with: runs of other options are removed before a training begins.
+
+    Raises:
+        ValueError: which option, and why.
+        FileNotFoundError: no data.
+    """
+    for model in options.models:
+        attentions(model)
+    for rate in options.lr:
+        check_rate(rate)
+    parse_lagging(options.train_lagging, "--train-lagging")
+    if not (options.data / "config_st.yaml").is_file():
+        raise FileNotFoundError(
+            f"{options.data} has no config_st.yaml: give the folder that data_prep/prep_mustc.py wrote"
+        )
+
+
+def check_rate(text: str) -> None:
+    """Refuses a learning rate that is none with a ValueError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"--lr {text!r} must be a number above 0, such as 2e-3")
 
 
 def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Namespace) -> None:
@@ -130,21 +161,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models = ["leap", "contrast_fading", "softmax"]
     text = f"KIND for all blocks or ENCODER+DECODER+CROSS, both also as ..._fading (default: {' '.join(models)})"
     parser.add_argument("--models", nargs="+", default=models, metavar="MODEL", help=text)
-    parser.add_argument("--updates", type=int, default=2000, help="of each training (default: 2000)")
+    parser.add_argument("--updates", type=at_least_one, default=2000, help="of each training (default: 2000)")
     parser.add_argument("--lr", nargs="+", default=["1e-3", "2e-3", "4e-3"], help="tried (default: 1e-3 2e-3 4e-3)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--train-lagging", default="1-12", metavar="K-K", help="k of training (default: 1-12)")
-    parser.add_argument("--ratio", type=int, default=4, help="encoder frames of a pre-decision (default: 4)")
+    parser.add_argument("--ratio", type=at_least_one, default=4, help="encoder frames of a pre-decision (default: 4)")
     text = "k of the test (default: 1 3 5 7 9 12)"
-    parser.add_argument("--waitk-lagging", type=int, nargs="+", default=[1, 3, 5, 7, 9, 12], metavar="K", help=text)
+    laggings = [1, 3, 5, 7, 9, 12]
+    parser.add_argument("--waitk-lagging", type=at_least_one, nargs="+", default=laggings, metavar="K", help=text)
     parser.add_argument("--subset", default="tst-COMMON_st", help="of the test (default: tst-COMMON_st)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time (default: one a core)")
+    text = "runs at a time (default: one a core)"
+    parser.add_argument("--jobs", type=at_least_one, default=os.cpu_count(), help=text)
 
 
 def run(options: argparse.Namespace) -> None:
     """Runs all that is not complete, and reports."""
-    for model in options.models:
-        attentions(model)
+    keep_first(options, "models", "lr", "seeds", "waitk_lagging")
+    check(options)
     options.out.mkdir(parents=True, exist_ok=True)
     first, *others = options.seeds
     run_all(

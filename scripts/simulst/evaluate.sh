@@ -8,4 +8,4 @@
 # The same command again goes on where an interrupted one stopped. All options: --help.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-exec python -P -m leap_fairseq evaluate "$@" $(part_of_node)
+exec python -P -m leap_fairseq evaluate $(part_of_node) "$@"

@@ -8,13 +8,13 @@
 # a minute for each k. The same command again goes on where it stopped.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-[ $# -eq 1 ] || [ $# -eq 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
-WORK=$1 OUT=${2:-$PLUGIN/example}
+[ $# -eq 1 ] || [ $# -eq 2 ] && [ -n "$1" ] && [ -n "${2-none}" ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
+WORK=$1 OUT=${2-$PLUGIN/example}
 leap() { python -P -m leap_fairseq "$@"; }
 
 leap prepare travel "$WORK/corpus" --sentences-test 500
 leap prepare mustc "$WORK/corpus" --tgt-lang de --vocab-size 300 --specaugment none --out "$WORK/data" -j 2
-CUDA_VISIBLE_DEVICES='' PROCESSES=1 bash "$ROOT/scripts/simulst/train.sh" "$WORK/data" "$WORK/translator" \
+CUDA_VISIBLE_DEVICES='' PROCESSES=1 NODES=1 NODE=0 bash "$ROOT/scripts/simulst/train.sh" "$WORK/data" "$WORK/translator" \
     --recipe small --seed 3 --max-update 2000 --save-interval-updates 500 --waitk-lagging 1-12 \
     --encoder-visibility segment --encoder-self-attention contrast --decoder-self-attention contrast \
     --decoder-cross-attention contrast --encoder-attention-half-life 2-64 --decoder-attention-half-life 2-64

@@ -12,4 +12,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
 [ $# -ge 4 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
-exec python -P -m leap_fairseq evaluate "$@" $(part_of_node)
+exec python -P -m leap_fairseq evaluate $(part_of_node) "$@"

@@ -46,7 +46,22 @@ def test_a_job_of_an_array_does_its_part():
     # One that is done again, alone.
     assert submitted("echo", **{**job, "SLURM_ARRAY_TASK_COUNT": "1"}, JOBS="8") == (0, "--part 3/8\n")
     assert submitted("false", **job)[0] == 1 and submitted(**job)[0] == 2
+    # Of its own machines a job knows nothing, whatever the shell that submits it has exported.
+    shown = submitted("bash", "-c", 'echo "${NODES:-alone} ${NODE:-alone} $*"', "bash", **job, NODES="2", NODE="1")
+    assert shown == (0, "alone alone --part 3/8\n")
     assert submitted("echo") == (1, "error: this is no job of an array: give sbatch --array=0-7\n")
+
+
+@pytest.mark.parametrize("script", ["simulst/evaluate.sh", "simulst/sweep.sh", "lra/sweep.sh"])
+def test_the_part_of_the_command_line_comes_before_that_of_the_machine(tmp_path, script):
+    """For argparse, the last one counts."""
+    (tmp_path / "python").write_text('#!/usr/bin/env bash\necho "$@"\n', encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
+    path = os.pathsep.join((str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]))
+    command = ["bash", ROOT / "scripts" / script, "a", "b", "c", "--part", "1/4"]
+    environment = {"PATH": path, "NODES": "2", "NODE": "0"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True).stdout.split()
+    assert said.count("--part") == 2 and said[-2:] == ["--part", "1/4"]
 
 
 @pytest.mark.parametrize(

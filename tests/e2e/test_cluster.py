@@ -63,7 +63,7 @@ def test_jobs_of_a_cluster(submitted, tmp_path):
     assert lines == [f"{node} of 2, localhost:20007, 3, 3: DATA a b" for node in (0, 1)] and job.returncode == 0
     assert (tmp_path / "calls").read_text() == "scontrol show hostnames n[1-2]\n"
     script.write_text('echo "${NODES:-alone} ${RESTARTS:-}: $*"; exit 3', encoding="utf-8")
-    job = submitted("one_node.sbatch", script, "DATA", RESTARTS="2")
+    job = submitted("one_node.sbatch", script, "DATA", RESTARTS="2", NODES="2", NODE="1")
     assert job.communicate()[0] == "alone 2: DATA\n" and job.returncode == 3
     for name in ("one_node.sbatch", "several_nodes.sbatch"):
         job = submitted(name)
