@@ -20,7 +20,7 @@
 # Source: OSU-STARLAB/LeaPformer, leapformer-scripts/lm/adaptive_lm_train.sh; it does not say on how many GPUs.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-[ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ -n "${1:-}" ] && [ -n "${2:-}" ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
 DATA=$1 SAVE_DIR=$2
 shift 2
 [ -f "$DATA/dict.txt" ] || fail "$DATA has no dict.txt: give the folder that data_prep/prep_wikitext.py wrote"

@@ -17,7 +17,7 @@
 # Source: OSU-STARLAB/LeaPformer, pytorch-lra/src/config.py. There, gradients are clipped by value, here by norm.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../environment.sh"
-[ $# -ge 2 ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ -n "${1:-}" ] && [ -n "${2:-}" ] || { usage "${BASH_SOURCE[0]}" >&2; exit 2; }
 DATA=$1 SAVE_DIR=$2
 shift 2
 [ -f "$DATA/lra.json" ] || fail "$DATA has no lra.json: give the folder that data_prep/prep_lra.py wrote"

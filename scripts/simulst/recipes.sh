@@ -9,8 +9,8 @@
 # train_by_recipe TASK DATA SAVE_DIR OPTIONS...: fairseq-train with a recipe and the options of the user; TASK is asr or st.
 # The targets are those of TASK, or of the --config-yaml among the options.
 train_by_recipe() {
-    [ $# -ge 3 ] || { usage "$0" >&2; exit 2; }
-    local task=$1 data=$2 save_dir=$3 texts=$1 name=official updates= options=()
+    [ -n "${2:-}" ] && [ -n "${3:-}" ] || { usage "$0" >&2; exit 2; }
+    local task=$1 data=$2 save_dir=$3 texts=$1 name=official updates=3000 options=()
     shift 3
     while [ $# -gt 0 ]; do
         case $1 in
@@ -29,7 +29,7 @@ train_by_recipe() {
     choose_processes
     case $name in
         official) recipe_official "$task" ;;
-        small) recipe_small "${updates:-3000}" ;;
+        small) recipe_small "$updates" ;;
         *) fail "--recipe is '$name', but must be official or small" ;;
     esac
     RECIPE=(
@@ -93,6 +93,8 @@ share_frames() {
 recipe_small() {
     local arch=leap_convtransformer_simul_trans_tiny policy=(--waitk-lagging 5 --fixed-pre-decision-ratio 4)
     [ "$task" = st ] || arch=leap_convtransformer_tiny policy=()
+    # fairseq takes 0 for no end, and the learning rate would be zero from the beginning.
+    [[ $1 =~ ^[1-9][0-9]*$ ]] || fail "--max-update is '$1', but must be a number of at least 1"
     share_frames 5000
     RECIPE=(
         --arch "$arch" ${policy[@]+"${policy[@]}"} --label-smoothing 0.1 --dropout 0 --max-tokens "$FRAMES"

@@ -82,6 +82,20 @@ def test_samples_of_an_update(told, tmp_path):
         assert said.startswith(f"note: an update has {each * processes} samples, not 32") == said_so == bool(said)
 
 
+@pytest.mark.parametrize("script", ["lm/train.sh", "lra/train.sh", "simulst/train.sh", "simulst/pretrain_asr.sh"])
+def test_a_folder_without_a_name_is_not_the_current_one(bash, lm_data, script):
+    """Such as "$SAVE_DIR" where the shell has none."""
+    for places in ((lm_data, ""), ("", "save"), (lm_data,)):
+        assert f"bash scripts/{script} DATA SAVE_DIR" in bash(ROOT / "scripts" / script, *places, code=2)
+
+
+@pytest.mark.parametrize("given, number", [("--max-update 0", "0"), ("--max-update=0", "0"), ("--max-update", "")])
+def test_the_small_recipe_needs_an_end(bash, speech, given, number):
+    """fairseq takes 0 for none, and the learning rate would be zero from the beginning."""
+    said = bash(ROOT / "scripts/simulst/train.sh", speech, "save", "--recipe", "small", *given.split(), code=1)
+    assert f"error: --max-update is '{number}', but must be a number of at least 1" in said
+
+
 def test_what_is_started(told, lm_data):
     assert told(TRAIN, lm_data, "save")[1].startswith("fairseq-train ")
     assert "--max-restarts 3 --standalone " in told(TRAIN, lm_data, "save", RESTARTS="3")[1]
