@@ -95,10 +95,13 @@ class DecoderStates:
 
     def export_state(self, incremental_state: Dict[str, Any]) -> Dict[str, Any]:
         """What a state holds, as plain numbers and tensors that do not depend on this process."""
-        return {
-            **self.get_incremental_state(incremental_state, "progress"),
-            "attention": [attention.get_state(incremental_state).to_plain() for attention in linear_attentions(self)],
-        }
+        progress = self._progress(incremental_state)
+        # --decoder-layerdrop leaves layers out.
+        states = [
+            attention.get_state(incremental_state) or attention.zero_state(len(progress["seen"]))
+            for attention in linear_attentions(self)
+        ]
+        return {**progress, "attention": [state.to_plain() for state in states]}
 
     def import_state(self, exported: Dict[str, Any]) -> Dict[str, Any]:
         """The state that :meth:`export_state` of such a decoder was given, for this one; all of it is looked at.

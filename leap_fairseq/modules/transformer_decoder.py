@@ -160,15 +160,19 @@ class LeapTransformerDecoder(DecoderStates, TransformerDecoder):
             layers = [layer.seeing(mask) for layer in layers]
         for index, layer in enumerate(layers):
             wanted = every_layer or index == alignment_layer
-            x, weights, _ = layer(
+            # An activation checkpoint keeps what it is given, for the way back.
+            kept = incremental_state is not None and self.cfg.checkpoint_activations
+            x, weights, after = layer(
                 x,
                 source,
                 source_padding,
-                incremental_state,
+                dict(incremental_state) if kept else incremental_state,
                 self_attn_padding_mask=padding,
                 need_attn=wanted,
                 need_head_weights=wanted,
             )
+            if kept:
+                incremental_state.update(after)
             inner_states.append(x)
             if weights is not None and (wanted or alignment_layer is None):
                 attn.append(weights[:alignment_heads].mean(0) if wanted else weights)

@@ -51,14 +51,29 @@ class LeapDecoderLayer(TransformerDecoderLayerBase):
         cfg: fairseq's ``TransformerConfig``.
         self_attention: the attention over the target.
         cross_attention: the attention over the source, or None for a language model.
+
+    Attributes:
+        checkpointed: whether it is called by an activation checkpoint.
     """
 
     def __init__(self, cfg, self_attention: AttentionSpec, cross_attention: Optional[AttentionSpec] = None):
+        self.checkpointed = cfg.checkpoint_activations
         self.self_attention_spec, self.cross_attention_spec = self_attention, cross_attention
         super().__init__(cfg, no_encoder_attn=cross_attention is None)
         # fairseq would otherwise ask every layer for its weights in evaluation, at quadratic cost; its hook
         # make_generation_fast_(need_attn=...) turns them on for --print-alignment.
         self.need_attn = False
+
+    def forward(self, x, encoder_out=None, encoder_padding_mask=None, incremental_state=None, **options):
+        """Computes as fairseq's layer does; in an activation checkpoint, the state is left as it is.
+
+        Returns:
+            What fairseq's does; with a state in a checkpoint, the new state as the third.
+        """
+        # The checkpoint computes the layer once more on the way back, which must begin as the first time.
+        state = dict(incremental_state) if self.checkpointed and incremental_state is not None else incremental_state
+        out, weights, more = super().forward(x, encoder_out, encoder_padding_mask, state, **options)
+        return out, weights, more if state is incremental_state else state
 
     def build_self_attention(self, embed_dim, cfg, add_bias_kv=False, add_zero_attn=False):
         """fairseq's hook; its two extra keys have no counterpart in linear attention and no option that sets them."""
