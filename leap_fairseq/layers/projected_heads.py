@@ -97,7 +97,9 @@ class ProjectedHeads(nn.Module):
 
     def _values(self, value: Tensor) -> Tensor:
         v = self.v_proj(value).unflatten(-1, (self.num_heads, self.head_dim))
-        if not self.training or self.dropout_module.p == 0:
+        # fairseq's --retain-dropout has dropout in evaluation.
+        drops = self.training or getattr(self.dropout_module, "apply_during_inference", False)
+        if not drops or self.dropout_module.p == 0:
             return v
         # Weights do not exist here: a dropped key leaves the numerator of every query and stays in the denominator,
         # which equals dropping weights in expectation.

@@ -77,9 +77,9 @@ class MultiheadLinearAttention(LinearAttention):
 
         Args:
             query: [T, B, C].
-            key, value: [S, B, kdim], [S, B, vdim]. In self-attention with an incremental state, the new tokens only.
-                In cross-attention, the source so far: it may stay, grow or change between calls; none of it (S = 0)
-                where its frames go to :meth:`absorb`.
+            key, value: [S, B, kdim], [S, B, vdim]. In self-attention None for the queries; with an incremental state,
+                the new tokens only. In cross-attention, the source so far: it may stay, grow or change between calls;
+                none of it (S = 0) where its frames go to :meth:`absorb`.
             key_padding_mask: [B, S], True = padding; padding may lie on either side and hold anything.
             incremental_state: fairseq's dictionary of decoding states, or None to compute all queries at once.
             need_weights: also return the weights, at quadratic cost.
@@ -87,7 +87,7 @@ class MultiheadLinearAttention(LinearAttention):
             attn_mask: [T, S] with -inf (or True) on hidden keys, which must leave a visible prefix that does not
                 shrink; None for the schedule of this attention.
             before_softmax: not available: there is no softmax.
-            need_head_weights: weights of each head instead of their mean.
+            need_head_weights: also return the weights, of each head instead of their mean.
 
         Returns:
             The output [T, B, C], and weights [B, T, S] ([H, B, T, S] for each head) or None.
@@ -102,6 +102,7 @@ class MultiheadLinearAttention(LinearAttention):
             raise ValueError(
                 "attn_mask and incremental_state do not go together: a step's visibility is its schedule's"
             )
+        need_weights = need_weights or need_head_weights
         padding = None if key_padding_mask is None else key_padding_mask.to(torch.bool)
         x = query.transpose(0, 1)
         if self.encoder_decoder_attention and incremental_state is not None:
@@ -114,7 +115,7 @@ class MultiheadLinearAttention(LinearAttention):
                     raise ValueError(
                         "no weights in incremental self-attention: the state does not hold the earlier keys"
                     )
-            own = key is query and not self.encoder_decoder_attention
+            own = (key is None or key is query) and not self.encoder_decoder_attention
             k, v = None if own else key.transpose(0, 1), None if value is key else value.transpose(0, 1)
             visible = None if attn_mask is None else visible_prefix(attn_mask)
             out, state = self._attend(x, k, v, padding, state, visible)
@@ -139,17 +140,19 @@ class MultiheadLinearAttention(LinearAttention):
             out, state = self._read(x, state)
         else:
             visible = self.schedule(x.shape[1], key.shape[0], state.queries)
+            first, last = visible[[0, -1]].tolist() if len(visible) else (state.keys, 0)
             # What was absorbed beyond the keys that the next query may see would leak.
-            kept = source is not None and state.keys <= int(visible[0])
+            kept = source is not None and state.keys <= first
             if not (kept and source.begins(key, value, padding, state.keys)):
                 state = state.without_keys()
-            new, k = slice(state.keys, int(visible[-1])), key.transpose(0, 1)
+            new, k = slice(state.keys, last), key.transpose(0, 1)
             v = None if value is key else value.transpose(0, 1)[:, new]
             if need_weights:
                 weights = self.weights(x, k, key_padding_mask=padding, first_query=state.queries)
             padding_of_new = None if padding is None else padding[:, new]
             out, state = self._attend(x, k[:, new], v, padding_of_new, state, visible - state.keys)
-            self.set_incremental_state(incremental_state, "source", SourceMemory.of(key, value, padding))
+            source = SourceMemory.of(key, value, padding, incremental_state.values())
+            self.set_incremental_state(incremental_state, "source", source)
         self.set_state(incremental_state, state)
         return out, weights
 
@@ -192,11 +195,10 @@ class MultiheadLinearAttention(LinearAttention):
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
         """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one."""
-        state, source = self.get_state(incremental_state), self.get_source(incremental_state)
-        if state is not None:
-            self.set_state(incremental_state, state.reorder(new_order))
-        if source is not None:
-            self.set_incremental_state(incremental_state, "source", source.reorder(new_order))
+        for name in ("memory", "marked", "source"):
+            held = self.get_incremental_state(incremental_state, name)
+            if held is not None:
+                self.set_incremental_state(incremental_state, name, held.reorder(new_order))
         return incremental_state
 
     def get_state(self, incremental_state: dict) -> Optional[LayerState]:

@@ -45,6 +45,8 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         """
         if self.encoder_decoder_attention:
             options["static_kv"] = True
+        elif key is None:
+            key = value = query
         if attn_mask is None and self.encoder_decoder_attention and incremental_state is not None:
             state = self.get_state(incremental_state) or self.zero_state(query.shape[1])
             if self.get_source(incremental_state) is None and not (state.empty and len(key)):
@@ -84,9 +86,10 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
 
     def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> dict:
         """Follows beam search: row b of the new batch continues row ``new_order[b]`` of the old one."""
-        state = self.get_state(incremental_state)
-        if state is not None:
-            self.set_state(incremental_state, state.reorder(new_order))
+        for name in ("memory", "marked"):
+            held = self.get_incremental_state(incremental_state, name)
+            if held is not None:
+                self.set_incremental_state(incremental_state, name, held.reorder(new_order))
         return super().reorder_incremental_state(incremental_state, new_order)
 
     def zero_state(self, batch_size: int) -> AbsorbedFrames:
@@ -132,7 +135,8 @@ class MultiheadSoftmaxAttention(MultiheadAttention):
         source = self.get_source(incremental_state)
         if source is None or len(source.key) != len(key) or not source.begins(key, value, padding, len(key)):
             self._set_input_buffer(incremental_state, {})
-        self.set_incremental_state(incremental_state, "source", SourceMemory.of(key, value, padding))
+        source = SourceMemory.of(key, value, padding, incremental_state.values())
+        self.set_incremental_state(incremental_state, "source", source)
 
     def _mask(self, query: Tensor, keys: int, answered: Count) -> Optional[Tensor]:
         """The mask [T, S] of the next queries by the schedule, None to see all keys."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from leap_fairseq.attention import KINDS
-from leap_fairseq.modules import MultiheadLinearAttention, MultiheadSoftmaxAttention
+from leap_fairseq.modules import MultiheadLinearAttention, MultiheadSoftmaxAttention, merge_attention
 
 EARLIER, NEWEST, DIM, HEADS = 9, 4, 32, 4
 
@@ -52,6 +52,28 @@ def test_all_is_new_where_nothing_was_absorbed_before(kind):
     out, shares = attention(query, none, none, incremental_state=state, need_weights=True)
     torch.testing.assert_close(shares, torch.tensor([[[0.0, 1.0]]]))
     torch.testing.assert_close(out, attention(query, none, none, incremental_state=unmarked, need_weights=False)[0])
+
+
+@pytest.mark.parametrize("kind", ["leap", "softmax"])
+@torch.no_grad()
+def test_beam_search_takes_what_was_marked_along(kind):
+    """Of rows with differently many earlier frames."""
+    attention, query, none, states = attention_of(kind), torch.randn(2, 1, DIM), torch.zeros(0, 1, DIM), []
+    for earlier in (EARLIER, 1):
+        states.append({})
+        attention.absorb(torch.randn(earlier, 1, DIM), states[-1])
+        attention.mark_source(states[-1])
+    together = merge_attention(attention, states)
+    attention.mark_source(together)
+    expected = []
+    for state in states:
+        attention.absorb(torch.ones(NEWEST, 1, DIM), state)
+        expected.append(attention(query, none, none, incremental_state=state)[1])
+    attention.absorb(torch.ones(NEWEST, 2, DIM), together)
+    attention.reorder_incremental_state(together, torch.tensor([1, 0, 1]))
+    three = query.expand(-1, 3, -1), none.expand(-1, 3, -1)
+    shares = attention(*three, three[1], incremental_state=together)[1]
+    torch.testing.assert_close(shares, torch.cat([expected[row] for row in (1, 0, 1)]))
 
 
 @torch.no_grad()

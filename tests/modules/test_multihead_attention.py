@@ -283,6 +283,28 @@ def test_weights_explain_the_output(kind):
     assert_same(step, mean[:, :1])
 
 
+@EACH_KIND
+def test_fairseqs_ways_to_ask(kind):
+    """Weights of the heads without need_weights, no key in self-attention, and a step without a query."""
+    module, own = make(kind, WAITK, cross=True), make(kind, causal_visibility)
+    x, source, state = torch.randn(4, 2, 32), torch.randn(12, 2, 16), {}
+    weights = module(x, source, source, need_weights=False, static_kv=True, need_head_weights=True)[1]
+    assert_same(weights.mean(0), module(x, source, source, static_kv=True)[1])
+    assert_same(own(x, None, None, need_weights=False)[0], attend(own, x))
+    for tokens in (x[:0], x[:2], x[:0], x[2:]):
+        out = attend(module, tokens, source, incremental_state=state)
+        assert out.shape == tokens.shape
+    assert_same(out, attend(module, x, source)[2:])
+
+
+def test_retained_dropout_drops_keys():
+    """fairseq-generate --retain-dropout."""
+    module, x = make("leap", dropout=0.5), torch.randn(9, 1, 32)
+    assert torch.equal(attend(module, x), attend(module, x))
+    module.dropout_module.make_generation_fast_("", retain_dropout=True)
+    assert not torch.allclose(attend(module, x), attend(module, x))
+
+
 def test_key_dropout_is_shared_by_queries_and_right_in_expectation():
     module = make("leap", cross=True, dropout=0.5, dtype=torch.float64).train()
     x, source = torch.randn(3, 1, 32, dtype=torch.float64), torch.randn(10, 1, 16, dtype=torch.float64)
