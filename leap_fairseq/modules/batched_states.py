@@ -4,8 +4,8 @@ Linear attention allows it at no cost: its state has the same size however long 
 cross-attention keeps the frames of each stream as they are. Softmax self-attention does not join in.
 """
 
-from typing import Any, Dict, List, MutableMapping, Sequence
-from weakref import WeakKeyDictionary, ref
+from typing import Any, Dict, List, MutableMapping, Optional, Sequence
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -13,19 +13,28 @@ from leap_fairseq.modules.multihead_linear_attention import MultiheadLinearAtten
 from leap_fairseq.modules.multihead_softmax_attention import MultiheadSoftmaxAttention
 from leap_fairseq.modules.source_memory import check_absorbing
 
-_FOUND: MutableMapping[nn.Module, List[ref]] = WeakKeyDictionary()
-"""By module: streams ask at each token, and a walk through a model takes as long as some of its layers."""
+_PLACES: MutableMapping[nn.Module, List[List[str]]] = WeakKeyDictionary()
+"""Of the attentions of a module: streams ask at each token, and a walk through a model takes as long as some layers."""
 
 
 def _attentions(module: nn.Module) -> List[nn.Module]:
-    if module not in _FOUND:
-        kinds = (MultiheadLinearAttention, MultiheadSoftmaxAttention)
-        _FOUND[module] = [ref(part) for part in module.modules() if isinstance(part, kinds)]
-    return [attention() for attention in _FOUND[module]]
+    kinds = (MultiheadLinearAttention, MultiheadSoftmaxAttention)
+    attentions = [_part(module, place) for place in _PLACES.get(module, [[]])]
+    # The first time, and where a part was replaced by something else.
+    if not all(isinstance(attention, kinds) for attention in attentions):
+        found = {name: part for name, part in module.named_modules() if isinstance(part, kinds)}
+        _PLACES[module], attentions = [name.split(".") for name in found], list(found.values())
+    return attentions
+
+
+def _part(module: Optional[nn.Module], place: List[str]) -> Optional[nn.Module]:
+    for name in place:
+        module = None if module is None else module._modules.get(name)
+    return module
 
 
 def mergeable(module: nn.Module) -> bool:
-    """Whether every self-attention of a model or a part of it is linear; its parts are looked up once."""
+    """Whether every self-attention of a model or a part of it is linear; they are looked up once."""
     return all(attention.kind.linear or attention.encoder_decoder_attention for attention in _attentions(module))
 
 

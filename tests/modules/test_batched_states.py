@@ -6,8 +6,9 @@ import pytest
 import torch
 from tolerances import assert_same
 
-from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, merge_attention, split_attention
+from leap_fairseq.modules import ATTENTION_KINDS, AttentionSpec, merge_attention, mergeable, split_attention
 from leap_fairseq.modules.absorbed_frames import AbsorbedFrames
+from leap_fairseq.modules.batched_states import linear_attentions
 
 FRAMES, TOKENS = (7, 0, 19, 3), (2, 0, 5, 1)
 """What each stream has absorbed, and the tokens it has written, before they are put together."""
@@ -142,6 +143,20 @@ def test_weights_of_streams_with_differently_many_frames():
     for row, (state, frames) in enumerate(zip(streams(module), FRAMES)):
         _, expected = module(x[:, row : row + 1], NO_FRAME, NO_FRAME, incremental_state=state, need_head_weights=True)
         assert_same(weights[row : row + 1, :, :frames], expected.mean(0))
+
+
+def test_a_part_that_was_replaced_is_found():
+    """Attentions are looked up once, and a model may be changed: converted, or cut."""
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList(make("leap") for _ in range(3)), "alone": make("relu")})
+    assert mergeable(model) and len(linear_attentions(model)) == 4
+    model["layers"][1] = make("softmax")
+    assert len(linear_attentions(model)) == 3
+    model["layers"] = model["layers"][:1]
+    assert linear_attentions(model) == [model["layers"][0], model["alone"]]
+    model["alone"] = torch.nn.Sequential(torch.nn.Identity(), make("elu"))
+    assert linear_attentions(model) == [model["layers"][0], model["alone"][1]]
+    model["alone"] = AttentionSpec("softmax").build(32, 4, self_attention=True)
+    assert not mergeable(model)
 
 
 def test_wrong_use_is_named():
