@@ -5,6 +5,7 @@ import torch
 from fairseq.modules import MultiheadAttention
 from naive_zoo import NAIVE, softmax
 from tolerances import assert_same
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from leap_fairseq.modules.zoo import ZOO_KINDS, ZooAttention, ZooSizes, ZooSpec
 from leap_fairseq.modules.zoo.base import drawn_positions
@@ -303,6 +304,35 @@ def test_blocks_of_equal_rank_are_drawn_alike_whatever_the_batch():
         plan = module.plan(last, blocks)
         assert torch.equal(module.plan(last, 40)[..., :blocks, :blocks], plan)
         assert blocks < 30 or not torch.equal(longest[..., :blocks, :blocks], plan)
+
+
+class Waits(TorchDispatchMode):
+    """Counts where a GPU would be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_layers_of_a_model_look_at_their_mask_once():
+    module, (x, padding) = make("local"), batch([9, 5])
+    with Waits() as waits:
+        for _ in range(3):
+            attend(module, x, padding)
+    assert waits.count == 1
+    padding[1] = padding[1].flip(0)
+    with pytest.raises(ValueError, match="padding before a token"):
+        attend(module, x, padding)
+    with torch.inference_mode():
+        other = torch.zeros(2, 9, dtype=torch.bool)
+        attend(module, x, other)
+        other[0, 0] = True
+        with pytest.raises(ValueError, match="padding before a token"):
+            attend(module, x, other)
 
 
 def test_wrong_use_is_named():

@@ -16,6 +16,7 @@ import torch
 from fairseq.modules.fairseq_dropout import FairseqDropout
 from fairseq.modules.quant_noise import quant_noise
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from leap_fairseq.attention.checks import counted
 from leap_fairseq.attention.inputs import sum_dtype, zero_padding
@@ -171,6 +172,10 @@ class ZooAttention(nn.Module, ABC):
         return heads.to(sum_dtype(x.dtype))
 
 
+_ON_THE_RIGHT = WeakTensorKeyDictionary()
+"""Masks that were looked at, and their versions: the layers of a model have the same, and to look waits for a GPU."""
+
+
 def check_padding(key_padding_mask: Optional[Tensor]) -> Optional[Tensor]:
     """The mask as bool.
 
@@ -180,8 +185,14 @@ def check_padding(key_padding_mask: Optional[Tensor]) -> Optional[Tensor]:
     if key_padding_mask is None:
         return None
     padding = key_padding_mask.to(torch.bool)
+    # torch does not count changes in place in inference mode.
+    version = None if padding.is_inference() else padding._version
+    if version is not None and _ON_THE_RIGHT.get(padding) == version:
+        return padding
     if bool((padding[:, :-1] & ~padding[:, 1:]).any()):
         raise ValueError("key_padding_mask has padding before a token: pad the sequences on the right")
+    if version is not None:
+        _ON_THE_RIGHT[padding] = version
     return padding
 
 
