@@ -107,10 +107,9 @@ def outcome(algorithm, arguments):
         leaves = [name for name in "qkv" if isinstance(named[name], torch.Tensor) and named[name].is_floating_point()]
         named |= {name: named[name].detach().requires_grad_() for name in leaves}
         out = prefix_attention(algorithm=algorithm, **named)
-        gradients = torch.autograd.grad(out.sum(), [named[name] for name in leaves], allow_unused=True)
+        return [out, *torch.autograd.grad(out.sum(), [named[name] for name in leaves])]
     except ValueError as error:
         return error
-    return [out, *(torch.zeros_like(named[name]) if g is None else g for name, g in zip(leaves, gradients))]
 
 
 def copied(x):
