@@ -100,11 +100,12 @@ def _tiled_sums(queries, keys, values, visible: Tensor, half_life: Optional[Tens
     tiles = plan_tiles(visible, num_blocks, block_size)
     queries = _gather_queries(queries, tiles)
     keys, values, states = (_gather_blocks(x, tiles) for x in (keys, values, states))
-    place = torch.arange(block_size, device="cpu")
-    seen = (place < tiles.limit.unsqueeze(-1)).to(queries.device)
+    # A number for each query goes to a GPU, not one for each pair.
+    place = torch.arange(block_size, device=queries.device)
+    seen = place < tiles.limit.to(queries.device).unsqueeze(-1)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)
     if half_life is not None:
-        limit = _distinct(tiles.limit).unsqueeze(-1)
+        limit = _distinct(tiles.limit).to(queries.device).unsqueeze(-1)
         scores = scores * remaining(half_life, limit - 1 - place, scores)
         queries = queries * remaining(half_life, limit, queries)
     out = (queries @ states + scores @ values).flatten(2, 3)

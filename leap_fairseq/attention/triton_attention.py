@@ -27,6 +27,9 @@ WIDTH = 128
 LARGEST = 64
 """The largest dimension of a head: the states of larger ones are beyond the shared memory of a multiprocessor."""
 
+MOST_HEADS = 65535
+"""Of all samples: programs along the second dimension of a launch."""
+
 PRECISIONS = {torch.bfloat16: "tf32", torch.float16: "tf32", torch.float32: "tf32x3"}
 
 
@@ -61,6 +64,7 @@ def can_launch(given: Arguments) -> bool:
         and given.q.dtype in PRECISIONS
         and given.q.dtype == given.k.dtype == given.v.dtype
         and max(given.q.shape[-1], given.v.shape[-1]) <= LARGEST
+        and given.q.shape[0] * given.q.shape[2] <= MOST_HEADS
         and (initial is None or not initial.kvz.requires_grad)
         and 0 not in (*given.q.shape, *given.v.shape)
     )
@@ -81,7 +85,8 @@ def by_triton(given: Arguments) -> Tensor:
     """
     if not can_launch(given):
         raise ValueError(
-            f"the algorithm triton needs a GPU, Triton, heads of at most {LARGEST}, an initial state without gradient, "
+            f"the algorithm triton needs a GPU, Triton, heads of at most {LARGEST}, at most {MOST_HEADS} of them in all "
+            "samples, an initial state without gradient, "
             f'and q, k and v of one type among {[str(t)[6:] for t in PRECISIONS]}, none of them empty: choose "auto"'
         )
     half_life = None if given.half_life is None else given.half_life.to(given.q.device, torch.float32).contiguous()

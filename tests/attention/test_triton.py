@@ -31,10 +31,10 @@ SCHEDULES = {
 }
 
 
-def chosen(dtype=torch.bfloat16, device="cuda", visible=None, half_life=None, dim=64, key_dtype=None):
+def chosen(dtype=torch.bfloat16, device="cuda", visible=None, half_life=None, dim=64, key_dtype=None, batch=2):
     """What ``auto`` is for tensors on a device: of these, only what says where and what they are."""
-    q = types.SimpleNamespace(device=torch.device(device), dtype=dtype, shape=(2, 700, 2, dim))
-    k = types.SimpleNamespace(device=torch.device(device), dtype=key_dtype or dtype, shape=(2, 700, 2, dim))
+    q = types.SimpleNamespace(device=torch.device(device), dtype=dtype, shape=(batch, 700, 2, dim))
+    k = types.SimpleNamespace(device=torch.device(device), dtype=key_dtype or dtype, shape=(batch, 700, 2, dim))
     visible = causal_visibility(700, 700) if visible is None else visible
     return choose_algorithm(Arguments(q, k, k, visible, None, None, None, 0.1, None, half_life))
 
@@ -46,6 +46,7 @@ def test_auto_on_a_gpu(monkeypatch):
     assert chosen(visible=segment_visibility(700, 700, segment=9)) == "triton"
     assert chosen(visible=full_visibility(700, 700)) == chosen(torch.float64) == chosen(dim=128) == "blockwise"
     assert chosen(key_dtype=torch.float32) == "blockwise"
+    assert chosen(batch=2**15 - 1) == "triton" and chosen(batch=2**15) == "blockwise"
     monkeypatch.setattr(triton_attention, "installed", lambda: False)
     assert chosen() == "blockwise"
 
