@@ -28,7 +28,7 @@ LARGEST = 64
 """The largest dimension of a head: the states of larger ones are beyond the shared memory of a multiprocessor."""
 
 MOST_HEADS = 65535
-"""Of all samples: programs along the second dimension of a launch."""
+"""Of a batch, its samples times their heads: programs along the second dimension of a launch."""
 
 PRECISIONS = {torch.bfloat16: "tf32", torch.float16: "tf32", torch.float32: "tf32x3"}
 
@@ -85,8 +85,8 @@ def by_triton(given: Arguments) -> Tensor:
     """
     if not can_launch(given):
         raise ValueError(
-            f"the algorithm triton needs a GPU, Triton, heads of at most {LARGEST}, at most {MOST_HEADS} of them in all "
-            "samples, an initial state without gradient, "
+            f"the algorithm triton needs a GPU, Triton, heads of at most {LARGEST}, at most {MOST_HEADS} of them in a "
+            "batch, an initial state without gradient, "
             f'and q, k and v of one type among {[str(t)[6:] for t in PRECISIONS]}, none of them empty: choose "auto"'
         )
     half_life = None if given.half_life is None else given.half_life.to(given.q.device, torch.float32).contiguous()
