@@ -1,10 +1,11 @@
 """Resuming a training with another model than it was begun with: an error that names the option."""
 
-from typing import Callable
+from typing import Any, Callable, Mapping
 
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
+from torch import nn
 
 from leap_fairseq.compat.replacing import replace
 from leap_fairseq.models.options import differences, model_options
@@ -36,6 +37,17 @@ def _refusing_another_model(load: Callable, models: tuple) -> Callable:
                     f"{filename} was trained with {'; '.join(changed)}: give another --save-dir, or the options that "
                     "the training was begun with"
                 )
+            _refuse_other_sizes(filename, state.get("model") or {}, self.get_model())
         return load(self, filename, reset_optimizer, *args, **kwargs)
 
     return load_checkpoint
+
+
+def _refuse_other_sizes(filename: str, weights: Mapping[str, Any], model: nn.Module) -> None:
+    """Refuses weights of other sizes, such as those that the data decide; a ValueError with the first of them."""
+    for name, weight in model.state_dict().items():
+        if name in weights and weights[name].shape != weight.shape:
+            raise ValueError(
+                f"{filename} holds {name} of {list(weights[name].shape)}, but data and options of this command make "
+                f"{list(weight.shape)}: give another --save-dir, or those that the training was begun with"
+            )

@@ -191,13 +191,16 @@ def test_batches_are_whole_and_padded_on_the_right(data):
     assert dataset.collater([]) == {}
 
 
-def test_resuming_with_another_attention_is_refused(data, tmp_path, caplog):
+def test_resuming_another_model_is_refused(data, tmp_path, caplog):
     train(caplog, data("text"), tmp_path, attention="relu")
     refused = (("attention", "elu", "--attention relu, not elu"), ("pooling", "cls", "--pooling mean, not cls"))
     for name, value, message in refused:
         changes = {"attention": "relu", name: value}
         with pytest.raises(ValueError, match=message):
             train(caplog, data("text"), tmp_path, optimization__max_update=6, **changes)
+    sizes = r"holds encoder\.embed_positions\.weight of \[40, 32\], but data and options of this command make \[7, 32\]"
+    with pytest.raises(ValueError, match=sizes):
+        train(caplog, data("text"), tmp_path, attention="relu", optimization__max_update=6, task__lra_max_length=7)
 
 
 def test_wrong_use_is_named(data, tmp_path):
