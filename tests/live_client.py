@@ -67,7 +67,7 @@ class Client:
                     await give(socket, message)
             return await replies(socket)
 
-    async def freed(self, seconds=5.0):
+    async def freed(self, seconds=60.0):
         """Waits until no session is open."""
         end = time.monotonic() + seconds
         while self.server.open:
@@ -86,7 +86,7 @@ async def replies(socket):
     """Everything up to the close."""
     received = []
     while True:
-        message = await socket.receive(timeout=20)
+        message = await socket.receive(timeout=60)
         if message.type is not aiohttp.WSMsgType.TEXT:
             assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED), message
             return received
@@ -126,7 +126,7 @@ def serving(translator, workers=2, language="", **limits):
     thread = threading.Thread(target=asyncio.run, args=[run()])
     thread.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(60)
         yield found[0], server
     finally:
         ended.set()
