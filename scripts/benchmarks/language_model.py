@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> None:
         print(measuring.machine(options))
         return
     training.check_sizes(options)
+    measuring.check_positive(options, "matmul")
     for model in compared_models(options):
         print(f"{model}: {pass_gate(model, options)}", flush=True)
     rows = [row for length in options.lengths for row in measure(length, options)]
