@@ -85,6 +85,8 @@ class DecoderStates:
         for state, seen in zip(incremental_states, progress["seen"].split(1)):
             tokens = self._progress(state)["tokens"] + progress["tokens"]
             self.set_incremental_state(state, "progress", {"tokens": tokens, "seen": seen})
+        # They are counted in, and may go on together.
+        self.set_incremental_state(merged, "progress", {**progress, "tokens": 0})
 
     def detach_state(self, incremental_state: Dict[str, Any]) -> None:
         """Cuts the graph behind a state, so that the next block is not trained through the ones before it."""

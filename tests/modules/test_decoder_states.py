@@ -1,4 +1,4 @@
-"""A decoder that is trained with a state, as ``--carry-state`` does, and options that compute its layers otherwise."""
+"""The state of a decoder: in training, as by ``--carry-state``, with options that compute layers otherwise; counts."""
 
 import torch
 from tiny_models import make_lm
@@ -37,3 +37,13 @@ def test_a_layer_that_was_left_out_has_read_nothing():
     model.eval()
     out = model.decoder.forward_block(TOKENS[:, 8:], model.decoder.import_state(exported))[0]
     assert_same(out, model.decoder.forward_block(TOKENS[:, 8:], state)[0])
+
+
+def test_streams_that_go_on_together_may_be_parted_at_each_token():
+    decoder, states = make_lm("--decoder-layers", "1").eval().decoder, [{}, {}]
+    decoder.forward_block(TOKENS[:1, :5], states[0])
+    merged = decoder.merge_states(states)
+    for token in TOKENS[:, :3].split(1, 1):
+        decoder.forward_block(token, merged)
+        decoder.split_state(merged, states)
+    assert [decoder.computed_tokens(state) for state in states] == [8, 3]
