@@ -241,6 +241,13 @@ def test_what_the_guard_compares_runs():
             assert 0 < found["ratio"] < math.inf and found["noise"] == 0, name
 
 
+@pytest.mark.parametrize("command", ["attention", "simulst"])
+def test_a_picture_of_another_form_is_refused_before_anything_is_measured(command, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([command, "--png", "curve.gif"])
+    assert "argument --png: 'curve.gif' must end in one of .pdf, .svg, .png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, reason",
     [

@@ -13,11 +13,13 @@ import platform
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 import torch
 
 from leap_fairseq.attention.compiled_library import families
+from leap_fairseq.report.style import FORMS
 
 Clock = Callable[[], float]
 Contender = Callable[[], Sequence[float]]
@@ -37,7 +39,14 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that every sub-command has."""
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own choice)")
     parser.add_argument("--tsv", metavar="OUT", help="write the table here, numbers unrounded")
-    parser.add_argument("--png", metavar="OUT", help="write the picture here")
+    parser.add_argument("--png", type=picture, metavar="OUT", help="write the picture here")
+
+
+def picture(name: str) -> str:
+    """A name of the command line whose ending is that of a picture."""
+    if Path(name).suffix.lower() not in FORMS:
+        raise argparse.ArgumentTypeError(f"{name!r} must end in one of {', '.join(FORMS)}")
+    return name
 
 
 def add_measuring_options(parser: argparse.ArgumentParser, rounds: int) -> None:
