@@ -33,7 +33,7 @@ def divide(labels: Sequence[int], fractions: Sequence[float], seed: int) -> List
     """
     if not (all(fraction >= 0 for fraction in fractions) and sum(fractions) < 1):  # nan is refused, too
         given = ", ".join(f"{fraction:g}" for fraction in fractions)
-        raise DataError(f"the fractions held out are {given}, but must be 0 or more and together below 1")
+        raise DataError(f"what is held out (--valid, --test) is {given}, but must be 0 or more and together below 1")
     choices, parts = Choices(seed), [[] for _ in range(len(fractions) + 1)]
     for label in sorted(set(labels)):
         of_label = shuffled([position for position, other in enumerate(labels) if other == label], choices)
@@ -42,7 +42,8 @@ def divide(labels: Sequence[int], fractions: Sequence[float], seed: int) -> List
             part += of_label[:count]
             of_label = of_label[count:]
         if not of_label:
-            raise DataError(f"class {label} has too few examples to be in every split: give more, or hold out less")
+            remedy = "give more, or hold out less (--valid, --test)"
+            raise DataError(f"class {label} has too few examples to be in every split: {remedy}")
         parts[0] += of_label
     return [shuffled(part, choices) for part in parts]
 

@@ -138,9 +138,9 @@ def test_incomplete_reviews_are_refused(change, message, tmp_path):
     [
         ({"max_length": 0}, "--max-length is 0"),
         ({"valid": 0}, "--valid 0 and --test 0.1 must be above 0"),
-        ({"valid": 0.5, "test": 0.5}, "0.5, 0.5, but must be 0 or more and together below 1"),
+        ({"valid": 0.5, "test": 0.5}, r"\(--valid, --test\) is 0.5, 0.5, but must be 0 or more and together below 1"),
         ({"valid": float("nan")}, "nan, 0.1, but must be 0 or more"),
-        ({"valid": 0.49, "test": 0.5}, "class 0 has too few"),
+        ({"valid": 0.49, "test": 0.5}, r"class 0 has too few .* hold out less \(--valid, --test\)"),
     ],
 )
 def test_impossible_options_are_refused(options, message, tmp_path):
