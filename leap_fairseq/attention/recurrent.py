@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
+from leap_fairseq.attention.inputs import sum_dtype
 from leap_fairseq.attention.state import LinearAttentionState
 
 
 def recurrent(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` key by key as they become visible."""
     q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, *_ = given
+    q = q.to(sum_dtype(q.dtype))
     batch, _, heads, key_dim = q.shape
     features = key_dim if p_q is None else 2 * key_dim
     current = initial_state or LinearAttentionState.zeros(

@@ -196,7 +196,7 @@ class LinearAttentionState:
             half_life: [H] in keys, the same with every call, or None: nothing is forgotten.
 
         Returns:
-            The output [B, T, H, V], and the new state.
+            The output [B, T, H, V] in the type of ``v``, and the new state.
 
         Raises:
             ValueError: the tokens do not fit the state, or the floor is not above 0.
@@ -207,7 +207,9 @@ class LinearAttentionState:
             out, kvz = step(tokens, half_life)
             return out, LinearAttentionState.computed(kvz)
         after = self.absorb(k, v, key_proportion, half_life=half_life)
-        return after.read(q, query_proportion, normalizer_floor, contrast=contrast), after
+        check_queries(q, query_proportion)
+        out = after.read(q.to(sum_dtype(q.dtype)), query_proportion, normalizer_floor, contrast=contrast)
+        return out.to(v.dtype), after
 
     def read(
         self,
@@ -227,7 +229,7 @@ class LinearAttentionState:
             contrast: [H], or None; see :mod:`leap_fairseq.attention.contrast`.
 
         Returns:
-            [B, T, H, V].
+            [B, T, H, V] in the type of ``q``.
 
         Raises:
             ValueError: the queries do not fit the state, or the floor is not above 0.

@@ -109,6 +109,21 @@ def test_longer_pieces_are_left_to_torch():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_queries_of_another_type_than_the_values(dtype):
+    """The answer has the type of the values, whatever computes it."""
+    k, v, _ = make_keys()
+    q, contrast, state = k.flip(1).to(dtype), torch.tensor([0.5, 0.9]), LinearAttentionState.zeros(3, 2, 4, 5)
+    expected, _ = state.step(q.float(), k, v, contrast=contrast)
+    for leaf in (v, v.clone().requires_grad_()):
+        out, _ = state.step(q, k, leaf, contrast=contrast)
+        assert out.dtype == torch.float32
+        assert_same(out, expected)
+    visible = causal_visibility(12, 12)
+    expected = prefix_attention(q, k, v, visible, algorithm="naive")
+    assert_same(prefix_attention(q, k, v, visible, algorithm="state"), expected)
+
+
 def test_a_step_of_other_features_is_refused():
     k, v, p = make_keys(1)
     with pytest.raises(ValueError, match="holds 8 features a head, the tokens have 4"):
