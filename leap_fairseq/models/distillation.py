@@ -12,6 +12,7 @@ Shape legend: T queries, B batch, C model dimension.
 
 import itertools
 import logging
+import math
 import os
 from argparse import Namespace
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Distillation:
         device: of torch.
 
     Raises:
-        ValueError: less than one update.
+        ValueError: less than one update, or no learning rate above 0.
     """
 
     updates: int
@@ -58,6 +59,8 @@ class Distillation:
     def __post_init__(self):
         if self.updates < 1:
             raise ValueError(f"--distill-updates {self.updates} must be at least 1: leave it out for none")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"--distill-lr {self.lr:g} must be a number above 0")
 
     def lr_at(self, update: int) -> float:
         """The learning rate of an update, counted from 0."""

@@ -74,13 +74,15 @@ class Client:
         patience: seconds in which it must say something.
 
     Raises:
-        ValueError: the address is none of a page.
+        ValueError: the address is none of a page, or no time to say something.
     """
 
     def __init__(self, url: str, patience: float = 60.0):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ValueError(f"{url!r} is no address of a page, such as http://127.0.0.1:8642/ (--url)")
+        if not patience > 0:
+            raise ValueError(f"patience is {patience:g} s, but must be above 0 (--patience)")
         self.url, self.patience = url.rstrip("/"), patience
 
     async def __aenter__(self) -> "Client":
@@ -98,7 +100,10 @@ class Client:
 
         Raises:
             ServerError: none is there, or it is none of ours.
+            ValueError: less than no time to wait.
         """
+        if not wait_seconds >= 0:
+            raise ValueError(f"wait_seconds is {wait_seconds:g}, but must be 0 or more (--wait-seconds)")
         deadline = time.monotonic() + wait_seconds
         while True:
             try:

@@ -19,7 +19,7 @@ from leap_fairseq.streaming.frames import FEATURES_MISSING, FEATURES_PER_FRAME, 
 from leap_fairseq.streaming.policy import Candidate, Policy
 from leap_fairseq.streaming.sentence import Sentence, next_sentence_token
 from leap_fairseq.streaming.speech_gate import SpeechGate
-from leap_fairseq.streaming.tokens import NextToken, Step, Word
+from leap_fairseq.streaming.tokens import NextToken, Step, Word, check_max_len
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Stream:
         decoder_steps: tokens computed since the last reset.
 
     Raises:
-        ValueError: the model has no policy and none is given, or it was not trained for the long form.
+        ValueError: no policy of the model or given, no training for the long form, or no token for a sentence.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Stream:
             raise ValueError(
                 f"{type(model).__name__} has no read/write policy: train --arch leap_convtransformer_simul_trans"
             )
+        check_max_len(max_len_a, max_len_b)
         self.model, self.dictionary, self.detokenizer, self.cmvn = model, dictionary, detokenizer, cmvn
         self.policy, self.max_len_a, self.max_len_b = policy, max_len_a, max_len_b
         self.long_form, self.speech_gate = long_form, speech_gate

@@ -1,5 +1,6 @@
 """What a stream knows of its tokens: one that can be written next, one that was written, and the words they make."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -52,3 +53,14 @@ class NextToken(NamedTuple):
     max_len: int
     draft: bool
     attended: bool
+
+
+def check_max_len(max_len_a: float, max_len_b: int) -> None:
+    """Refuses a bound of ``a * T + b`` tokens by which no sentence has one.
+
+    Raises:
+        ValueError: one of both is below 0, or both are 0.
+    """
+    if not (0 <= max_len_a < math.inf and max_len_b >= 0 and max(max_len_a, max_len_b) > 0):
+        given = f"--max-len-a {max_len_a:g} and --max-len-b {max_len_b} give a sentence its most tokens"
+        raise ValueError(f"{given}: both must be 0 or more, and one of them more")

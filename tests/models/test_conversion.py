@@ -1,5 +1,6 @@
 """A softmax model with another attention: of fairseq or ours, near what it was, loadable, whole or refused."""
 
+import math
 import re
 import shutil
 from argparse import Namespace
@@ -386,6 +387,9 @@ def test_padding_does_not_count():
 def test_distillation_of_nothing_is_refused(stock_lm, tmp_path, text):
     with pytest.raises(ValueError, match="--distill-updates 0 must be at least 1"):
         Distillation(0)
+    for rate in (0.0, -0.01, math.inf, math.nan):
+        with pytest.raises(ValueError, match=f"--distill-lr {rate:g} must be a number above 0"):
+            Distillation(1, lr=rate)
     with pytest.raises(ValueError, match="no attention differs"):
         how = Distillation(1, data=str(text))
         convert_checkpoint(stock_lm, tmp_path / "made.pt", {}, "softmax", distillation=how)

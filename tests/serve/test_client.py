@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import time
 from itertools import pairwise
@@ -251,6 +252,25 @@ def test_no_server_is_named_and_waited_for(translator):
         writer.close()
 
     assert asyncio.run(late()) == STATUS
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan])
+def test_no_patience_is_refused(seconds):
+    """For aiohttp, 0 seconds are as many as it takes."""
+    with pytest.raises(ValueError, match=f"patience is {seconds:g} s, but must be above 0 .--patience"):
+        Client("http://127.0.0.1:1/", patience=seconds)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.nan])
+def test_no_time_to_wait_for_a_server_is_refused(seconds):
+    """One that is not there would be waited for without an end."""
+
+    async def ask():
+        async with Client("http://127.0.0.1:1/") as client:
+            await client.status(seconds)
+
+    with pytest.raises(ValueError, match=f"wait_seconds is {seconds:g}, but must be 0 or more .--wait-seconds"):
+        asyncio.run(ask())
 
 
 def test_a_name_that_is_not_the_servers_is_refused(translator):

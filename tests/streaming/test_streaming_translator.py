@@ -1,6 +1,7 @@
 """The stream: its policy is that of training, its words do not depend on how it was cut, and nothing is lost."""
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -147,6 +148,13 @@ def test_maximum_length_warns(vocabulary, caplog):
         translate(stream, noise(3000), 280)
     assert len(stream.steps) == 4 and stream.finished
     assert "cut at its maximum of 3 tokens (--max-len-a, --max-len-b)" in caplog.text
+
+
+@pytest.mark.parametrize("a, b", [(0.0, 0), (0.0, -1), (0.1, -1), (-0.1, 200), (math.nan, 200), (math.inf, 200)])
+def test_a_maximum_without_a_token_is_refused(vocabulary, a, b):
+    with pytest.raises(ValueError, match=f"--max-len-a {a:g} and --max-len-b {b} .* must be 0 or more"):
+        translator(vocabulary, max_len_a=a, max_len_b=b)
+    translator(vocabulary, max_len_a=0.1, max_len_b=0)
 
 
 @VISIBILITIES
