@@ -125,6 +125,10 @@ def test_half_lives(text, heads):
     try:
         half_lives = spread_half_lives(text, heads)
     except ValueError:
+        ends = [end.lstrip("0") for end in text.split("-")]
+        # Of up to 18 digits, which int64 holds.
+        right = len(ends) <= 2 and all(end.isdecimal() and len(end) <= 18 for end in ends)
+        assert not right or int(ends[0]) > int(ends[-1]) or not whole(heads) or heads > 2**60
         return
     assert whole(heads) and half_lives.shape == (heads,) and bool((half_lives >= 1).all())
     assert bool((half_lives[1:] >= half_lives[:-1]).all())

@@ -15,7 +15,9 @@ from leap_fairseq.models import load_translator  # noqa: E402
 from leap_fairseq.report.tables import read_tsv  # noqa: E402
 from leap_fairseq.scoring.instances import read_instances  # noqa: E402
 from leap_fairseq.scoring.units import KEPT_SPACE, unit_named  # noqa: E402
+from leap_fairseq.serve import server as server_module  # noqa: E402
 from leap_fairseq.serve.client import ReceivedWord, Translation  # noqa: E402
+from leap_fairseq.serve.session import Session  # noqa: E402
 from leap_fairseq.streaming import StreamingTranslator  # noqa: E402
 
 REFERENCE = "Könnten Sie mir bitte sechs Tassen Kaffee und die Rechnung bringen?"
@@ -107,9 +109,11 @@ def test_a_list_is_logged_and_scored(translator, lists, expected, tmp_path, caps
     assert (facts["--tgt-lang"], facts["server"], facts["sentences"]) == ("de", "wait-6", 3)
 
 
-def test_what_was_finished_is_kept_when_the_server_fails(translator, lists, expected, tmp_path, capsys):
+def test_what_was_finished_is_kept_when_the_server_fails(translator, lists, expected, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
-    with serving(translator, max_minutes=1.5 / 60) as (address, _):
+    with monkeypatch.context() as patch, serving(translator) as (address, _):
+        # Not those of the clock, which may have passed before on a slow machine.
+        patch.setattr(server_module, "Session", lambda stream, minutes: Session(stream, 1.5 / 60))
         assert measured(address, lists, out) == 1
     refused = lists.with_suffix(".wav_list").read_text().split()[2]
     assert f"error: {refused}: the server says: this session has heard 0.025 minutes" in capsys.readouterr().err

@@ -58,8 +58,8 @@ class Outcome:
 
 @pytest.fixture(scope="session")
 def environment():
-    """Of all commands: no PYTHONPATH, one thread."""
-    hidden = ("PYTHONPATH", "PYTHONHOME", "PYTEST_CURRENT_TEST")
+    """Of all commands: no PYTHONPATH, one thread, and nothing that the user has exported for the scripts."""
+    hidden = "PYTHONPATH PYTHONHOME PYTEST_CURRENT_TEST PROCESSES NODES NODE MASTER RESTARTS PARTS".split()
     return {**{k: v for k, v in os.environ.items() if k not in hidden}, "OMP_NUM_THREADS": "1"}
 
 
