@@ -149,8 +149,11 @@ class MultiheadLinearAttention(LinearAttention):
             v = None if value is key else value.transpose(0, 1)[:, new]
             if need_weights:
                 weights = self.weights(x, k, key_padding_mask=padding, first_query=state.queries)
-            padding_of_new = None if padding is None else padding[:, new]
-            out, state = self._attend(x, k[:, new], v, padding_of_new, state, visible - state.keys)
+            if last <= state.keys:
+                out, state = self._read(x, state)
+            else:
+                padding_of_new = None if padding is None else padding[:, new]
+                out, state = self._attend(x, k[:, new], v, padding_of_new, state, visible - state.keys)
             source = SourceMemory.of(key, value, padding, incremental_state.values())
             self.set_incremental_state(incremental_state, "source", source)
         self.set_state(incremental_state, state)

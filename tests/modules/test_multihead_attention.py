@@ -119,13 +119,15 @@ def test_source_changed_in_place(kind, inference):
 
 @EACH_LINEAR_KIND
 def test_only_new_frames_are_projected(kind):
-    """A source that grows is absorbed once: the projections see each frame one time."""
+    """A source that grows is absorbed once: the projections see each frame one time, and none where none is new."""
     module = make(kind, WAITK, cross=True)
     frames = []
     module.k_proj.register_forward_hook(lambda m, inputs, out: frames.append(inputs[0].shape[1]))
     x, source, state = torch.randn(6, 2, 32), torch.randn(30, 2, 16), {}
     for i in range(6):
         attend(module, x[i : i + 1], source[: (i + 2) * 3], incremental_state=state)
+    assert frames == [6, 3, 3, 3, 3, 3]
+    attend(module, x, source[:21], incremental_state=state)
     assert frames == [6, 3, 3, 3, 3, 3]
 
 
