@@ -149,7 +149,10 @@ class LinearAttention(ProjectedHeads):
             first_query: number of the first query, if not all are given.
 
         Returns:
-            [B, H, T, S]; a row sums to 1, or to less where the floor is active.
+            [B, H, T, S]; a row sums to 1, or to 1 - contrast, or to less where the floor is active.
+
+        Raises:
+            ValueError: what is given does not fit together.
         """
         q, k, options, _ = self._sides(query, key, key_padding_mask, first_query)
         if visible is None:
