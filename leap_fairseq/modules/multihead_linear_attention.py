@@ -140,7 +140,7 @@ class MultiheadLinearAttention(LinearAttention):
             out, state = self._read(x, state)
         else:
             visible = self.schedule(x.shape[1], key.shape[0], state.queries)
-            first, last = visible[[0, -1]].tolist() if len(visible) else (state.keys, 0)
+            first, last = (int(visible[0]), int(visible[-1])) if len(visible) else (state.keys, 0)
             # What was absorbed beyond the keys that the next query may see would leak.
             kept = source is not None and state.keys <= first
             if not (kept and source.begins(key, value, padding, state.keys)):
