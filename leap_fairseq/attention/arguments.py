@@ -12,9 +12,11 @@ from leap_fairseq.attention.checks import (
     check_floor,
     check_half_life,
     check_keys,
+    check_pace,
     check_queries,
     check_tensor,
 )
+from leap_fairseq.attention.half_life import Fading
 from leap_fairseq.attention.inputs import sum_dtype
 from leap_fairseq.attention.state import LinearAttentionState
 from leap_fairseq.attention.visibility import checked_visible
@@ -35,11 +37,17 @@ class Arguments(NamedTuple):
     half_life: Optional[Tensor]
     slots: bool = False
     contrast: Optional[Tensor] = None
+    pace: Optional[Tensor] = None
 
     @property
     def nothing(self) -> bool:
         """Whether there is nothing to compute: no query, no head, or no dimension."""
         return 0 in (*self.q.shape, self.v.shape[3])
+
+    @property
+    def fading(self) -> Optional[Fading]:
+        """How the weights fade, or None where nothing is forgotten."""
+        return Fading.of(self.half_life, self.pace, self.key_padding_mask)
 
 
 def checked(given: Arguments) -> Arguments:
@@ -48,7 +56,7 @@ def checked(given: Arguments) -> Arguments:
     Raises:
         ValueError: they do not: with the argument, what was given and what is expected.
     """
-    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life, slots, contrast = given
+    q, k, v, visible, p_q, p_k, padding, normalizer_floor, initial_state, half_life, slots, contrast, pace = given
     check_queries(q, p_q)
     check_keys(k, v, p_k, padding, q)
     if (p_q is None) != (p_k is None):
@@ -62,6 +70,7 @@ def checked(given: Arguments) -> Arguments:
     dtype = sum_dtype(q.dtype)
     check_floor(normalizer_floor, dtype)
     check_half_life(half_life, q.shape[2], dtype)
+    check_pace(pace, half_life, k)
     if initial_state is not None:
         if not isinstance(initial_state, LinearAttentionState):
             raise ValueError(f"initial_state must be a LinearAttentionState, got {type(initial_state).__name__}")

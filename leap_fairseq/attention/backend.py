@@ -45,6 +45,7 @@ def prefix_attention(
     half_life: Optional[Tensor] = None,
     slots: bool = False,
     contrast: Optional[Tensor] = None,
+    pace: Optional[Tensor] = None,
     algorithm: str = "auto",
 ) -> Tensor:
     """Linear attention over a visible prefix: query i reads the first ``visible[i]`` keys.
@@ -63,6 +64,7 @@ def prefix_attention(
             query; None to forget nothing. See :mod:`leap_fairseq.attention.half_life`.
         slots: average the keys for each feature, and mix the averages; see :mod:`leap_fairseq.attention.slots`.
         contrast: [H], how much of what every query reads is taken away; see :mod:`leap_fairseq.attention.contrast`.
+        pace: [B, S, H], at least 0: what each key counts for in the ages of those before it; None: 1. For half-lives.
         algorithm: "naive", "blockwise", "state", "compiled", "triton" (our kernels for a GPU), "fla"
             (flash-linear-attention, on a GPU), or "auto"; see :func:`choose_algorithm`.
 
@@ -89,6 +91,7 @@ def prefix_attention(
             half_life,
             slots,
             contrast,
+            pace,
         )
     )
     if algorithm not in ("auto", *ALGORITHMS):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
-from leap_fairseq.attention.half_life import aged_keys, remaining
+from leap_fairseq.attention.half_life import Fading, aged_keys
 from leap_fairseq.attention.inputs import key_side, normalise, query_side
 
 BLOCK = 64
@@ -41,7 +41,7 @@ class Tiles(NamedTuple):
 
 def blockwise(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` in O(T + S)."""
-    visible, half_life = given.visible.cpu(), given.half_life
+    visible, fading = given.visible.cpu(), given.fading
     last = int(visible[-1]) if visible.numel() else 0
     key_inputs = (given.k, given.v, given.key_proportion, given.key_padding_mask)
     # Keys behind the last visible one are never read.
@@ -49,11 +49,11 @@ def blockwise(given: Arguments) -> Tensor:
     queries = query_side(given.q, given.query_proportion)
     if not visible.numel() or int(visible[0]) == last:
         # All queries see the same keys, or there are none: their sum serves them all.
-        sums = queries @ (aged_keys(keys, half_life).transpose(-1, -2) @ values)
+        sums = queries @ (aged_keys(keys, fading).transpose(-1, -2) @ values)
     else:
-        sums = _tiled_sums(queries, keys, values, visible, half_life)
+        sums = _tiled_sums(queries, keys, values, visible, fading)
     if given.initial_state is not None:
-        sums = sums + given.initial_state.sums(given.q, given.query_proportion, newer=visible, half_life=half_life)
+        sums = sums + given.initial_state.sums(given.q, given.query_proportion, visible, fading)
     return normalise(sums, given.normalizer_floor, given.v.dtype)
 
 
@@ -85,7 +85,7 @@ def plan_tiles(visible: Tensor, num_blocks: int, block_size: int) -> Tiles:
     return Tiles(tile_block, query.view(-1, length), limit.view(-1, length), slot, aligned)
 
 
-def _tiled_sums(queries, keys, values, visible: Tensor, half_life: Optional[Tensor]) -> Tensor:
+def _tiled_sums(queries, keys, values, visible: Tensor, fading: Optional[Fading]) -> Tensor:
     """Numerator and denominator [B, H, T, V + 1] of all queries, from what :mod:`.inputs` makes of the arguments."""
     batch, heads, num_queries, features = queries.shape
     num_keys, width, block_size = *values.shape[2:], BLOCK
@@ -94,8 +94,8 @@ def _tiled_sums(queries, keys, values, visible: Tensor, half_life: Optional[Tens
     keys = F.pad(keys, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, features)
     values = F.pad(values, (0, 0, 0, fill)).view(batch, heads, num_blocks, block_size, width)
     # Exclusive sums by shifting: cumsum minus the block itself would lose the digits of a small early state.
-    sums = aged_keys(keys[:, :, :-1], half_life).transpose(-1, -2) @ values[:, :, :-1]
-    states = F.pad(_running_sums(sums, half_life, block_size), (0, 0, 0, 0, 1, 0))
+    sums = aged_keys(keys[:, :, :-1], fading).transpose(-1, -2) @ values[:, :, :-1]
+    states = F.pad(_running_sums(sums, fading, block_size), (0, 0, 0, 0, 1, 0))
 
     tiles = plan_tiles(visible, num_blocks, block_size)
     queries = _gather_queries(queries, tiles)
@@ -104,22 +104,24 @@ def _tiled_sums(queries, keys, values, visible: Tensor, half_life: Optional[Tens
     place = torch.arange(block_size, device=queries.device)
     seen = place < tiles.limit.to(queries.device).unsqueeze(-1)
     scores = (queries @ keys.transpose(-1, -2)).masked_fill(~seen, 0)
-    if half_life is not None:
-        limit = _distinct(tiles.limit).to(queries.device).unsqueeze(-1)
-        scores = scores * remaining(half_life, limit - 1 - place, scores)
-        queries = queries * remaining(half_life, limit, queries)
+    if fading is not None:
+        # With a clock, each block has ages of its own.
+        alike = fading.clock is None
+        limit = (_distinct(tiles.limit) if alike else tiles.limit).to(queries.device)
+        first = torch.zeros_like(limit[:, :1]) if alike else tiles.block.to(queries.device).unsqueeze(-1) * block_size
+        scores = scores * fading.left((first + place + 1).unsqueeze(1), (first + limit).unsqueeze(-1), scores)
+        queries = queries * fading.left(first, first + limit, queries).unsqueeze(-1)
     out = (queries @ states + scores @ values).flatten(2, 3)
     return out[:, :, :num_queries] if tiles.aligned else out.index_select(2, tiles.slot.to(out.device))
 
 
-def _running_sums(sums: Tensor, half_life: Optional[Tensor], block_size: int) -> Tensor:
+def _running_sums(sums: Tensor, fading: Optional[Fading], block_size: int) -> Tensor:
     """The sums [B, H, M, F, V] of each block and those before it, aged by the blocks between."""
-    if half_life is None:
+    if fading is None:
         return sums.cumsum(2)
-    distance = 1
+    distance, ends = 1, torch.arange(1, sums.shape[2] + 1, device=sums.device) * block_size
     while distance < sums.shape[2]:
-        age = torch.tensor(distance * block_size, device=sums.device)
-        left = remaining(half_life, age, sums).view(-1, 1, 1, 1)
+        left = fading.left(ends[:-distance], ends[distance:], sums).unsqueeze(-1).unsqueeze(-1)
         sums = sums + F.pad(sums[:, :, :-distance] * left, (0, 0, 0, 0, distance, 0))
         distance *= 2
     return sums

@@ -93,6 +93,15 @@ def check_half_life(half_life: Optional[Tensor], heads: int, dtype: torch.dtype)
         raise ValueError(f"half_life must be [{heads}], a number of keys above 0 for each head, got {given}")
 
 
+def check_pace(pace: Optional[Tensor], half_life: Optional[Tensor], k: Tensor) -> None:
+    """Refuses paces that are not a number for each of the keys [B, S, H, K] and head, or come without half-lives."""
+    if pace is None:
+        return
+    check_tensor("pace", pace, k.shape[:3], device=k.device)
+    if half_life is None:
+        raise ValueError("a pace needs half-lives, which it is for: give half_life, too, or no pace")
+
+
 def check_floor(normalizer_floor: float, dtype: torch.dtype) -> None:
     """Refuses a floor by which the sums of a type cannot be divided."""
     if not normalizer_floor >= SMALLEST[dtype]:

@@ -20,6 +20,7 @@ from leap_fairseq.attention.compiled_library import (
     Problem,
     Strides,
     check_status,
+    in_half_lives,
     in_keys,
     in_memory,
     native_library,
@@ -70,7 +71,7 @@ def compiled(given: Arguments, family: int = 0) -> Tensor:
     padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
     visible = given.visible.to("cpu", torch.int64).contiguous()
     options = (visible, padding, in_keys(given.half_life), given.normalizer_floor, family)
-    inputs = (*tensors, *angles, initial, contrast)
+    inputs = (*tensors, *angles, initial, contrast, in_half_lives(given.fading))
     if not torch.is_grad_enabled():
         # The function is not told, and would keep states for the gradient of a parameter.
         inputs = (None if x is None else x.detach() for x in inputs)
@@ -91,11 +92,11 @@ class _PrefixAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, initial, contrast, visible, padding, half_life, floor, family
+        ctx, q, k, v, q_cos, q_sin, k_cos, k_sin, initial, contrast, clock, visible, padding, half_life, floor, family
     ):
         inputs = [x.resolve_neg() if x.stride(-1) == 1 else in_memory(x, x.dtype) for x in (q, k, v)]
         inputs += [None if x is None else x.contiguous() for x in (q_cos, q_sin, k_cos, k_sin, initial, contrast)]
-        named = dict(zip(INPUTS, inputs), visible=visible, padding=padding, half_life=half_life)
+        named = dict(zip(INPUTS, inputs), visible=visible, padding=padding, half_life=half_life, clock=clock)
         trained = any(ctx.needs_input_grad)
         named["out"] = out = q.new_empty(*q.shape[:3], v.shape[3])
         named["denominator"] = q.new_empty(q.shape[0], q.shape[2], q.shape[1])
@@ -123,10 +124,12 @@ class _PrefixAttention(torch.autograd.Function):
             shapes["contrast"] = (out_gradient.shape[0], out_gradient.shape[2])
         # The library writes each element.
         gradients = {name: out_gradient.new_empty(shape) for name, shape in shapes.items()}
+        if named["clock"] is not None:
+            gradients["clock"] = torch.zeros_like(named["clock"])
         _run({**named, **{f"d{name}": x for name, x in gradients.items()}}, ctx.floor, True, ctx.family)
         if "contrast" in gradients:
             gradients["contrast"] = gradients["contrast"].sum(0)
-        return (*map(gradients.get, INPUTS), None, None, None, None, None)
+        return (*map(gradients.get, (*INPUTS, "clock")), None, None, None, None, None)
 
 
 def _empty_states(q: Tensor, k: Tensor, v: Tensor, reweighted: bool) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.checks import SMALLEST, SUMMED_IN
+from leap_fairseq.attention.half_life import Fading
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +42,12 @@ class Problem(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "key_dim", "value_dim")),
         ("reweighted", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("visible", "padding", "half_life")),
+        *((name, ctypes.c_void_p) for name in ("visible", "padding", "half_life", "clock")),
         ("floor", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in INPUTS),
         *((f"{name}_strides", Strides) for name in ("q", "k", "v", "q_angle", "k_angle")),
         *((name, ctypes.c_void_p) for name in ("out", "denominator", "contrasted", "mass", "states")),
-        *((name, ctypes.c_void_p) for name in ("out_gradient", *GRADIENTS)),
+        *((name, ctypes.c_void_p) for name in ("out_gradient", *GRADIENTS, "dclock")),
         ("threads", ctypes.c_int64),
     ]
 
@@ -58,7 +59,7 @@ class Step(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys")),
         *((name, ctypes.c_int64) for name in ("key_dim", "value_dim", "reweighted")),
         ("floor", ctypes.c_double),
-        ("half_life", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("half_life", "clock")),
         *((name, ctypes.c_void_p) for name in ("q", "k", "v", "query_proportion", "key_proportion", "before")),
         *((name, ctypes.c_void_p) for name in ("contrast", "after", "out")),
     ]
@@ -82,6 +83,13 @@ def in_memory(x: Tensor, dtype: torch.dtype) -> Tensor:
 def in_keys(half_life: Optional[Tensor]) -> Optional[Tensor]:
     """The half-lives [H] of the heads as the library reads them, or None."""
     return None if half_life is None else in_memory(half_life.cpu(), torch.float64)
+
+
+def in_half_lives(fading: Optional[Fading]) -> Optional[Tensor]:
+    """The clock float64 [B, H, S + 1] as the library reads it, or None where there is none."""
+    if fading is None or fading.clock is None:
+        return None
+    return (fading.clock / fading.half_life.to(fading.clock).unsqueeze(-1)).contiguous()
 
 
 def check_status(status: int) -> None:
@@ -137,6 +145,7 @@ class Tokens(NamedTuple):
         p_q, p_k: proportions [B, T, H] and [B, S, H], or None.
         floor: the denominator is at least this.
         contrast: [H], how much of what every query reads is taken away, or None.
+        pace: [B, S, H], what each key counts for in the ages of those before it, or None.
     """
 
     kvz: Tensor
@@ -147,6 +156,7 @@ class Tokens(NamedTuple):
     p_k: Optional[Tensor] = None
     floor: float = 1.0
     contrast: Optional[Tensor] = None
+    pace: Optional[Tensor] = None
 
     @property
     def reweighted(self) -> bool:
@@ -161,7 +171,7 @@ class Tokens(NamedTuple):
 
 def can_step(tokens: Tokens) -> bool:
     """Whether the library can compute such steps: all fits together, is short, and needs no gradient."""
-    kvz, q, k, v, p_q, p_k, floor, contrast = tokens
+    kvz, q, k, v, p_q, p_k, floor, contrast, pace = tokens
     heads, features, width = kvz.shape[1:]
     if not (
         not (tokens.reweighted and features % 2)
@@ -170,12 +180,13 @@ def can_step(tokens: Tokens) -> bool:
         and _fits(k, p_k, tokens)
         and (v is None if k is None else v is not None and v.shape == (*k.shape[:3], width - 1))
         and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
+        and (pace is None or k is not None and pace.shape == k.shape[:3])
         and floor >= SMALLEST[kvz.dtype]
         and max(tokens.key_dim, width - 1) <= LARGEST_HEAD
     ):
         return False
     dtype, gradients = kvz.dtype, torch.is_grad_enabled()
-    for x in (kvz, q, k, v, p_q, p_k, contrast):
+    for x in (kvz, q, k, v, p_q, p_k, contrast, pace):
         if x is None:
             continue
         if not x.is_cpu or x.layout is not torch.strided or SUMMED_IN.get(x.dtype) is not dtype:
@@ -209,16 +220,17 @@ def step(tokens: Tokens, half_life: Optional[Tensor] = None, family: int = 0) ->
     Returns:
         The output [B, T, H, V] in the type of v or else of q, None without queries; and the state behind it.
     """
-    kvz, q, k, v, p_q, p_k, floor, contrast = tokens
+    kvz, q, k, v, p_q, p_k, floor, contrast, pace = tokens
     # They must outlive the call.
     given = [None if x is None else in_memory(x, kvz.dtype) for x in (q, k, v, p_q, p_k, kvz, contrast)]
-    half_life, after = in_keys(half_life), kvz if k is None else kvz.new_empty(kvz.shape)
+    fading, half_life = Fading.of(half_life, pace), in_keys(half_life)
+    clock, after = in_half_lives(fading), kvz if k is None else kvz.new_empty(kvz.shape)
     batch, heads, _, width = kvz.shape
     queries, keys = (0 if x is None else x.shape[1] for x in (q, k))
     out = kvz.new_empty(batch, queries, heads, width - 1) if queries else None
     results = (None if k is None else after, out)
     sizes = (batch, heads, queries, keys, tokens.key_dim, width - 1, tokens.reweighted)
-    pointers = (None if x is None else x.data_ptr() for x in (half_life, *given, *results))
+    pointers = (None if x is None else x.data_ptr() for x in (half_life, clock, *given, *results))
     arguments = Step(*sizes, floor, *pointers)
     check_status(native_library().leap_step(ctypes.byref(arguments), int(kvz.dtype == torch.float64), family))
     return None if out is None else out.to((q if v is None else v).dtype), after

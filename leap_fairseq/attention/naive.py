@@ -3,7 +3,8 @@
     w_ij  = f(q_i) . f(k_j) * cos(pi/2 * (P_q,i - P_k,j))     for j < visible[i] and j not padding, else 0
     out_i = sum_j w_ij v_j / max(sum_j w_ij, floor)
 
-With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j. With slots,
+With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j, or the sum of
+the paces of the keys since; see :mod:`leap_fairseq.attention.half_life`. With slots,
 f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`. With contrast, the
 output for queries that are all ones, times the contrast of the head, is taken away; see
 :mod:`leap_fairseq.attention.contrast`.
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments, checked
-from leap_fairseq.attention.half_life import remaining
+from leap_fairseq.attention.half_life import Fading
 from leap_fairseq.attention.inputs import slot_queries, sum_dtype, without_autocast, zero_padding
 
 
@@ -30,6 +31,7 @@ def raw_weights(
     key_proportion: Optional[Tensor] = None,
     key_padding_mask: Optional[Tensor] = None,
     half_life: Optional[Tensor] = None,
+    pace: Optional[Tensor] = None,
 ) -> Tensor:
     """The weights w_ij before normalisation, [B, H, T, S], zero where a key is padding or not visible."""
     dtype = sum_dtype(q.dtype)
@@ -40,8 +42,9 @@ def raw_weights(
         weights = weights * torch.cos(math.pi / 2 * (p_q - p_k))
     visible = visible.to(weights.device).unsqueeze(-1)
     keys = torch.arange(k.shape[1], device=weights.device)
-    if half_life is not None:
-        weights = weights * remaining(half_life, visible - 1 - keys, weights)
+    fading = Fading.of(half_life, pace, key_padding_mask)
+    if fading is not None:
+        weights = weights * fading.left(keys + 1, visible, weights)
     return weights.masked_fill(keys >= visible, 0)
 
 
@@ -58,12 +61,13 @@ def attention_weights(
     half_life: Optional[Tensor] = None,
     slots: bool = False,
     contrast: Optional[Tensor] = None,
+    pace: Optional[Tensor] = None,
 ) -> Tensor:
     """The normalised weights, for inspection: quadratic in memory, so only when asked for.
 
     Args:
-        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life, slots, contrast:
-            as for :func:`leap_fairseq.attention.prefix_attention`.
+        q, k, visible, query_proportion, key_proportion, key_padding_mask, normalizer_floor, half_life, slots, contrast,
+            pace: as for :func:`leap_fairseq.attention.prefix_attention`.
 
     Returns:
         [B, H, T, S]; a row sums to 1, or to 1 - contrast, or to less where the floor is active.
@@ -72,10 +76,10 @@ def attention_weights(
         ValueError: arguments that do not fit together.
     """
     sides = (query_proportion, key_proportion, key_padding_mask)
-    given = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life, slots, contrast))
+    given = checked(Arguments(q, k, k, visible, *sides, normalizer_floor, None, half_life, slots, contrast, pace))
 
     def normalised(q: Tensor) -> Tensor:
-        weights = raw_weights(q, k, given.visible, *sides, half_life)
+        weights = raw_weights(q, k, given.visible, *sides, half_life, pace)
         return weights / weights.sum(-1, keepdim=True).clamp(min=normalizer_floor)
 
     weights = normalised(_divided(given) if slots else q)
@@ -86,18 +90,18 @@ def attention_weights(
 
 def naive(given: Arguments) -> Tensor:
     """Computes :func:`leap_fairseq.attention.prefix_attention` from all T x S weights."""
-    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, slots, contrast = given
+    q, k, v, visible, p_q, p_k, padding, floor, initial_state, half_life, slots, contrast, pace = given
     if contrast is not None:
         everything = given._replace(contrast=None)
         of_all = naive(everything._replace(q=torch.ones_like(q)))
         return naive(everything) - contrast.to(v.dtype).unsqueeze(-1) * of_all
     if slots:
         q = _divided(given)
-    weights = raw_weights(q, k, visible, p_q, p_k, padding, half_life)
+    weights = raw_weights(q, k, visible, p_q, p_k, padding, half_life, pace)
     numerator = torch.einsum("bhts,bshv->bthv", weights, zero_padding(v, padding).to(weights.dtype))
     denominator = weights.sum(-1).transpose(1, 2).unsqueeze(-1)
     if initial_state is not None:
-        earlier = initial_state.sums(q, p_q, newer=visible, half_life=half_life).transpose(1, 2)
+        earlier = initial_state.sums(q, p_q, visible, Fading.of(half_life, pace, padding)).transpose(1, 2)
         numerator, denominator = numerator + earlier[..., :-1], denominator + earlier[..., -1:]
     return (numerator / denominator.clamp(min=floor)).to(v.dtype)
 
@@ -112,11 +116,14 @@ def _divided(given: Arguments) -> Tensor:
         given.visible,
         key_padding_mask=given.key_padding_mask,
         half_life=given.half_life,
+        pace=given.pace,
     )
     sums = torch.einsum("bhts,bshk->bthk", seen, k)
     if given.initial_state is not None:
         z = given.initial_state.z_state.unsqueeze(1)
-        if given.half_life is not None:
-            z = z * remaining(given.half_life, given.visible, z).t().unsqueeze(-1)
+        fading = given.fading
+        if fading is not None:
+            visible = given.visible.to(z.device)
+            z = z * fading.left(torch.zeros_like(visible), visible, z).transpose(-1, -2).unsqueeze(-1)
         sums = sums + z
     return slot_queries(given.q, sums)

@@ -23,6 +23,7 @@ from leap_fairseq.attention.checks import (
     check_floor,
     check_half_life,
     check_keys,
+    check_pace,
     check_queries,
     check_tensor,
     counted,
@@ -30,7 +31,7 @@ from leap_fairseq.attention.checks import (
     one_of,
 )
 from leap_fairseq.attention.compiled_library import Tokens, can_step, step
-from leap_fairseq.attention.half_life import aged_keys, remaining
+from leap_fairseq.attention.half_life import Fading, aged_keys
 from leap_fairseq.attention.inputs import key_side, normalise, query_side, slot_queries, sum_dtype, without_autocast
 
 
@@ -113,6 +114,7 @@ class LinearAttentionState:
         key_proportion: Optional[Tensor] = None,
         key_padding_mask: Optional[Tensor] = None,
         half_life: Optional[Tensor] = None,
+        pace: Optional[Tensor] = None,
     ) -> "LinearAttentionState":
         """Adds any number of keys.
 
@@ -122,6 +124,7 @@ class LinearAttentionState:
             key_proportion: [B, S, H], given exactly if the state is re-weighted.
             key_padding_mask: bool [B, S], True = padding.
             half_life: [H] in keys, the same with every call, or None: nothing is forgotten.
+            pace: [B, S, H], what each key counts for in the ages of those before it, or None: 1.
 
         Returns:
             The new state.
@@ -129,18 +132,21 @@ class LinearAttentionState:
         Raises:
             ValueError: the keys do not fit the state, or what comes with them does not fit the keys.
         """
-        tokens = Tokens(self.kvz, None, k, v, None, key_proportion)
+        tokens = Tokens(self.kvz, None, k, v, None, key_proportion, pace=pace)
         if key_padding_mask is None and can_step(tokens):
             check_half_life(half_life, k.shape[2], self.kvz.dtype)
+            check_pace(pace, half_life, k)
             return LinearAttentionState.computed(step(tokens, half_life)[1])
         check_keys(k, v, key_proportion, key_padding_mask)
         self.check(k, key_proportion, v)
         check_half_life(half_life, k.shape[2], self.kvz.dtype)
+        check_pace(pace, half_life, k)
         features, values = key_side(k, v, key_proportion, key_padding_mask)
-        kvz = self.kvz
-        if half_life is not None:
-            kvz = kvz * remaining(half_life, torch.tensor(features.shape[-2], device=kvz.device), kvz).view(-1, 1, 1)
-        return LinearAttentionState.computed(kvz + aged_keys(features, half_life).transpose(-1, -2) @ values)
+        kvz, fading = self.kvz, Fading.of(half_life, pace, key_padding_mask)
+        if fading is not None:
+            since, until = (torch.tensor(count, device=kvz.device) for count in (0, k.shape[1]))
+            kvz = kvz * fading.left(since, until, kvz).unsqueeze(-1).unsqueeze(-1)
+        return LinearAttentionState.computed(kvz + aged_keys(features, fading).transpose(-1, -2) @ values)
 
     @without_autocast
     def sums(
@@ -148,31 +154,31 @@ class LinearAttentionState:
         q: Tensor,
         query_proportion: Optional[Tensor] = None,
         newer: Optional[Tensor] = None,
-        half_life: Optional[Tensor] = None,
+        fading: Optional[Fading] = None,
     ) -> Tensor:
         """What the absorbed keys contribute to the queries.
 
         Args:
             q: [B, T, H, K] behind the feature map.
             query_proportion: [B, T, H], given exactly if the state is re-weighted.
-            newer: integer [T], how many keys behind those of the state a query sees; needed with a half-life.
-            half_life: [H] in keys, or None.
+            newer: integer [T], how many keys behind those of the state a query sees; needed where weights fade.
+            fading: by half-lives, with the clock of the newer keys; or None.
 
         Returns:
             [B, H, T, V + 1], the numerator and, in the last column, the denominator.
 
         Raises:
-            ValueError: the queries do not fit the state, or a half-life comes without ``newer``.
+            ValueError: the queries do not fit the state, or a fading comes without ``newer``.
         """
         check_queries(q, query_proportion)
         self.check(q, query_proportion)
-        if half_life is not None:
-            check_half_life(half_life, q.shape[2], self.kvz.dtype)
+        if fading is not None:
+            check_half_life(fading.half_life, q.shape[2], self.kvz.dtype)
             check_tensor("newer", newer, q.shape[1:2], INTEGERS)
         features = query_side(q, query_proportion)
         sums = features @ self.kvz
         # The newest key of the state is as old as there are newer ones.
-        return sums if half_life is None else sums * remaining(half_life, newer, sums).unsqueeze(-1)
+        return sums if fading is None else sums * fading.left(torch.zeros_like(newer), newer, sums).unsqueeze(-1)
 
     def step(
         self,
@@ -184,6 +190,7 @@ class LinearAttentionState:
         normalizer_floor: float = 0.1,
         contrast: Optional[Tensor] = None,
         half_life: Optional[Tensor] = None,
+        pace: Optional[Tensor] = None,
     ) -> Tuple[Tensor, "LinearAttentionState"]:
         """Adds keys and answers queries that see them all: a token, or a segment of speech, in one pass where compiled.
 
@@ -194,6 +201,7 @@ class LinearAttentionState:
             normalizer_floor: the denominator is at least this.
             contrast: [H], or None; see :mod:`leap_fairseq.attention.contrast`.
             half_life: [H] in keys, the same with every call, or None: nothing is forgotten.
+            pace: [B, S, H], what each key counts for in the ages of those before it, or None: 1.
 
         Returns:
             The output [B, T, H, V] in the type of ``v``, and the new state.
@@ -201,12 +209,13 @@ class LinearAttentionState:
         Raises:
             ValueError: the tokens do not fit the state, or the floor is not above 0.
         """
-        tokens = Tokens(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast)
+        tokens = Tokens(self.kvz, q, k, v, query_proportion, key_proportion, normalizer_floor, contrast, pace)
         if can_step(tokens):
             check_half_life(half_life, q.shape[2], self.kvz.dtype)
+            check_pace(pace, half_life, k)
             out, kvz = step(tokens, half_life)
             return out, LinearAttentionState.computed(kvz)
-        after = self.absorb(k, v, key_proportion, half_life=half_life)
+        after = self.absorb(k, v, key_proportion, half_life=half_life, pace=pace)
         check_queries(q, query_proportion)
         out = after.read(q.to(sum_dtype(q.dtype)), query_proportion, normalizer_floor, contrast=contrast)
         return out.to(v.dtype), after

@@ -61,6 +61,7 @@ def can_launch(given: Arguments) -> bool:
     return (
         installed()
         and (given.q.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
+        and given.pace is None
         and given.q.dtype in PRECISIONS
         and given.q.dtype == given.k.dtype == given.v.dtype
         and max(given.q.shape[-1], given.v.shape[-1]) <= LARGEST

@@ -4,13 +4,15 @@
 //     out_i = answer_i - contrast mean_i,  mean_i = sum_j mass_j v_j / max(sum_j mass_j, floor)  over the visible keys
 //
 // Where weights halve with age, the sums do not shrink with each further key, but what is added to them grows: one number,
-// by which they are too large. Of numerator and denominator it is the same.
+// by which they are too large. Of numerator and denominator it is the same, so that when a query comes counts only where
+// the denominator is the floor.
 //
 // Shape letters: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 #pragma once
 
 #include <cstdlib>
 
+#include "matrix.h"
 #include "problem.h"
 
 namespace {
@@ -28,8 +30,8 @@ class ContrastWorker {
     bool ready() const { return memory; }
 
     // Behind the answers.
-    void forward(int64_t batch, int64_t of_head) {
-        turn_to(batch, of_head);
+    void forward(int64_t batch, int64_t head) {
+        turn_to(batch, head);
         for (int64_t j = 0; j < seen(); j++) {
             const T* k = (const T*)p.k + b * p.k_strides.batch + j * p.k_strides.time + h * p.k_strides.head;
             T total = 0;
@@ -46,8 +48,8 @@ class ContrastWorker {
     }
 
     // Behind the gradients of the answers, to which it adds.
-    void backward(int64_t batch, int64_t of_head) {
-        turn_to(batch, of_head);
+    void backward(int64_t batch, int64_t head) {
+        turn_to(batch, head);
         // By query: minus the gradient of the numerator is a factor times that of the output; the gradient of the
         // denominator. Both of the true ones.
         T *factors = sums + V, *of_mass = factors + p.queries, of_share = 0;
@@ -57,6 +59,7 @@ class ContrastWorker {
             of_share -= mean;
             factors[t] = share * T(scale) / floored();
             of_mass[t] = mass > floor() ? factors[t] * mean : T(0);
+            if (p.clock && !(mass > floor())) of_head(p.dclock)[p.visible[t]] += LN_2 * share * mean;
         }
         ((T*)p.dcontrast)[b * p.heads + h] = of_share;
 
@@ -66,7 +69,7 @@ class ContrastWorker {
         for (int64_t t = p.queries; j > 0; t--) {
             for (const int64_t first = t ? p.visible[t - 1] : 0; j > first; j--) {
                 if (!hidden(j - 1)) derive(j - 1);
-                grow_old();
+                grow_old(j - 1);
             }
             if (!t) break;
             add(V, -factors[t - 1] * T(scale), error(t - 1), sums);
@@ -81,10 +84,10 @@ class ContrastWorker {
     T *const memory, *const sums = memory, *masses = nullptr;
     int64_t b = 0, h = 0;
     T share = 0, mass = 0;          // of the sums [V]: of the keys read so far, or their gradients
-    double scale = 1, growth = 1;  // by which the sums and the mass are too large, and its growth with a key
+    double scale = 1, growth = 1;  // by which the sums and the mass are too large, and its growth with a key, without clock
 
-    void turn_to(int64_t batch, int64_t of_head) {
-        b = batch, h = of_head;
+    void turn_to(int64_t batch, int64_t head) {
+        b = batch, h = head;
         masses = (T*)p.mass + (b * p.heads + h) * p.keys;
         share = ((const T*)p.contrast)[h];
         growth = p.half_life ? __builtin_exp2(1 / p.half_life[h]) : 1;
@@ -94,6 +97,12 @@ class ContrastWorker {
     void clear() {
         for (int64_t f = 0; f < V; f++) sums[f] = 0;
         mass = 0, scale = 1;
+    }
+
+    // Of a clock, or its gradient.
+    template <class Number>
+    Number* of_head(Number* clock) const {
+        return clock + (b * p.heads + h) * (p.keys + 1);
     }
 
     int64_t seen() const { return p.visible[p.queries - 1]; }
@@ -124,15 +133,15 @@ class ContrastWorker {
     }
 
     void read(int64_t j) {
-        grow_old();
+        grow_old(j);
         if (hidden(j)) return;
         add(V, masses[j] * T(scale), value(j), sums);
         mass += masses[j] * T(scale);
     }
 
-    // The sums one key later.
-    void grow_old() {
-        scale *= growth;
+    // The sums one key later, key j.
+    void grow_old(int64_t j) {
+        scale *= p.clock ? __builtin_exp2(of_head(p.clock)[j + 1] - of_head(p.clock)[j]) : growth;
         if (scale < LARGEST_SCALE) return;
         const T back = T(1 / scale);
         for (int64_t f = 0; f < V; f++) sums[f] *= back;
@@ -146,6 +155,7 @@ class ContrastWorker {
         add(V, masses[j] * back, sums, (T*)p.dv + place(j, p.keys, V));
         T* of_key = (T*)p.dk + place(j, p.keys, K);
         for (int64_t f = 0; f < K; f++) of_key[f] += of_mass;
+        if (p.clock) of_head(p.dclock)[j + 1] += LN_2 * of_mass * masses[j];
     }
 };
 

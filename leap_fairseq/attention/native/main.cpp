@@ -55,6 +55,7 @@ bool can_be(const Problem& p, bool backward) {
     if (p.key_dim > LARGEST_HEAD || p.value_dim > LARGEST_HEAD) return false;
     if (any_null({p.visible, p.q, p.out, p.denominator}) || (p.keys && any_null({p.k, p.v}))) return false;
     if (p.reweighted && (any_null({p.q_cos, p.q_sin}) || (p.keys && any_null({p.k_cos, p.k_sin})))) return false;
+    if (p.clock && (!p.half_life || (backward && !p.dclock))) return false;
     if (p.contrast && (p.reweighted || p.initial || !(backward ? p.dcontrast : p.contrasted) || (p.keys && !p.mass)))
         return false;
     if (backward) {
@@ -69,7 +70,7 @@ bool can_be(const Step& p) {
         if (size < 0 || size > MOST) return false;
     if (p.key_dim > LARGEST_HEAD || p.value_dim > LARGEST_HEAD) return false;
     if (!p.batch || !p.heads) return true;
-    if ((p.key_dim && !p.before) || (p.half_life && !p.keys)) return false;
+    if ((p.key_dim && !p.before) || (p.half_life && !p.keys) || (p.clock && !p.half_life)) return false;
     if (p.queries && ((p.key_dim && !p.q) || (p.value_dim && !p.out) || (p.reweighted && !p.query_proportion))) return false;
     return !p.keys || !((p.key_dim && any_null({p.k, p.after})) || (p.value_dim && !p.v) || (p.reweighted && !p.key_proportion));
 }

@@ -29,6 +29,8 @@ constexpr int64_t GAP = 0;
 inline void forbid(const void*, int64_t) {}
 #endif
 
+constexpr double LN_2 = 0.69314718055994530942;
+
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <class T>

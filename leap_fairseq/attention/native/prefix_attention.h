@@ -7,12 +7,14 @@
 // after head in each: heads lie beside each other in memory, and so do the two walks of the backward pass through a
 // stretch. For it, the forward pass keeps the state behind each stretch. The equations are those of naive.py; a re-weighted
 // feature is (c x, s x) with c = cos(pi/2 P), s = sin(pi/2 P). Where weights halve with age, a state holds its keys as old
-// as they are for a query that sees no newer one, and a query finds them older by the keys it sees beyond.
+// as they are for a query that sees no newer one, and a query finds them older by the keys it sees beyond. With a clock,
+// keys count for what it says; its gradients are those of the features that it has made smaller.
 //
 // Shape letters: T queries, S keys, K key dimension, V value dimension, F features (2K re-weighted, else K).
 #pragma once
 
 #include "contrast.h"
+#include "feature_map.h"
 #include "matrix.h"
 #include "problem.h"
 
@@ -122,6 +124,7 @@ class Worker {
     bool empty_before = true;       // nothing has been added to these
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
     T state_left[BLOCK], block_left[BLOCK];  // of the weights in the state and in the block, for each query
+    T key_ends[BLOCK], key_left[BLOCK], query_times[BLOCK], grown;  // by the clock: since the block began; what is left at its end
     T q_cos[BLOCK], q_sin[BLOCK], k_cos[BLOCK], k_sin[BLOCK], denominators[BLOCK], denominator_errors[BLOCK];
     T k_cos_errors[BLOCK], k_sin_errors[BLOCK];
     Ahead ahead;
@@ -160,6 +163,40 @@ class Worker {
     }
 
     T halved(int64_t age) const { return (T)__builtin_exp2(-(double)age / p.half_life[h]); }
+
+    // Of a head, or what the gradients of it are added to.
+    template <class Number>
+    Number* of_head(Number* clock) const {
+        return clock + (b * p.heads + h) * (p.keys + 1);
+    }
+
+    // Half-lives between so many keys and so many.
+    T between(int64_t since, int64_t until) const {
+        const double* clock = of_head(p.clock);
+        return (T)(clock[least(until, p.keys)] - clock[least(since, p.keys)]);
+    }
+
+    // 2 ** x of whole vectors, of which none is above 1.
+    static void halve(T* x, int n) {
+        typedef Row<T, true> R;
+        for (int i = 0; i < n; i += LANES) {
+            const typename Vector<T>::type lanes = R::load(x, i, n) * T(LN_2), zero{};
+            R::store(exponential<T>(lanes < zero ? lanes : zero), x, i, n);
+        }
+    }
+
+    // How the keys of a block fade until its end.
+    void set_clock(int64_t first) {
+        for (int j = 0; j < BLOCK; j++) key_ends[j] = between(first, first + j + 1);
+        const T end = key_ends[BLOCK - 1];
+        for (int j = 0; j < BLOCK; j++) key_left[j] = key_ends[j] - end;
+        halve(key_left, BLOCK);
+        grown = (T)__builtin_exp2(-(double)end);
+    }
+
+    // What is left at the end of the block of the weight of its key, and of those before it.
+    T left_of_key(int j) const { return p.clock ? key_left[j] : left(BLOCK - 1 - j); }
+    T left_of_state() const { return p.clock ? grown : left(BLOCK); }
 
     // What is left of a weight behind so many newer keys.
     T left(int64_t age) const { return age <= BLOCK ? head->left[BLOCK - age] : halved(age); }
@@ -327,7 +364,8 @@ class Worker {
         }
         transpose<T>(rows, KP, keys, KP, turned_keys, BLOCK);
         featurise(rows, keys, k_cos, k_sin, key_features);
-        for (int j = 0; p.half_life && j < rows; j++) scale(FP, left(BLOCK - 1 - j), key_features + j * FP);
+        if (p.clock) set_clock(first);
+        for (int j = 0; p.half_life && j < rows; j++) scale(FP, left_of_key(j), key_features + j * FP);
     }
 
     // Queries that read the state before the block.
@@ -340,10 +378,13 @@ class Worker {
             }
         }
         featurise(n, queries, q_cos, q_sin, query_features);
-        for (int i = 0; p.half_life && i < n; i++) {
-            state_left[i] = left(p.visible[t + i] - block * BLOCK);
-            scale(FP, state_left[i], query_features + i * FP);
+        if (!p.half_life) return;
+        for (int i = 0; i < n; i++) {
+            const int64_t first = block * BLOCK, seen = p.visible[t + i];
+            state_left[i] = p.clock ? -between(first, seen) : left(seen - first);
         }
+        if (p.clock) halve(state_left, padded<T>(n));
+        for (int i = 0; i < n; i++) scale(FP, state_left[i], query_features + i * FP);
     }
 
     // While this block is worked on, the next one comes from memory: its keys, and as many queries, those of
@@ -374,12 +415,23 @@ class Worker {
         for (int i = 0; i < n; i++) {
             const int64_t seen = p.visible[t + i] - block * BLOCK;
             limits[i] = seen < 0 ? 0 : (int)least(seen, BLOCK);
-            if (p.half_life) block_left[i] = left(seen < BLOCK ? 0 : seen - BLOCK);
+            if (p.clock)
+                query_times[i] = between(block * BLOCK, p.visible[t + i]);
+            else if (p.half_life)
+                block_left[i] = left(seen < BLOCK ? 0 : seen - BLOCK);
         }
     }
 
     // Weights of the block's keys, or gradients of them, as old as they are for each query.
     void fade(int n, T* rows) const {
+        for (int i = 0; p.clock && i < n; i++) {
+            T left[BLOCK];
+            const int seen = padded<T>(limits[i]);
+            for (int j = 0; j < seen; j++) left[j] = key_ends[j] - query_times[i];
+            halve(left, seen);
+            for (int j = 0; j < seen; j++) rows[i * BLOCK + j] *= left[j];
+        }
+        if (p.clock) return;
         for (int i = 0; p.half_life && i < n; i++) {
             const T *of_key = head->left + BLOCK + 1 - limits[i], of_block = block_left[i];
             for (int j = 0; j < limits[i]; j++) rows[i * BLOCK + j] *= of_block * of_key[j];
@@ -474,8 +526,8 @@ class Worker {
     // Sums a block later.
     void grow_old(T* state, T* sums) const {
         if (!p.half_life) return;
-        scale((int64_t)FP * VP, left(BLOCK), state);
-        scale(FP, left(BLOCK), sums);
+        scale((int64_t)FP * VP, left_of_state(), state);
+        scale(FP, left_of_state(), sums);
     }
 
     void absorb() {
@@ -533,13 +585,17 @@ class Worker {
             T *error = feature_errors + i * FP, *dq = gradient(p.dq, p.queries, t + i, K);
             add_scaled(FP, denominator_errors[i], sums_before, error);
             if (p.half_life) scale(FP, state_left[i], error);
-            if (!p.reweighted) {
+            T by_cos = p.reweighted || p.clock ? dot(KP, queries + i * KP, error) : T(0), by_sin = 0;
+            if (p.reweighted) {
+                by_sin = dot(KP, queries + i * KP, error + KP);
+                for (int f = 0; f < K; f++) dq[f] = q_cos[i] * error[f] + q_sin[i] * error[KP + f];
+                *gradient(p.dq_cos, p.queries, t + i, 1) = by_cos;
+                *gradient(p.dq_sin, p.queries, t + i, 1) = by_sin;
+                by_cos *= q_cos[i], by_sin *= q_sin[i];
+            } else {
                 std::memcpy(dq, error, K * sizeof(T));
-                continue;
             }
-            for (int f = 0; f < K; f++) dq[f] = q_cos[i] * error[f] + q_sin[i] * error[KP + f];
-            *gradient(p.dq_cos, p.queries, t + i, 1) = dot(KP, queries + i * KP, error);
-            *gradient(p.dq_sin, p.queries, t + i, 1) = dot(KP, queries + i * KP, error + KP);
+            if (p.clock) of_head(p.dclock)[p.visible[t + i]] -= LN_2 * (by_cos + by_sin);
         }
     }
 
@@ -559,7 +615,7 @@ class Worker {
         for (int j = 0; j < rows; j++) {
             T* error = feature_errors + j * FP;
             add_scaled(FP, T(1), head->sums, error);
-            if (p.half_life) scale(FP, left(BLOCK - 1 - j), error);
+            if (p.half_life) scale(FP, left_of_key(j), error);
             if (!p.reweighted) {
                 std::memcpy(key_errors + j * KP, error, KP * sizeof(T));
                 continue;
@@ -613,6 +669,8 @@ class Worker {
         for (int i = 0; i < n; i++) {
             T* dq = gradient(p.dq, p.queries, t + i, K);
             for (int f = 0; f < K; f++) dq[f] += query_errors[i * KP + f];
+            if (p.clock)
+                of_head(p.dclock)[p.visible[t + i]] -= LN_2 * dot(KP, queries + i * KP, query_errors + i * KP);
         }
     }
 
@@ -632,6 +690,7 @@ class Worker {
             }
             std::memcpy(gradient(p.dk, p.keys, s, K), key_errors + j * KP, K * sizeof(T));
             std::memcpy(gradient(p.dv, p.keys, s, V), value_errors + j * VP, V * sizeof(T));
+            if (p.clock) of_head(p.dclock)[s + 1] += LN_2 * dot(KP, keys + j * KP, key_errors + j * KP);
             if (!p.reweighted) continue;
             *gradient(p.dk_cos, p.keys, s, 1) = k_cos_errors[j];
             *gradient(p.dk_sin, p.keys, s, 1) = k_sin_errors[j];

@@ -26,6 +26,7 @@ struct Problem {
     const int64_t* visible;  // [T]
     const uint8_t* padding;  // [B, S], or null
     const double* half_life;  // [H] in keys, or null
+    const double* clock;  // [B, H, S + 1], of so many keys the half-lives that they count for, where that is not their number
     double floor;
     const void *q, *k, *v, *q_cos, *q_sin, *k_cos, *k_sin;
     const void* initial;  // [B, H, F, V + 1], or null
@@ -38,6 +39,7 @@ struct Problem {
     void *dq, *dk, *dv, *dq_cos, *dq_sin, *dk_cos, *dk_sin;  // contiguous, as their inputs
     void* dinitial;  // as `initial`, or null where nobody wants it
     void* dcontrast;  // [B, H]
+    double* dclock;  // as `clock`; it is added to what is there
     int64_t threads;
 };
 
@@ -55,11 +57,12 @@ static inline int64_t groups_of(const Problem& p) { return (p.heads + heads_at_a
 // More keys for a state, and queries that see all of it. Everything is contiguous: q [B, T, H, K], k [B, S, H, K], v
 // [B, S, H, V], out [B, T, H, V], proportions [B, T, H] and [B, S, H] where re-weighted, the states [B, H, F, V + 1] with the
 // sum of the features as the last column, contrast [H] or null. Without keys, the state stays as it is: no k, v,
-// key_proportion, half_life and after; without queries, no q, query_proportion and out.
+// key_proportion, half_life, clock and after; without queries, no q, query_proportion and out.
 struct Step {
     int64_t batch, heads, queries, keys, key_dim, value_dim, reweighted;
     double floor;
     const double* half_life;  // [H] in keys, or null
+    const double* clock;  // [B, H, S + 1], as above
     const void *q, *k, *v, *query_proportion, *key_proportion, *before, *contrast;
     void *after, *out;
 };

@@ -80,7 +80,13 @@ class StepWorker {
         for (int f = 0; f < F; f++) std::memcpy(after + f * W, state + f * WP, W * sizeof(T));
     }
 
-    T left(int64_t newer) const { return p.half_life ? T(std::exp2(-(double)newer / p.half_life[h])) : T(1); }
+    // What is left of the weight of a key since there were so many keys of this step.
+    T left_since(int64_t count) const {
+        if (!p.half_life) return 1;
+        if (!p.clock) return T(std::exp2((double)(count - p.keys) / p.half_life[h]));
+        const double* clock = p.clock + (b * p.heads + h) * (p.keys + 1);
+        return T(std::exp2(clock[count] - clock[p.keys]));
+    }
 
     // The features of x, or of numbers that are all 1, as much as is left of them.
     void featurise(const T* x, const void* proportions, int64_t length, int64_t t, T remaining, T* features) const {
@@ -95,11 +101,11 @@ class StepWorker {
 
     void absorb() {
         for (int64_t s = 0; s < p.keys; s++) {
-            featurise(row(p.k, p.keys, s, K), p.key_proportion, p.keys, s, left(p.keys - 1 - s), key_features + s * F);
+            featurise(row(p.k, p.keys, s, K), p.key_proportion, p.keys, s, left_since(s + 1), key_features + s * F);
             std::memcpy(values + s * WP, row(p.v, p.keys, s, W - 1), (W - 1) * sizeof(T));
             values[s * WP + W - 1] = 1;
         }
-        if (p.half_life) scale((int64_t)F * WP, left(p.keys), state);
+        if (p.half_life) scale((int64_t)F * WP, left_since(0), state);
         product<T, true>(ahead, F, WP, (int)p.keys, key_features, F, values, WP, state, WP, true);
     }
 
