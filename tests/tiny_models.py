@@ -73,8 +73,10 @@ def make_speech_model(arch="leap_convtransformer_simul_trans_tiny", dictionary=N
 
 
 def spread_proportions(model, factor=4.0):
-    """Moves the proportions away from one half, where they begin, so that they matter to a test."""
+    """Moves the proportions away from one half, and paces from 1, where they begin, so that they matter to a test."""
     for name, parameter in model.named_parameters():
         if "LeaP" in name:
             parameter.data.mul_(factor)
+        elif ".pace." in name:
+            torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(len(name)))
     return model

@@ -88,6 +88,7 @@ def check_half_life(half_life: Optional[Tensor], heads: int, dtype: torch.dtype)
     if half_life is None:
         return
     plain = isinstance(half_life, Tensor) and half_life.shape == (heads,) and not half_life.is_meta
+    plain = plain and half_life.layout is torch.strided
     if not plain or half_life.is_complex() or not bool((half_life.to(dtype) > 0).all()):
         given = half_life.tolist() if plain else described(half_life)
         raise ValueError(f"half_life must be [{heads}], a number of keys above 0 for each head, got {given}")

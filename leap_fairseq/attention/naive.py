@@ -3,11 +3,10 @@
     w_ij  = f(q_i) . f(k_j) * cos(pi/2 * (P_q,i - P_k,j))     for j < visible[i] and j not padding, else 0
     out_i = sum_j w_ij v_j / max(sum_j w_ij, floor)
 
-With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j, or the sum of
-the paces of the keys since; see :mod:`leap_fairseq.attention.half_life`. With slots,
-f(q_i) is first divided by the shares of its features; see :mod:`leap_fairseq.attention.slots`. With contrast, the
-output for queries that are all ones, times the contrast of the head, is taken away; see
-:mod:`leap_fairseq.attention.contrast`.
+With a half-life, w_ij is multiplied by 2 ** -(age / half_life), the age of key j being visible[i] - 1 - j, or the sum
+of the paces of the keys since; see :mod:`leap_fairseq.attention.half_life`. With slots, f(q_i) is first divided by the
+shares of its features; see :mod:`leap_fairseq.attention.slots`. With contrast, the output for queries that are all
+ones, times the contrast of the head, is taken away; see :mod:`leap_fairseq.attention.contrast`.
 
 Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dimension.
 """

@@ -23,7 +23,9 @@ def recurrent(given: Arguments) -> Tensor:
         batch, heads, features, v.shape[-1], dtype=q.dtype, device=q.device
     )
     # Also where no query sees a key, there are gradients of all that was given.
-    current = current.absorb(k[:, :0], v[:, :0], *(_cut(x, slice(0)) for x in (p_k, padding)), half_life, _cut(pace, slice(0)))
+    current = current.absorb(
+        k[:, :0], v[:, :0], *(_cut(x, slice(0)) for x in (p_k, padding)), half_life, _cut(pace, slice(0))
+    )
     counts, repeats = torch.unique_consecutive(visible.cpu(), return_counts=True)
     # Also without queries, the output is one of theirs.
     outputs, first, absorbed = [current.read(q[:, :0], _cut(p_q, slice(0)), floor)], 0, 0

@@ -9,6 +9,7 @@ Shape legend: B samples, T queries, S keys, H heads, K key dimension, V value di
 
 import functools
 import importlib.util
+import math
 import os
 from typing import NamedTuple, Optional, Tuple
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from leap_fairseq.attention.arguments import Arguments
+from leap_fairseq.attention.compiled_library import in_half_lives
 from leap_fairseq.attention.inputs import zero_padding
 
 BLOCK = TILE = 64
@@ -38,12 +40,14 @@ class Plan(NamedTuple):
 
     Attributes:
         blocks: M, with the keys that any query sees.
+        visible: int64 [T], how many keys each query sees.
         limits: int32 [T], how many keys of its block each query sees.
         tiles: int32 [R, 3], the block, the first query and the number of queries.
         tiles_of: int32 [M + 1], the first tile of each block; the last is R.
     """
 
     blocks: int
+    visible: Tensor
     limits: Tensor
     tiles: Tensor
     tiles_of: Tensor
@@ -61,7 +65,6 @@ def can_launch(given: Arguments) -> bool:
     return (
         installed()
         and (given.q.device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
-        and given.pace is None
         and given.q.dtype in PRECISIONS
         and given.q.dtype == given.k.dtype == given.v.dtype
         and max(given.q.shape[-1], given.v.shape[-1]) <= LARGEST
@@ -95,12 +98,13 @@ def by_triton(given: Arguments) -> Tensor:
         None if p is None else zero_padding(p, mask).float().contiguous()
         for p, mask in ((given.query_proportion, None), (given.key_proportion, given.key_padding_mask))
     ]
+    clock = in_half_lives(given.fading)
     initial = None if given.initial_state is None else given.initial_state.kvz.float()
     padding = None if given.key_padding_mask is None else given.key_padding_mask.contiguous()
     options = (padding, half_life, initial, make_plan(given), given.normalizer_floor)
     # Triton launches on the current device.
     with torch.cuda.device_of(given.q):
-        return _PrefixAttention.apply(given.q, given.k, given.v, *proportions, *options)
+        return _PrefixAttention.apply(given.q, given.k, given.v, *proportions, clock, *options)
 
 
 def make_plan(given: Arguments) -> Plan:
@@ -120,39 +124,40 @@ def _plan(visible: bytes, device: torch.device) -> Plan:
     first = (counts.cumsum(0) - counts)[of_block] + within
     tiles = torch.stack((of_block, first, (counts[of_block] - within).clamp(max=TILE)), dim=1)
     moved = (x.to(torch.int32).to(device).contiguous() for x in (seen - block * BLOCK, tiles, tiles_of))
-    return Plan(counts.numel(), *moved)
+    return Plan(counts.numel(), seen.to(device), *moved)
 
 
 class _PrefixAttention(torch.autograd.Function):
-    """The kernels as a function with gradients of q, k, v and the proportions."""
+    """The kernels as a function with gradients of q, k, v, the proportions and the clock."""
 
     @staticmethod
-    def forward(ctx, q, k, v, p_q, p_k, padding, half_life, initial, plan, floor):
+    def forward(ctx, q, k, v, p_q, p_k, clock, padding, half_life, initial, plan, floor):
         inputs = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
-        call = _Call(*inputs, p_q, p_k, padding, half_life, plan, floor)
+        call = _Call(*inputs, p_q, p_k, clock, padding, half_life, plan, floor)
         states = call.states_of_keys(initial)
         out, denominator = call.outputs(*states)
-        ctx.save_for_backward(*inputs, p_q, p_k, padding, half_life, *states, denominator)
+        ctx.save_for_backward(*inputs, p_q, p_k, clock, padding, half_life, *states, denominator)
         ctx.plan, ctx.floor = plan, floor
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        q, k, v, p_q, p_k, padding, half_life, kv, z, denominator = ctx.saved_tensors
-        call = _Call(q, k, v, p_q, p_k, padding, half_life, ctx.plan, ctx.floor)
+        *given, kv, z, denominator = ctx.saved_tensors
+        call = _Call(*given, ctx.plan, ctx.floor)
         found = call.gradients(kv, z, gradient.contiguous(), denominator)
-        return (*found, None, None, None, None, None)
+        return (*found, call.gradient_of_clock(ctx.needs_input_grad[5], *found[:2]), None, None, None, None, None)
 
 
 class _Call:
     """The launches of one problem."""
 
-    def __init__(self, q, k, v, p_q, p_k, padding, half_life, plan: Plan, floor: float):
+    def __init__(self, q, k, v, p_q, p_k, clock, padding, half_life, plan: Plan, floor: float):
         from leap_fairseq.attention import triton_kernels, triton_states
 
         self.kernels, self.states, self.plan, self.floor = triton_kernels, triton_states, plan, floor
-        self.q, self.k, self.v, self.p_q, self.p_k, self.padding, self.half_life = q, k, v, p_q, p_k, padding, half_life
+        self.q, self.k, self.v, self.p_q, self.p_k, self.padding = q, k, v, p_q, p_k, padding
+        self.half_life, self.clock = half_life, clock
         self.batch, self.queries, self.heads, key_dim = q.shape
         self.keys, value_dim = v.shape[1], v.shape[3]
         self.parts = 1 if p_q is None else 2
@@ -162,7 +167,7 @@ class _Call:
         dot = tl.bfloat16 if self.half else tl.float32
         widths = (max(16, 1 << (size - 1).bit_length()) for size in (key_dim, value_dim))
         self.common = dict(zip(("H", "K", "V", "BK", "BV"), (self.heads, key_dim, value_dim, *widths)))
-        self.common.update(BLOCK=BLOCK, REWEIGHTED=p_q is not None, AGED=half_life is not None)
+        self.common.update(BLOCK=BLOCK, REWEIGHTED=p_q is not None, AGED=half_life is not None, CLOCKED=clock is not None)
         self.common.update(DOT=dot, PRECISION=PRECISIONS[q.dtype], num_warps=4)
         self.strides = [stride for x in (q, k, v) for stride in x.stride()[:3]]
 
@@ -171,7 +176,7 @@ class _Call:
         kv, z = self._room()
         if self.plan.blocks > 1:
             self.states.sum_keys[self._grid(self.plan.blocks - 1)](
-                *(self.k, self.v, self.p_k, self.padding, self.half_life, kv, z, self.keys, self.plan.blocks),
+                *(self.k, self.v, self.p_k, self.padding, self.half_life, self.clock, kv, z, self.keys, self.plan.blocks),
                 *self.strides[3:],
                 PADDED=self.padding is not None,
                 **self.common,
@@ -209,21 +214,29 @@ class _Call:
         )
         un, ud = self._room()
         if plan.blocks > 1:
-            sizes = {name: value for name, value in self.common.items() if name != "BLOCK"}
             self.states.sum_queries[self._grid(plan.blocks - 1)](
-                *(self.q, self.p_q, self.half_life, *plan[1:], *cotangent, un, ud),
-                *(self.queries, plan.blocks, *self.strides[:3]),
+                *(self.q, self.p_q, self.half_life, self.clock, *plan[2:], *cotangent, un, ud),
+                *(self.queries, self.keys, plan.blocks, *self.strides[:3]),
                 TILE=TILE,
-                **sizes,
+                **self.common,
             )
         un, ud = self._carried(un, ud, None, True)
         self.kernels.key_gradients[self._grid(plan.blocks)](
-            *(*self._inputs(), *plan[1:], un, ud, *cotangent, dk, dv, dp_k, *self._sizes()), **more
+            *(*self._inputs(), *plan[2:], un, ud, *cotangent, dk, dv, dp_k, *self._sizes()), **more
         )
         return tuple(found)
 
+    def gradient_of_clock(self, needed: bool, dq: Tensor, dk: Tensor) -> Optional[Tensor]:
+        """Of what is left, 2 ** -(time of the query - time of the key), from the gradients of what it multiplies."""
+        if self.clock is None or not needed:
+            return None
+        queries, keys = ((x.double() * dx).sum(-1).transpose(1, 2) for x, dx in ((self.q, dq), (self.k, dk)))
+        keys = zero_padding(keys.transpose(1, 2), self.padding).transpose(1, 2)
+        gradient = torch.nn.functional.pad(keys, (1, 0)).index_add_(2, self.plan.visible, queries, alpha=-1)
+        return gradient * math.log(2)
+
     def _inputs(self):
-        return self.q, self.k, self.v, self.p_q, self.p_k, self.padding, self.half_life
+        return self.q, self.k, self.v, self.p_q, self.p_k, self.padding, self.half_life, self.clock
 
     def _sizes(self):
         return (self.queries, self.keys, self.plan.blocks, *self.strides)
@@ -241,8 +254,9 @@ class _Call:
         states = torch.empty_like(kv, dtype=dtype), torch.empty_like(z)
         programs = sum(-(-x[0, 0, 0].numel() // WIDTH) for x in (kv, z))
         self.states.carry[self._grid(programs)](
-            *(kv, z, None if first is None else first.contiguous(), *states, self.half_life, self.plan.blocks),
-            **{name: self.common[name] for name in ("H", "K", "V", "BLOCK", "AGED")},
+            *(kv, z, None if first is None else first.contiguous(), *states, self.half_life, self.clock),
+            *(self.keys, self.plan.blocks),
+            **{name: self.common[name] for name in ("H", "K", "V", "BLOCK", "AGED", "CLOCKED")},
             WIDTH=WIDTH,
             PARTS=self.parts,
             CONTINUED=first is not None,

@@ -23,22 +23,23 @@ from leap_fairseq.attention.triton_parts import (
     cotangent,
     dot,
     fine_dot,
-    left_of,
+    left_between,
     load_row,
     load_rows,
     load_state,
     rounded,
     store_rows,
+    times_at,
     turn,
 )
 
 
 @triton.jit(do_not_specialize=["T", "S", "M"])
-def outputs(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z, out, denominator, floor, T, S, M,
+def outputs(q, k, v, p_q, p_k, padding, half_life, clock, limits, tiles, kv, z, out, denominator, floor, T, S, M,
             q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h,
             H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
             BLOCK: tl.constexpr, TILE: tl.constexpr, REWEIGHTED: tl.constexpr, PADDED: tl.constexpr, AGED: tl.constexpr,
-            DOT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+            CLOCKED: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
     """out [B, T, H, V] and the denominators [B, H, T] of each tile [block, first query, queries]."""
     tile, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = bh // H, bh % H
@@ -48,6 +49,9 @@ def outputs(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z, out, de
     keys_at = block * BLOCK + place
     alive = alive_keys(padding, keys_at, b, S, PADDED)
     limit = tl.load(limits + rows, mask=asking, other=0)
+    began = times_at(clock, bh, S, block * BLOCK, CLOCKED)
+    read_at = times_at(clock, bh, S, block * BLOCK + limit, CLOCKED)
+    whole_at = times_at(clock, bh, S, keys_at + 1, CLOCKED)
     queries = load_rows(q + b * q_b + h * q_h, rows, q_t, asking, K, BK)
     keys = load_rows(k + b * k_b + h * k_h, keys_at, k_t, alive, K, BK)
     values = load_rows(v + b * v_b + h * v_h, keys_at, v_t, alive, V, BV)
@@ -58,12 +62,12 @@ def outputs(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z, out, de
     if REWEIGHTED:
         weights *= q_cos[:, None] * k_cos[None, :] + q_sin[:, None] * k_sin[None, :]
     if AGED:
-        weights *= left_of(half_life, h, limit[:, None] - 1 - place[None, :], AGED)
+        weights *= left_between(half_life, h, whole_at[None, :], read_at[:, None], AGED)
     weights = tl.where(place[None, :] < limit[:, None], weights, 0.0)
     weights = rounded(weights, DOT, PRECISION)
     numerator, total = dot(weights, values, DOT, PRECISION), tl.sum(weights, 1)
 
-    left, at = left_of(half_life, h, limit, AGED), (bh * M + block) * (2 if REWEIGHTED else 1) * K
+    left, at = left_between(half_life, h, began, read_at, AGED), (bh * M + block) * (2 if REWEIGHTED else 1) * K
     q_cos, q_sin = q_cos * left, q_sin * left
     numerator += q_cos[:, None] * dot(queries, load_state(kv + at * V, 0, K, V, BK, BV), DOT, PRECISION)
     total += q_cos * tl.sum(queries.to(tl.float32) * load_row(z + at, 0, K, BK)[None, :], 1)
@@ -76,11 +80,11 @@ def outputs(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z, out, de
 
 
 @triton.jit(do_not_specialize=["T", "S", "M"])
-def query_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z, gradient, denominator, floor, d,
+def query_gradients(q, k, v, p_q, p_k, padding, half_life, clock, limits, tiles, kv, z, gradient, denominator, floor, d,
                     dq, dp, T, S, M, q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h,
                     H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
                     BLOCK: tl.constexpr, TILE: tl.constexpr, REWEIGHTED: tl.constexpr, PADDED: tl.constexpr,
-                    AGED: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+                    AGED: tl.constexpr, CLOCKED: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
     """dq [B, T, H, K], the gradient dp [B, T, H] of the proportions, and d [B, H, T], of each tile."""
     tile, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = bh // H, bh % H
@@ -90,6 +94,9 @@ def query_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z,
     keys_at = block * BLOCK + place
     alive = alive_keys(padding, keys_at, b, S, PADDED)
     limit = tl.load(limits + rows, mask=asking, other=0)
+    began = times_at(clock, bh, S, block * BLOCK, CLOCKED)
+    read_at = times_at(clock, bh, S, block * BLOCK + limit, CLOCKED)
+    whole_at = times_at(clock, bh, S, keys_at + 1, CLOCKED)
     queries = load_rows(q + b * q_b + h * q_h, rows, q_t, asking, K, BK)
     keys = load_rows(k + b * k_b + h * k_h, keys_at, k_t, alive, K, BK)
     values = load_rows(v + b * v_b + h * v_h, keys_at, v_t, alive, V, BV)
@@ -97,11 +104,11 @@ def query_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z,
     k_cos, k_sin = turn(p_k, keys_at, alive, b, h, S, H, REWEIGHTED)
     n = cotangent(gradient, denominator, floor, rows, asking, b, h, T, H, V, BV, DOT, PRECISION)
     total = tl.load(denominator + bh * T + rows, mask=asking, other=0.0)
-    left, at = left_of(half_life, h, limit, AGED), (bh * M + block) * (2 if REWEIGHTED else 1) * K
+    left, at = left_between(half_life, h, began, read_at, AGED), (bh * M + block) * (2 if REWEIGHTED else 1) * K
 
     # What remains of each pair, and out once more: a rounded one would not cancel.
     remains = tl.where(place[None, :] < limit[:, None],
-                       left_of(half_life, h, limit[:, None] - 1 - place[None, :], AGED), 0.0)  # fmt: skip
+                       left_between(half_life, h, whole_at[None, :], read_at[:, None], AGED), 0.0)  # fmt: skip
     products = dot(queries, tl.trans(keys), DOT, PRECISION)
     similar = remains * (q_cos[:, None] * k_cos[None, :] + q_sin[:, None] * k_sin[None, :])
     sums = dot(rounded(products * similar, DOT, PRECISION), values, DOT, PRECISION)
@@ -130,11 +137,11 @@ def query_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, kv, z,
 
 
 @triton.jit(do_not_specialize=["T", "S", "M"])
-def key_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, tiles_of, un, ud, gradient, denominator,
+def key_gradients(q, k, v, p_q, p_k, padding, half_life, clock, limits, tiles, tiles_of, un, ud, gradient, denominator,
                   floor, d, dk, dv, dp, T, S, M, q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h,
                   H: tl.constexpr, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
                   BLOCK: tl.constexpr, TILE: tl.constexpr, REWEIGHTED: tl.constexpr, PADDED: tl.constexpr,
-                  AGED: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
+                  AGED: tl.constexpr, CLOCKED: tl.constexpr, DOT: tl.constexpr, PRECISION: tl.constexpr):  # fmt: skip
     """dk [B, S, H, K], dv [B, S, H, V] and the gradient dp [B, S, H] of the proportions, of each block of keys."""
     block, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = bh // H, bh % H
@@ -146,7 +153,9 @@ def key_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, tiles_of
     k_cos, k_sin = turn(p_k, keys_at, alive, b, h, S, H, REWEIGHTED)
 
     # Queries of later blocks.
-    left, at = left_of(half_life, h, BLOCK - 1 - place, AGED), (bh * M + block) * (2 if REWEIGHTED else 1) * K
+    whole_at = times_at(clock, bh, S, keys_at + 1, CLOCKED)
+    ended = times_at(clock, bh, S, block * BLOCK + BLOCK, CLOCKED)
+    left, at = left_between(half_life, h, whole_at, ended, AGED), (bh * M + block) * (2 if REWEIGHTED else 1) * K
     state = load_state(un + at * V, 0, K, V, BK, BV)
     d_values = (k_cos * left)[:, None] * fine_dot(keys, state, DOT, PRECISION)
     d_keys = fine_dot(values, tl.trans(state), DOT, PRECISION) + load_row(ud + at, 0, K, BK)[None, :]
@@ -164,6 +173,7 @@ def key_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, tiles_of
         first, count = tl.load(tiles + 3 * tile + 1), tl.load(tiles + 3 * tile + 2)
         rows, asking = first + asked, asked < count
         limit = tl.load(limits + rows, mask=asking, other=0)
+        read_at = times_at(clock, bh, S, block * BLOCK + limit, CLOCKED)
         queries = load_rows(q + b * q_b + h * q_h, rows, q_t, asking, K, BK)
         q_cos, q_sin = turn(p_q, rows, asking, b, h, T, H, REWEIGHTED)
         n = cotangent(gradient, denominator, floor, rows, asking, b, h, T, H, V, BV, DOT, PRECISION)
@@ -172,7 +182,7 @@ def key_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, tiles_of
         weights = dot(keys, tl.trans(queries), DOT, PRECISION)
         weights = tl.where(place[:, None] < limit[None, :], weights, 0.0)
         if AGED:
-            weights *= left_of(half_life, h, limit[None, :] - 1 - place[:, None], AGED)
+            weights *= left_between(half_life, h, whole_at[:, None], read_at[None, :], AGED)
         dw = dot(values, tl.trans(n), DOT, PRECISION) + d_rows[None, :]
         if REWEIGHTED:
             turning = k_cos[:, None] * q_sin[None, :] - k_sin[:, None] * q_cos[None, :]
@@ -183,7 +193,7 @@ def key_gradients(q, k, v, p_q, p_k, padding, half_life, limits, tiles, tiles_of
         d_values += dot(weights, n, DOT, PRECISION)
         dw = tl.where(place[:, None] < limit[None, :], dw, 0.0)
         if AGED:
-            dw *= left_of(half_life, h, limit[None, :] - 1 - place[:, None], AGED)
+            dw *= left_between(half_life, h, whole_at[:, None], read_at[None, :], AGED)
         d_keys += dot(dw, queries, DOT, PRECISION)
 
     inside = keys_at < S

@@ -82,6 +82,29 @@ def left_of(half_life, h, ages, AGED: tl.constexpr):
 
 
 @triton.jit
+def times_at(clock, bh, S, counts, CLOCKED: tl.constexpr):
+    """When there are so many keys: in half-lives by a clock, float64 [B, H, S + 1], or in keys, without one."""
+    if CLOCKED:
+        # Behind the last key there is room in the last block, and before the first one in a step backward.
+        return tl.load(clock + bh * (S + 1) + tl.minimum(tl.maximum(counts, 0), S))
+    else:
+        return counts
+
+
+@triton.jit
+def left_between(half_life, h, since, until, AGED: tl.constexpr):
+    """What is left at some times of weights that are whole at others."""
+    if since.dtype == tl.float64:
+        # A float32 and what it leaves out: pairs in float64 are slow on most cards.
+        early, late = since.to(tl.float32), until.to(tl.float32)
+        more_early = (since - early.to(tl.float64)).to(tl.float32)
+        more_late = (until - late.to(tl.float64)).to(tl.float32)
+        return tl.exp2(-tl.maximum((late - early) + (more_late - more_early), 0.0))
+    else:
+        return left_of(half_life, h, until - since, AGED)
+
+
+@triton.jit
 def load_state(base, part, K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr):
     """A part [BK, BV] of a state [P, K, V]."""
     rows = tl.arange(0, BK)

@@ -8,7 +8,7 @@ class LeapLMConfig(PreTrainedConfig):
 
     Attributes:
         attention: a linear kind of :data:`leap_fairseq.attention.KINDS`.
-        leap_factor, normalizer_floor, half_life: as for :class:`leap_fairseq.layers.LinearAttention`.
+        leap_factor, normalizer_floor, half_life, learned_pace: as for :class:`leap_fairseq.layers.LinearAttention`.
         max_positions: the longest block of training. Learned positions end there, and a kind that needs a
             length counts by it; to any other it means nothing.
         activation_function: by fairseq's name.
@@ -39,6 +39,7 @@ class LeapLMConfig(PreTrainedConfig):
     leap_factor: int = 4
     normalizer_floor: float = 0.1
     half_life: str | None = None
+    learned_pace: bool = False
     activation_function: str = "relu"
     positions: str = "sinusoidal"
     embedding_scale: float = 1.0

@@ -49,6 +49,7 @@ class LeapLayer(nn.Module):
             max_query_positions=config.max_positions,
             max_key_positions=config.max_positions,
             half_life=config.half_life,
+            learned_pace=config.learned_pace,
         )
         self.self_attn_layer_norm, self.final_layer_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.fc1, self.fc2 = nn.Linear(width, config.intermediate_size), nn.Linear(config.intermediate_size, width)

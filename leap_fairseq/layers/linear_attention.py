@@ -34,6 +34,8 @@ class LinearAttention(ProjectedHeads):
         max_query_positions, max_key_positions: the maximum lengths, for a kind that needs them ("cosformer").
         half_life: the weight of a key halves every so many tokens: a number, or a range over the heads such as
             "8-2048"; see :func:`leap_fairseq.attention.spread_half_lives`. None to forget nothing. For self-attention.
+        learned_pace: each token learns what it counts for in the ages of those before it; see
+            :mod:`leap_fairseq.attention.pace`. With a half-life.
         cross_attention: keys come from another sequence.
 
     Example:
@@ -62,7 +64,8 @@ class LinearAttention(ProjectedHeads):
 
     Raises:
         ValueError: an unknown kind, a head dimension that is not whole, a leap_factor that does not divide it, a
-            normalizer_floor of 0 or less, a kind without the maximum lengths it needs, or a half-life that cannot be.
+            normalizer_floor of 0 or less, a kind without the maximum lengths it needs, a half-life that cannot be, or a
+            pace without one.
 
     Source:
         Agostinelli, Hong, Chen, LeaPformer, ICML 2024; cosFormer: Qin et al., ICLR 2022. Parameters carry the names of
@@ -221,6 +224,7 @@ class LinearAttention(ProjectedHeads):
         options = {"query_proportion": p_q, "key_proportion": p_k, "key_padding_mask": padding}
         options.update(normalizer_floor=self.normalizer_floor, half_life=self.half_life)
         options.update(slots=self.kind.slots, contrast=self.contrast)
+        options.update(pace=None if self.pace is None else self.pace(key))
         return q, k, options, key
 
 

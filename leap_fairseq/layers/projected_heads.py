@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from leap_fairseq.attention import KINDS, LeapProportion, full_visibility, spread_half_lives, static_proportion
 from leap_fairseq.attention.checks import counted
+from leap_fairseq.attention.pace import LearnedPace
 from leap_fairseq.attention.visibility import Schedule
 
 
@@ -32,6 +33,7 @@ class ProjectedHeads(nn.Module):
         max_query_positions: Optional[int] = None,
         max_key_positions: Optional[int] = None,
         half_life: Union[str, int, None] = None,
+        learned_pace: bool = False,
         cross_attention: bool = False,
     ):
         super().__init__()
@@ -46,6 +48,8 @@ class ProjectedHeads(nn.Module):
             raise ValueError(f"{kind} attention needs max_query_positions and max_key_positions beforehand")
         if half_life is not None and cross_attention:
             raise ValueError("half_life is for self-attention: the frames of a source are all equally new")
+        if learned_pace and half_life is None:
+            raise ValueError("learned_pace is for half-lives: give half_life, too")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.kind, self.normalizer_floor, self.schedule = KINDS[kind], normalizer_floor, schedule
@@ -64,6 +68,7 @@ class ProjectedHeads(nn.Module):
         if self.kind.proportions == "learned":
             sizes = (self.head_dim, leap_factor, self.kind.width)
             self.q_LeaP, self.k_LeaP = (LeapProportion(*sizes) for _ in range(2))
+        self.pace = LearnedPace(embed_dim, num_heads) if learned_pace else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -76,6 +81,8 @@ class ProjectedHeads(nn.Module):
             nn.init.constant_(self.out_proj.bias, 0.0)
         for name, start in self.kind.learned.items():
             nn.init.constant_(getattr(self, name), start)
+        if self.pace is not None:
+            self.pace.reset_parameters()
 
     def _positions(self, x: Tensor, first: Union[int, Tensor], padding: Optional[Tensor] = None) -> Optional[Tensor]:
         """Positions [B, T] of the tokens of x, from the first one's, for a kind that reads them."""

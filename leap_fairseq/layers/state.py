@@ -83,12 +83,12 @@ class LayerState:
         """
         queries, keys, padding = q.shape[1], k.shape[1], options["key_padding_mask"]
         p_q, p_k, floor = (options[name] for name in ("query_proportion", "key_proportion", "normalizer_floor"))
-        contrast, half_life = options["contrast"], options["half_life"]
+        contrast, half_life, pace = (options[name] for name in ("contrast", "half_life", "pace"))
         all_seen = bool((visible == keys).all())
         if all_seen and padding is None and not options["slots"]:
-            out, after = self.state.step(q, k, v, p_q, p_k, floor, contrast, half_life)
+            out, after = self.state.step(q, k, v, p_q, p_k, floor, contrast, half_life, pace)
         else:
-            after = self.state.absorb(k, v, p_k, padding, half_life)
+            after = self.state.absorb(k, v, p_k, padding, half_life, pace)
             if all_seen:
                 out = after.read(q, p_q, floor, options["slots"], contrast)
             else:

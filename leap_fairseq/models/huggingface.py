@@ -185,6 +185,7 @@ def _configuration(model) -> Dict[str, Any]:
         "leap_factor": options.leap_factor,
         "normalizer_floor": options.normalizer_floor,
         "half_life": None if half_life is None else str(half_life),
+        "learned_pace": bool(getattr(options, "attention_learned_pace", False)),
         "activation_function": str(options.activation_fn),
         "positions": "none" if decoder.embed_positions is None else positions,
         "embedding_scale": 1.0 if options.no_scale_embedding else math.sqrt(width),

@@ -72,8 +72,11 @@ class LeapConvTransformerModel(CheckedModel, ConvTransformerModel):
     def build_decoder(cls, args, task, embed_tokens):
         """fairseq's hook."""
         tokens, frames = args.max_target_positions, max_encoder_frames(args)
-        half_life = args.decoder_attention_half_life
-        over_text = attention_spec(args, args.decoder_self_attention, causal_visibility, tokens, half_life=half_life)
+        over_text = attention_spec(
+            *(args, args.decoder_self_attention, causal_visibility, tokens),
+            half_life=args.decoder_attention_half_life,
+            learned_pace=args.decoder_attention_learned_pace,
+        )
         to_speech = attention_spec(args, args.decoder_cross_attention, cls.schedule_of(args), tokens, frames)
         decoder = cls.decoder_class(args, task.target_dictionary, embed_tokens, over_text, to_speech)
         load_pretrained(decoder, "decoder", args)

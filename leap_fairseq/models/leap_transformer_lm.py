@@ -28,6 +28,7 @@ from leap_fairseq.models.options import (
     attention_option,
     attention_spec,
     half_life_option,
+    learned_pace_option,
     refuse_generation_options,
     refuse_options,
 )
@@ -53,6 +54,7 @@ class LeapTransformerLanguageModelConfig(AttentionOptions, TransformerLanguageMo
         "attention over the text so far", "decoder", "max_target_positions"
     )
     attention_half_life: Optional[str] = half_life_option("decoder")
+    attention_learned_pace: bool = learned_pace_option("decoder")
 
 
 @register_model("leap_transformer_lm", dataclass=LeapTransformerLanguageModelConfig)
@@ -185,6 +187,7 @@ class LeapTransformerLanguageModel(CheckedModel, TransformerLanguageModel):
             *(args, args.decoder_self_attention, causal_visibility, args.max_target_positions),
             # A checkpoint from before there were half-lives has none.
             half_life=safe_getattr(args, "attention_half_life", None),
+            learned_pace=safe_getattr(args, "attention_learned_pace", False),
         )
         return cls(LeapTransformerDecoder(args, task.target_dictionary, embeddings, self_attention=spec))
 

@@ -68,6 +68,15 @@ def half_life_option(part: str, token: str = "token") -> Any:
     return option(None, help, part, fairseq=None)
 
 
+def learned_pace_option(part: str, token: str = "token") -> Any:
+    """The field of the pace of a self-attention with half-lives."""
+    help = (
+        f"each {token} learns, for each head, how many {token}s it counts for in the ages of those before it, 0.14 to "
+        "7.4; with a half-life"
+    )
+    return option(False, help, part, fairseq=False)
+
+
 def leap_factor_option(default: int) -> Any:
     """The field of ``--leap-factor``."""
     text = "hidden width of the LeaP networks is the head dimension divided by this"
@@ -97,6 +106,8 @@ class SpeechAttentionOptions(AttentionOptions):
     )
     encoder_attention_half_life: Optional[str] = half_life_option("encoder", "frame")
     decoder_attention_half_life: Optional[str] = half_life_option("decoder")
+    encoder_attention_learned_pace: bool = learned_pace_option("encoder", "frame")
+    decoder_attention_learned_pace: bool = learned_pace_option("decoder")
     encoder_visibility: ChoiceEnum(VISIBILITIES) = option(
         "full",
         "what a frame of speech sees: full, the whole utterance, which streaming encodes anew with every pre-decision; "
@@ -240,6 +251,7 @@ def attention_spec(
     max_query_positions: int,
     max_key_positions: Optional[int] = None,
     half_life: Optional[str] = None,
+    learned_pace: bool = False,
 ) -> AttentionSpec:
     """The attention of a block from the model's options `args`; others and `Raises` as for :class:`AttentionSpec`."""
     return AttentionSpec(
@@ -250,4 +262,5 @@ def attention_spec(
         max_query_positions=max_query_positions,
         max_key_positions=max_key_positions or max_query_positions,
         half_life=half_life,
+        learned_pace=learned_pace,
     )

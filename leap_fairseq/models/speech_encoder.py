@@ -74,7 +74,11 @@ class LeapConvTransformerEncoder(ConvTransformerEncoder):
         refuse_fading_whole(vars(args))
         half_life, frames = args.encoder_attention_half_life, max_encoder_frames(args)
         self.fades = half_life is not None
-        spec = attention_spec(args, args.encoder_self_attention, schedule, frames, half_life=half_life)
+        spec = attention_spec(
+            *(args, args.encoder_self_attention, schedule, frames),
+            half_life=half_life,
+            learned_pace=args.encoder_attention_learned_pace,
+        )
         cfg = TransformerConfig.from_namespace(args)
         self.transformer_layers = nn.ModuleList(LeapEncoderLayer(cfg, spec) for _ in range(args.encoder_layers))
 

@@ -26,9 +26,10 @@ class AttentionSpec:
         max_query_positions, max_key_positions: the maximum lengths, for a kind that needs them.
         half_life: in tokens, one for all heads or a range over them; see
             :func:`leap_fairseq.attention.spread_half_lives`. None to forget nothing.
+        learned_pace: each token learns what it counts for in the ages of those before it.
 
     Raises:
-        ValueError: an unknown kind, or a half-life of softmax attention.
+        ValueError: an unknown kind, a half-life of softmax attention, or a pace without a half-life.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class AttentionSpec:
     max_query_positions: Optional[int] = None
     max_key_positions: Optional[int] = None
     half_life: Optional[str] = None
+    learned_pace: bool = False
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -46,6 +48,12 @@ class AttentionSpec:
             raise ValueError(
                 f"half-life {self.half_life} needs linear attention, and {self.kind} has no state that fades: choose "
                 "another attention, or leave --attention-half-life (of speech: that of the encoder or decoder) out"
+            )
+
+        if self.learned_pace and self.half_life is None:
+            raise ValueError(
+                "--attention-learned-pace needs half-lives, by which tokens fade: give --attention-half-life, too (of "
+                "speech: those of the encoder or decoder), or leave it out"
             )
 
     def build(self, embed_dim: int, num_heads: int, **options) -> nn.Module:

@@ -32,7 +32,7 @@ class MultiheadLinearAttention(LinearAttention):
         attention: the kind, a linear one of :data:`leap_fairseq.attention.KINDS`.
         q_noise, qn_block_size: fairseq's quantization noise on the projections.
         options: bias, leap_factor, normalizer_floor, schedule, max_query_positions, max_key_positions,
-            half_life, as for :class:`leap_fairseq.layers.LinearAttention`.
+            half_life, learned_pace, as for :class:`leap_fairseq.layers.LinearAttention`.
 
     Raises:
         ValueError: as :class:`leap_fairseq.layers.LinearAttention`.

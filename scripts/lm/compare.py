@@ -41,10 +41,12 @@ MODELS = {
     "relu_fading": f"--decoder-self-attention relu {FADING} {BLOCKS}",
     "leap_fading": f"--decoder-self-attention leap {FADING} {BLOCKS}",
     "contrast_fading": f"--decoder-self-attention contrast {FADING} {BLOCKS}",
+    "relu_paced": f"--decoder-self-attention relu {FADING} --attention-learned-pace {BLOCKS}",
+    "contrast_paced": f"--decoder-self-attention contrast {FADING} --attention-learned-pace {BLOCKS}",
     "leap_carried": f"--decoder-self-attention leap {FADING} --carry-state --tokens-per-sample 256 --batch-size 8",
 }
-"""The first five differ in their attention alone. The others forget, and need no positions; the last one carries its
-state through training."""
+"""The first five differ in their attention alone. The others forget, and need no positions; by a learned pace, some
+tokens make them forget more than others; the last one carries its state through training."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",

@@ -42,7 +42,7 @@ HALF_LIFE = torch.tensor([2, 50])
 PROPORTIONS = ["leap", "cosformer", "none"]
 
 
-def make_inputs(t, s, *, proportion="leap", feature_map="relu", padding=None, dtype=torch.float64, seed=0):
+def make_inputs(t, s, *, proportion="leap", feature_map="relu", padding=None, dtype=torch.float64, seed=0, pace=False):
     """Leaf tensors with gradients, and the keyword arguments of prefix_attention."""
     generator = torch.Generator().manual_seed(seed)
     batch, heads, key_dim, value_dim = 2, 2, 4, 3
@@ -61,13 +61,15 @@ def make_inputs(t, s, *, proportion="leap", feature_map="relu", padding=None, dt
     elif proportion == "cosformer":
         for name, n in (("query_proportion", t), ("key_proportion", s)):
             tensors[name] = static_proportion(torch.arange(n), 100).to(dtype)[None, :, None].repeat(batch, 1, heads)
+    if pace:
+        tensors["pace"] = (2 * rand(batch, s, heads)).exp()
     mask = None
     if padding is not None and s > 1:
         mask = torch.zeros(batch, s, dtype=torch.bool)
         hidden = s // 2
         mask[1, :hidden] = padding == "left"
         mask[1, s - hidden :] = padding == "right"
-        for name in ("k", "v", "key_proportion"):
+        for name in ("k", "v", "key_proportion", "pace"):
             if name in tensors:
                 tensors[name][mask] = float("inf")
     return {name: x.requires_grad_() for name, x in tensors.items()}, mask
@@ -118,6 +120,80 @@ def test_equals_naive_with_half_lives(algorithm, schedule, t, s):
     for half_life in ((2, 50), (20.0, torch.inf)):
         given, expected = case(schedule, t, s, half_life, padding="right")
         assert_equal_runs(run(algorithm, **given), expected)
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("t, s", [(1, 1), (65, 65), (300, 300), (1, 100), (63, 300), (300, 63)])
+@pytest.mark.parametrize("proportion, padding", [("leap", "right"), ("none", "left"), ("none", None)])
+def test_equals_naive_with_paces(algorithm, schedule, t, s, proportion, padding):
+    """Keys that count for e**-6 to e**6 others, of which some forget all before them."""
+    for half_life in ((1, 50), (20.0, torch.inf)):
+        given, expected = case(schedule, t, s, half_life, proportion=proportion, padding=padding, pace=True)
+        assert_equal_runs(run(algorithm, **given), expected)
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+@pytest.mark.parametrize(
+    "options", [{"contrast": torch.tensor([0.4, 0.9])}, {"slots": True}, {"normalizer_floor": 9.0}]
+)
+def test_equals_naive_with_paces_and_contrast_or_slots(algorithm, options):
+    """Also where the floor is the denominator, and when a query comes matters to it."""
+    tensors, mask = make_inputs(130, 130, proportion="none", feature_map="elu_plus_one", padding="left", pace=True)
+    for contrast in (options.get("contrast"), None if "slots" in options else torch.tensor([0.2, 0.0])):
+        given = {**tensors, **({} if contrast is None else {"contrast": contrast.double()})}
+        more = {name: x for name, x in options.items() if name != "contrast"}
+        given = {name: x.detach().requires_grad_() for name, x in given.items()}
+        visible, fading = segment_visibility(130, 130, segment=9), {"half_life": HALF_LIFE}
+        expected = run("naive", given, visible, mask, **fading, **more)
+        assert_equal_runs(run(algorithm, given, visible, mask, **fading, **more), expected)
+
+
+@pytest.mark.parametrize("algorithm", ["naive", *FAST])
+def test_paces_are_what_keys_count_for(algorithm):
+    """Of whole numbers, what padding that many keys long counts for; a pace of 1 is none, one of 0 no key at all."""
+    pace, t = torch.tensor([2, 1, 3, 1, 1, 2]), 6
+    tensors, _ = make_inputs(t, t, feature_map="elu_plus_one", proportion="none")
+    places = pace.cumsum(0) - 1
+    long = {name: x.new_zeros(2, int(pace.sum()), *x.shape[2:]) for name, x in tensors.items()}
+    for name, x in tensors.items():
+        long[name][:, places] = x.detach()
+    mask = torch.ones(2, int(pace.sum()), dtype=torch.bool)
+    mask[:, places] = False
+    expected = run("naive", long, causal_visibility(len(mask[0]), len(mask[0])), mask, half_life=HALF_LIFE)["out"]
+    paces = pace.double().view(1, -1, 1).expand(2, -1, 2)
+    visible = causal_visibility(t, t)
+    out = run(algorithm, {**tensors, "pace": paces}, visible, half_life=HALF_LIFE)["out"]
+    assert_same(out, expected[:, places])
+    even = run(algorithm, {**tensors, "pace": torch.ones_like(paces)}, visible, half_life=HALF_LIFE)
+    assert_equal_runs(
+        {n: x for n, x in even.items() if n != "pace"}, run("naive", tensors, visible, half_life=HALF_LIFE)
+    )
+    still = run(algorithm, {**tensors, "pace": torch.zeros_like(paces)}, visible, half_life=HALF_LIFE)["out"]
+    assert_same(still, run("naive", tensors, visible)["out"])
+
+
+@pytest.mark.parametrize("algorithm", FAST)
+def test_paces_of_half_types(algorithm):
+    tensors, mask = make_inputs(130, 130, padding="right", dtype=torch.bfloat16, feature_map="elu_plus_one", pace=True)
+    reference = {name: x.detach().double() for name, x in tensors.items()}
+    visible = causal_visibility(130, 130)
+    expected = run("naive", reference, visible, mask, half_life=HALF_LIFE)["out"]
+    assert_same(run(algorithm, tensors, visible, mask, half_life=HALF_LIFE)["out"].double(), expected, torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"pace": torch.ones(2, 5, 2)}, "a pace needs half-lives"),
+        ({"pace": torch.ones(2, 4, 2), "half_life": HALF_LIFE}, r"pace must be floating \[2, 5, 2\] on cpu, got"),
+        ({"pace": torch.ones(2, 5, 2).long(), "half_life": HALF_LIFE}, "pace must be floating"),
+    ],
+)
+def test_paces_that_cannot_be(given, message):
+    tensors, _ = make_inputs(5, 5, proportion="none")
+    with pytest.raises(ValueError, match=message):
+        prefix_attention(**tensors, visible=causal_visibility(5, 5), **given)
 
 
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])
@@ -240,15 +316,17 @@ def test_future_keys_have_zero_gradient(algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["naive", *FAST])
-@pytest.mark.parametrize("half_life", [None, HALF_LIFE])
-def test_continues_from_a_state(algorithm, half_life):
+@pytest.mark.parametrize("half_life, pace", [(None, False), (HALF_LIFE, False), (HALF_LIFE, True)])
+def test_continues_from_a_state(algorithm, half_life, pace):
     t = 65
-    tensors, mask = make_inputs(t, t, padding="left")
+    tensors, mask = make_inputs(t, t, padding="left", pace=pace)
     expected = run("naive", tensors, causal_visibility(t, t), mask, half_life=half_life)["out"]
     x = {name: value.detach() for name, value in tensors.items()}
     for cut in range(0, t + 1, 8):
         state = LinearAttentionState.zeros(2, 2, 8, 3, dtype=torch.float64)
-        state = state.absorb(x["k"][:, :cut], x["v"][:, :cut], x["key_proportion"][:, :cut], mask[:, :cut], half_life)
+        paces = [x["pace"][:, part] if pace else None for part in (slice(cut), slice(cut, None))]
+        keys = (x[name][:, :cut] for name in ("k", "v", "key_proportion"))
+        state = state.absorb(*keys, mask[:, :cut], half_life, paces[0])
         out = prefix_attention(
             x["q"][:, cut:],
             x["k"][:, cut:],
@@ -259,6 +337,7 @@ def test_continues_from_a_state(algorithm, half_life):
             key_padding_mask=mask[:, cut:],
             initial_state=state,
             half_life=half_life,
+            pace=paces[1],
             algorithm=algorithm,
         )
         assert_same(out, expected[:, cut:], what=f"cut at {cut}")

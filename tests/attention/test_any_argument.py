@@ -78,6 +78,8 @@ def calls(draw, faulty):
         arguments["initial_state"] = rand("BHFW", torch.promote_types(dtype, torch.float32))
     if draw(st.booleans()):
         arguments["half_life"] = rand("H", torch.float32) * 9 + 1
+        if draw(st.booleans()):
+            arguments["pace"] = rand("BSH") * 3
     arguments["normalizer_floor"] = draw(st.sampled_from([0.1, 2.0, 1e-9]))
     if faulty:
         name = draw(st.sampled_from([*arguments]))

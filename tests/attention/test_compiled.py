@@ -66,12 +66,17 @@ def assert_all_same(actual, expected):
         (torch.tensor([0, 0, 3, 65, 65, 128]), 130),
     ],
 )
-@pytest.mark.parametrize("half_life", [None, torch.tensor([20.0])])
-def test_gradients_are_those_of_finite_differences(visible, s, half_life):
+@pytest.mark.parametrize(
+    "half_life, paced", [(None, False), (torch.tensor([20.0]), False), (torch.tensor([3.0]), True)]
+)
+def test_gradients_are_those_of_finite_differences(visible, s, half_life, paced):
     q, k, v, proportions = make(len(visible), s, heads=1, key_dim=3, value_dim=2, batch=1)
     kvz = torch.rand(1, 1, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     padding = torch.zeros(1, s, dtype=torch.bool)
     padding[0, 1] = padding[0, s - 1] = True
+
+    if paced:
+        proportions["pace"] = torch.linspace(0.1, 4, s, dtype=torch.float64).view(1, s, 1).requires_grad_()
 
     def function(*tensors):
         options = {"initial_state": LinearAttentionState(tensors[3]), "half_life": half_life}
@@ -101,6 +106,27 @@ def test_any_size_of_a_head(family, key_dim, value_dim, dtype, monkeypatch):
         initial_state=LinearAttentionState(state.kvz.double()),
     )
     actual = everything(q, k, v, proportions, visible, "compiled", initial_state=state)
+    assert_all_same(actual, {name: x.to(dtype) for name, x in expected.items()})
+
+
+@built
+@pytest.mark.parametrize("family", module.families())
+@pytest.mark.parametrize("key_dim, value_dim", [(1, 1), (20, 12), (64, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("contrast", [None, torch.tensor([0.3, 0.0, 0.9])])
+def test_paces_by_each_instruction_set(family, key_dim, value_dim, dtype, contrast, monkeypatch):
+    """Over more than a stretch of keys, of which each counts for 0 to 5 others."""
+    chosen = functools.partial(compiled, family=module.families().index(family))
+    monkeypatch.setitem(ALGORITHMS, "compiled", chosen)
+    q, k, v, _ = make(600, 600, 3, key_dim, value_dim, dtype=dtype)
+    given = {"pace": 5 * torch.rand(2, 600, 3, dtype=dtype).requires_grad_()}
+    if contrast is not None:
+        given["contrast"] = contrast.to(dtype).requires_grad_()
+    visible, half_life = segment_visibility(600, 600, segment=5), torch.tensor([1.0, 90.0, 2000.0])
+    reference = [x.detach().double().requires_grad_() for x in (q, k, v, *given.values())]
+    expected = everything(*reference[:3], dict(zip(given, reference[3:])), visible, "naive", half_life=half_life)
+    given = {name: x.detach().requires_grad_() for name, x in given.items()}
+    actual = everything(q, k, v, given, visible, "compiled", half_life=half_life)
     assert_all_same(actual, {name: x.to(dtype) for name, x in expected.items()})
 
 

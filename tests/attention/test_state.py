@@ -16,15 +16,19 @@ def make_keys(n=12, seed=0):
     return k, v, p
 
 
-@pytest.mark.parametrize("half_life", [None, torch.tensor([1, 7])])
+@pytest.mark.parametrize(
+    "half_life, paced", [(None, False), (torch.tensor([1, 7]), False), (torch.tensor([1, 7]), True)]
+)
 @pytest.mark.parametrize("splits", [[12], [1] * 12, [5, 7], [0, 3, 0, 9], [11, 1]])
-def test_any_split_gives_the_same_state(splits, half_life):
+def test_any_split_gives_the_same_state(splits, half_life, paced):
     k, v, p = make_keys()
-    whole = LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v, p, None, half_life)
+    pace = 4 * make_keys(seed=1)[2] if paced else None
+    whole = LinearAttentionState.zeros(3, 2, 8, 5).absorb(k, v, p, None, half_life, pace)
     state, first = LinearAttentionState.zeros(3, 2, 8, 5), 0
     for n in splits:
         new = slice(first, first + n)
-        state, first = state.absorb(k[:, new], v[:, new], p[:, new], None, half_life), first + n
+        paces = pace[:, new] if paced else None
+        state, first = state.absorb(k[:, new], v[:, new], p[:, new], None, half_life, paces), first + n
     assert_same(state.kv_state, whole.kv_state)
     assert_same(state.z_state, whole.z_state)
     assert state.kv_state.shape == (3, 2, 8, 5) and state.z_state.shape == (3, 2, 8)
@@ -75,7 +79,8 @@ def test_a_step_absorbs_and_reads(dtype, reweighted, floor, half_life, contrast,
 @pytest.mark.parametrize("key_dim, value_dim", [(1, 1), (3, 7), (32, 32), (20, 65)])
 @pytest.mark.parametrize("queries, keys", [(0, 1), (2, 0), (1, 1), (7, 13), (64, 64)])
 @pytest.mark.parametrize("reweighted", [True, False])
-def test_compiled_steps_of_any_size(family, key_dim, value_dim, queries, keys, reweighted):
+@pytest.mark.parametrize("paced", [True, False])
+def test_compiled_steps_of_any_size(family, key_dim, value_dim, queries, keys, reweighted, paced):
     """With the code for each instruction set that this processor has."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (
@@ -85,13 +90,14 @@ def test_compiled_steps_of_any_size(family, key_dim, value_dim, queries, keys, r
     p_q, p_k = (torch.rand(2, n, 3, generator=generator) if n and reweighted else None for n in (queries, keys))
     kvz = torch.rand(2, 3, (2 if reweighted else 1) * key_dim, value_dim + 1, generator=generator)
     half_life = torch.tensor([0.5, 3.0, 100.0]) if keys else None
-    tokens = Tokens(kvz, q, k, v, p_q, p_k, 0.1, torch.tensor([0.3, 0.0, 0.9]) if queries else None)
+    pace = 4 * torch.rand(2, keys, 3, generator=generator) if keys and paced else None
+    tokens = Tokens(kvz, q, k, v, p_q, p_k, 0.1, torch.tensor([0.3, 0.0, 0.9]) if queries else None, pace)
     assert can_step(tokens)
     out, after = step(tokens, half_life, family)
     state = LinearAttentionState(kvz)
     if keys:
         expected_k, expected_v, expected_p = in_torch(k, v, p_k)
-        state = state.absorb(expected_k, expected_v, expected_p, half_life=half_life)
+        state = state.absorb(expected_k, expected_v, expected_p, half_life=half_life, pace=pace)
     assert_same(after, state.kvz.detach())
     assert (out is None) == (not queries)
     if queries:

@@ -42,6 +42,10 @@ VALUES = {
     **{
         "--decoder-attention-half-life": "4",
         "--encoder-attention-half-life": "4 --encoder-visibility segment --encoder-segment 7",
+        "--attention-learned-pace": "--attention-half-life 4",
+        "--decoder-attention-learned-pace": "--decoder-attention-half-life 4",
+        "--encoder-attention-learned-pace": "--encoder-attention-half-life 4 --encoder-visibility segment "
+        "--encoder-segment 7",
     },
     **{"--adaptive-softmax-cutoff": "20,30 --criterion adaptive_loss --ddp-backend legacy_ddp"},
     **{"--adaptive-input": "--adaptive-input-cutoff 20,30", "--adaptive-input-cutoff": "20,30"},

@@ -19,6 +19,7 @@ VARIANTS = {
         for kind in ("leap", "cosformer", "elu", "relu", "hedgehog", "leap_hedgehog", "contrast", "slots")
     },
     "half-lives": ("--attention-half-life", "4-64"),
+    "learned pace": ("--attention-half-life", "4-64", "--attention-learned-pace"),
     "learned positions": ("--decoder-learned-pos",),
     "no positions": ("--no-token-positional-embeddings",),
     "norm first": ("--decoder-normalize-before", "--activation-fn", "gelu", "--no-decoder-final-norm"),

@@ -38,6 +38,8 @@ def make(kind, schedule=full_visibility, *, cross=False, dtype=torch.float64, **
             parameter.data.mul_(3)
         elif "scale" in name:  # each head its own
             parameter.data.mul_(torch.linspace(0.5, 2, HEADS))
+        elif "pace" in name:  # which begins at 1
+            torch.nn.init.normal_(parameter)
         elif "bias" in name:  # so that padding that is not silenced after the projection shows
             torch.nn.init.normal_(parameter)
     return layer.to(dtype)
@@ -69,6 +71,8 @@ def written_out(layer, query, key, visible, padding=None, half_life=None):
         for name, at, longest in (("query", of_queries, 50), ("key", places, 60)):
             proportions[f"{name}_proportion"] = static_proportion(at, longest).unsqueeze(-1).expand(-1, -1, HEADS)
     options = {"key_padding_mask": padding, "half_life": half_life, "slots": kind.slots, "contrast": layer.contrast}
+    if layer.pace is not None:
+        options["pace"] = (2 * (key @ layer.pace.weight.T + layer.pace.bias).tanh()).exp()
     out = prefix_attention(q, k, v, visible, algorithm="naive", **proportions, **options)
     return layer.out_proj(out.flatten(2))
 
@@ -106,7 +110,14 @@ def test_cross_attention_is_the_equations(kind, schedule):
     assert_same_with_gradients(layer, out, expected, x, source)
 
 
-@pytest.mark.parametrize("kind, half_life", [*((kind, None) for kind in LINEAR), ("leap", "1-8"), ("relu", 3)])
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        *((kind, {}) for kind in LINEAR),
+        *((kind, {"half_life": half_life}) for kind, half_life in (("leap", "1-8"), ("relu", 3))),
+        *((kind, {"half_life": "1-8", "learned_pace": True}) for kind in ("leap", "contrast", "slots")),
+    ],
+)
 @pytest.mark.parametrize(
     "schedule, splits",
     [
@@ -114,11 +125,10 @@ def test_cross_attention_is_the_equations(kind, schedule):
         *((SEGMENTS, splits) for splits in ([4, 4, 4], [12], [8, 4])),
     ],
 )
-def test_pieces_are_the_whole(kind, half_life, schedule, splits):
-    layer, x = make(kind, schedule, half_life=half_life), random(BATCH, 12, DIM).requires_grad_()
+def test_pieces_are_the_whole(kind, options, schedule, splits):
+    layer, x = make(kind, schedule, **options), random(BATCH, 12, DIM).requires_grad_()
     expected, _ = layer(x)
-    half_lives = None if half_life is None else layer.half_life
-    assert_same(expected, written_out(layer, x, x, schedule(12, 12), half_life=half_lives))
+    assert_same(expected, written_out(layer, x, x, schedule(12, 12), half_life=layer.half_life))
     state, outputs = layer.zero_state(BATCH), []
     for piece in x.split(splits, dim=1):
         out, state = layer(piece, state=state)
@@ -353,6 +363,7 @@ def test_the_example_of_the_documentation():
         ({"half_life": "9-2"}, "half-life '9-2'"),
         ({"half_life": 0}, "half-life '0' must be at least 1 token"),
         ({"half_life": 9, "cross_attention": True}, "half_life is for self-attention"),
+        ({"learned_pace": True}, "learned_pace is for half-lives: give half_life, too"),
     ],
 )
 def test_wrong_options_are_named(options, message):

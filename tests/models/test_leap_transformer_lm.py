@@ -193,6 +193,7 @@ def test_the_whole_prefix_must_be_given():
         (("--normalizer-floor", "0"), "normalizer_floor 0.0 must be above 0: set --normalizer-floor"),
         (("--attention-half-life", "9-3"), "half-life '9-3' must be at least 1 token"),
         (("--attention-half-life", "9", "--decoder-self-attention", "softmax"), "half-life 9 needs linear attention"),
+        (("--attention-learned-pace",), "--attention-learned-pace needs half-lives"),
         (
             ("--adaptive-softmax-cutoff", "8,25"),
             "--adaptive-softmax-cutoff 8,25 must rise and stay within the 20 symbols",

@@ -38,6 +38,12 @@ CASES = {
     "--attention-half-life": ("4", ""),
     "--decoder-attention-half-life": ("4", ""),
     "--encoder-attention-half-life": ("4", "--encoder-visibility segment --encoder-segment 7"),
+    "--attention-learned-pace": ("", "--attention-half-life 4"),
+    "--decoder-attention-learned-pace": ("", "--decoder-attention-half-life 4"),
+    "--encoder-attention-learned-pace": (
+        "",
+        "--encoder-attention-half-life 4 --encoder-visibility segment --encoder-segment 7",
+    ),
     "--waitk-lagging": ("1", ""),
     "--encoder-visibility": ("segment", "--encoder-segment 7"),
     "--encoder-segment": ("1", "--encoder-visibility segment --encoder-segment 7"),

@@ -11,7 +11,7 @@ from leap_fairseq.models.speech_encoder import EncoderState
 from leap_fairseq.modules import ATTENTION_KINDS
 
 LINEAR = [name for name, kind in KINDS.items() if kind.linear]
-FADING = ["relu fading", "contrast fading"]
+FADING = ["relu fading", "contrast fading", "contrast paced"]
 SIMUL, OFFLINE = "leap_convtransformer_simul_trans_tiny", "leap_convtransformer_tiny"
 
 
@@ -22,6 +22,8 @@ def streaming_model(kind="leap", segment=3, arch=SIMUL, **changes):
     kind, _, fading = kind.partition(" ")
     if fading:
         options.update(encoder_attention_half_life="2-9", decoder_attention_half_life="3-20")
+    if fading == "paced":
+        options.update(encoder_attention_learned_pace=True, decoder_attention_learned_pace=True)
     for block in ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention"):
         options[block] = kind
     return spread_proportions(make_speech_model(arch, **{**options, **changes}))

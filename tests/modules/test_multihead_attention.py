@@ -20,14 +20,27 @@ EACH_KIND = pytest.mark.parametrize("kind", ATTENTION_KINDS)
 EACH_LINEAR_KIND = pytest.mark.parametrize("kind", LINEAR)
 
 
-def make(kind, schedule=full_visibility, *, cross=False, seed=0, dtype=torch.float32, half_life=None, **options):
+def make(
+    kind,
+    schedule=full_visibility,
+    *,
+    cross=False,
+    seed=0,
+    dtype=torch.float32,
+    half_life=None,
+    learned_pace=False,
+    **options,
+):
     torch.manual_seed(seed)
-    spec = AttentionSpec(kind, schedule=schedule, max_query_positions=50, max_key_positions=50, half_life=half_life)
+    fading = {"half_life": half_life, "learned_pace": learned_pace}
+    spec = AttentionSpec(kind, schedule=schedule, max_query_positions=50, max_key_positions=50, **fading)
     role = {"encoder_decoder_attention": True, "kdim": 16, "vdim": 16} if cross else {"self_attention": True}
     module = spec.build(32, 4, **role, **options).eval().to(dtype)
     for name, parameter in module.named_parameters():
         if "LeaP" in name:  # spread the proportions, which start out near one half
             parameter.data.mul_(3)
+        elif "pace" in name:  # which begins at 1
+            torch.nn.init.normal_(parameter, std=0.3)
     return module
 
 
@@ -59,11 +72,17 @@ def test_official_module(name):
 
 
 @pytest.mark.parametrize(
-    "kind, half_life", [*((kind, None) for kind in ATTENTION_KINDS), ("leap", "1-8"), ("relu", "3")]
+    "kind, half_life, paced",
+    [
+        *((kind, None, False) for kind in ATTENTION_KINDS),
+        ("leap", "1-8", False),
+        ("relu", "3", False),
+        ("relu", "2-9", True),
+    ],
 )
 @pytest.mark.parametrize("splits", [[1] * 12, [12], [5, 7], [1, 10, 1], [3, 3, 6]])
-def test_self_attention_in_steps(kind, half_life, splits):
-    module = make(kind, causal_visibility, half_life=half_life)
+def test_self_attention_in_steps(kind, half_life, paced, splits):
+    module = make(kind, causal_visibility, half_life=half_life, learned_pace=paced)
     x = torch.randn(12, 3, 32)
     expected = attend(module, x)
     state, outputs, first = {}, [], 0

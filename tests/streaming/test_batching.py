@@ -78,6 +78,10 @@ KINDS = {
         ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention"), "cosformer"
     ),
     "half-life": {"encoder_attention_half_life": "3-40", "decoder_attention_half_life": "2-9"},
+    "learned pace": {
+        **{f"{side}_attention_half_life": "3-40" for side in ("encoder", "decoder")},
+        **{f"{side}_attention_learned_pace": True for side in ("encoder", "decoder")},
+    },
     "hybrid": HYBRID,
     "softmax decoder": {"decoder_self_attention": "softmax"},
 }
@@ -88,7 +92,8 @@ KINDS = {
 def test_streams_of_any_age_write_what_they_write_alone(vocabulary, scores, kind, visibility):
     changes = dict(KINDS[kind])
     if visibility == "full":
-        changes.pop("encoder_attention_half_life", None)
+        for name in ("encoder_attention_half_life", "encoder_attention_learned_pace"):
+            changes.pop(name, None)
     stream = translator(vocabulary, 2, 4, max_len_b=18, visibility=visibility, endless=True, changes=changes)
     sounds = recordings()
     streams, words = run_together(stream, sounds)

@@ -64,6 +64,7 @@ def test_processes_read_disjoint_streams():
         *((kind, ()) for kind in ("leap", "cosformer", "relu", "elu")),
         ("leap", ("--attention-half-life", "2-64")),
         ("leap", ("--attention-half-life", "2-64", "--no-token-positional-embeddings")),
+        ("contrast", ("--attention-half-life", "2-64", "--attention-learned-pace")),
     ],
 )
 @pytest.mark.parametrize("length, block", [(90, 1), (300, 16), (300, 64), (300, 300)])

@@ -84,7 +84,7 @@ class ContrastWorker {
     T *const memory, *const sums = memory, *masses = nullptr;
     int64_t b = 0, h = 0;
     T share = 0, mass = 0;          // of the sums [V]: of the keys read so far, or their gradients
-    double scale = 1, growth = 1;  // by which the sums and the mass are too large, and its growth with a key, without clock
+    double scale = 1, growth = 1;  // by which the sums and the mass are too large, and without clock its growth with a key
 
     void turn_to(int64_t batch, int64_t head) {
         b = batch, h = head;

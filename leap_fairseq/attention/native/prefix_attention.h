@@ -124,7 +124,8 @@ class Worker {
     bool empty_before = true;       // nothing has been added to these
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
     T state_left[BLOCK], block_left[BLOCK];  // of the weights in the state and in the block, for each query
-    T key_ends[BLOCK], key_left[BLOCK], query_times[BLOCK], grown;  // by the clock: since the block began; what is left at its end
+    T key_ends[BLOCK], query_times[BLOCK];  // half-lives by the clock, since the block began
+    T key_left[BLOCK], all_left;            // of its keys and of those before it, at its end
     T q_cos[BLOCK], q_sin[BLOCK], k_cos[BLOCK], k_sin[BLOCK], denominators[BLOCK], denominator_errors[BLOCK];
     T k_cos_errors[BLOCK], k_sin_errors[BLOCK];
     Ahead ahead;
@@ -191,12 +192,12 @@ class Worker {
         const T end = key_ends[BLOCK - 1];
         for (int j = 0; j < BLOCK; j++) key_left[j] = key_ends[j] - end;
         halve(key_left, BLOCK);
-        grown = (T)__builtin_exp2(-(double)end);
+        all_left = (T)__builtin_exp2(-(double)end);
     }
 
     // What is left at the end of the block of the weight of its key, and of those before it.
     T left_of_key(int j) const { return p.clock ? key_left[j] : left(BLOCK - 1 - j); }
-    T left_of_state() const { return p.clock ? grown : left(BLOCK); }
+    T left_of_state() const { return p.clock ? all_left : left(BLOCK); }
 
     // What is left of a weight behind so many newer keys.
     T left(int64_t age) const { return age <= BLOCK ? head->left[BLOCK - age] : halved(age); }

@@ -26,7 +26,7 @@ struct Problem {
     const int64_t* visible;  // [T]
     const uint8_t* padding;  // [B, S], or null
     const double* half_life;  // [H] in keys, or null
-    const double* clock;  // [B, H, S + 1], of so many keys the half-lives that they count for, where that is not their number
+    const double* clock;      // [B, H, S + 1] or null: the half-lives that so many keys count for
     double floor;
     const void *q, *k, *v, *q_cos, *q_sin, *k_cos, *k_sin;
     const void* initial;  // [B, H, F, V + 1], or null
