@@ -124,8 +124,8 @@ def test_equals_naive_with_half_lives(algorithm, schedule, t, s):
 
 @pytest.mark.parametrize("algorithm", FAST)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("t, s", [(1, 1), (65, 65), (300, 300), (1, 100), (63, 300), (300, 63)])
-@pytest.mark.parametrize("proportion, padding", [("leap", "right"), ("none", "left"), ("none", None)])
+@pytest.mark.parametrize("t, s", [(1, 1), (65, 65), (130, 130), (1, 100), (63, 300), (300, 63)])
+@pytest.mark.parametrize("proportion, padding", [("leap", "right"), ("none", "left")])
 def test_equals_naive_with_paces(algorithm, schedule, t, s, proportion, padding):
     """Keys that count for e**-6 to e**6 others, of which some forget all before them."""
     for half_life in ((1, 50), (20.0, torch.inf)):
