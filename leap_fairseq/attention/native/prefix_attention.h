@@ -124,8 +124,8 @@ class Worker {
     bool empty_before = true;       // nothing has been added to these
     T *turned_values, *turned_keys, *out_errors, *key_errors, *value_errors, *query_errors;
     T state_left[BLOCK], block_left[BLOCK];  // of the weights in the state and in the block, for each query
-    T key_ends[BLOCK], query_times[BLOCK];  // half-lives by the clock, since the block began
-    T key_left[BLOCK], all_left;            // of its keys and of those before it, at its end
+    double key_ends[BLOCK], query_times[BLOCK];  // half-lives by the clock since the block began: one key may be very many
+    T key_left[BLOCK], all_left;                 // of its keys and of those before it, at its end
     T q_cos[BLOCK], q_sin[BLOCK], k_cos[BLOCK], k_sin[BLOCK], denominators[BLOCK], denominator_errors[BLOCK];
     T k_cos_errors[BLOCK], k_sin_errors[BLOCK];
     Ahead ahead;
@@ -172,9 +172,9 @@ class Worker {
     }
 
     // Half-lives between so many keys and so many.
-    T between(int64_t since, int64_t until) const {
+    double between(int64_t since, int64_t until) const {
         const double* clock = of_head(p.clock);
-        return (T)(clock[least(until, p.keys)] - clock[least(since, p.keys)]);
+        return clock[least(until, p.keys)] - clock[least(since, p.keys)];
     }
 
     // 2 ** x of whole vectors, of which none is above 1.
@@ -189,10 +189,10 @@ class Worker {
     // How the keys of a block fade until its end.
     void set_clock(int64_t first) {
         for (int j = 0; j < BLOCK; j++) key_ends[j] = between(first, first + j + 1);
-        const T end = key_ends[BLOCK - 1];
-        for (int j = 0; j < BLOCK; j++) key_left[j] = key_ends[j] - end;
+        const double end = key_ends[BLOCK - 1];
+        for (int j = 0; j < BLOCK; j++) key_left[j] = (T)(key_ends[j] - end);
         halve(key_left, BLOCK);
-        all_left = (T)__builtin_exp2(-(double)end);
+        all_left = (T)__builtin_exp2(-end);
     }
 
     // What is left at the end of the block of the weight of its key, and of those before it.
@@ -382,7 +382,7 @@ class Worker {
         if (!p.half_life) return;
         for (int i = 0; i < n; i++) {
             const int64_t first = block * BLOCK, seen = p.visible[t + i];
-            state_left[i] = p.clock ? -between(first, seen) : left(seen - first);
+            state_left[i] = p.clock ? (T)-between(first, seen) : left(seen - first);
         }
         if (p.clock) halve(state_left, padded<T>(n));
         for (int i = 0; i < n; i++) scale(FP, state_left[i], query_features + i * FP);
@@ -428,7 +428,7 @@ class Worker {
         for (int i = 0; p.clock && i < n; i++) {
             T left[BLOCK];
             const int seen = padded<T>(limits[i]);
-            for (int j = 0; j < seen; j++) left[j] = key_ends[j] - query_times[i];
+            for (int j = 0; j < seen; j++) left[j] = (T)(key_ends[j] - query_times[i]);
             halve(left, seen);
             for (int j = 0; j < seen; j++) rows[i * BLOCK + j] *= left[j];
         }
