@@ -13,7 +13,8 @@ from leap_fairseq.cli.model_options import add_data_options, add_device_option
 
 BLOCKS = ("encoder_self_attention", "decoder_self_attention", "decoder_cross_attention")
 HALF_LIVES = ("attention_half_life", "encoder_attention_half_life", "decoder_attention_half_life")
-OPTIONS = ("leap_factor", "normalizer_floor", *HALF_LIVES)
+PACES = tuple(name.replace("half_life", "learned_pace") for name in HALF_LIVES)
+OPTIONS = ("leap_factor", "normalizer_floor", *HALF_LIVES, *PACES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--normalizer-floor", metavar="X", type=float, help="likewise")
     for name, of in zip(HALF_LIVES, ("a language model", "the encoder of speech", "its decoder")):
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="TOKENS", help=f"likewise, of {of}")
+    for name, of in zip(PACES, HALF_LIVES):
+        help = f"likewise, with --{of.replace('_', '-')}"
+        parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", default=None, help=help)
     group = parser.add_argument_group("distillation", "The new attentions learn to give what the old ones give.")
     group.add_argument("--distill-updates", metavar="N", type=int, help="from as many batches (default: none)")
     group.add_argument("--distill-lr", metavar="RATE", type=float, default=0.01, help="learning rate")

@@ -46,12 +46,16 @@ BLOCKS = {
 }
 """By the options that choose their kind."""
 
-HALF_LIVES = {
-    "encoder_attention_half_life": "encoder_self_attention",
-    "decoder_attention_half_life": "decoder_self_attention",
-    "attention_half_life": "decoder_self_attention",
+FADING = {
+    f"{prefix}attention_{what}": (block, what)
+    for prefix, block in (
+        ("encoder_", "encoder_self_attention"),
+        ("decoder_", "decoder_self_attention"),
+        ("", "decoder_self_attention"),
+    )
+    for what in ("half_life", "learned_pace")
 }
-"""By the options of a half-life, the block that fades by it."""
+"""By the options of half-lives and paces, the block that fades by it and the argument of :class:`AttentionSpec`."""
 
 QUERY = ".q_proj.weight"
 
@@ -72,7 +76,7 @@ def convert_checkpoint(
         out: the .pt file to write, whole or not at all; its folder is made. The state of the optimizer is left out.
         kinds: the attention of single blocks, by their options, such as ``decoder_cross_attention``.
         default: that of all others that have softmax; None: they keep it.
-        options: others of the model, which the new attentions use: leap_factor, normalizer_floor, half-lives.
+        options: others of the model, which the new attentions use: leap_factor, normalizer_floor, half-lives, paces.
         distillation: how the new attentions are trained to give what the old ones give; None: not at all.
 
     Returns:
@@ -139,9 +143,9 @@ def _refuse_linear(
             remedy = f"softmax alone is converted, leave {_flag(name)} out"
             raise DataError(f"{path} was trained with {_flag(name)} {before}: {remedy}")
         for option, value in options.items():
-            if HALF_LIVES.get(option, name) != name:
+            if option in FADING and FADING[option][0] != name:
                 continue
-            if after == SOFTMAX and option in HALF_LIVES:
+            if after == SOFTMAX and option in FADING:
                 raise DataError(f"{path} would keep softmax, which never fades: leave {_flag(option)} out")
             if before != SOFTMAX and value != trained[option]:
                 was = f"{_flag(option)} {trained[option]} in its {_flag(name)}"
@@ -176,11 +180,13 @@ def _new_weights(
 
 def _attention(block: Block, options: Mapping[str, Any], kind: str) -> nn.Module:
     """An attention of a block, whose lengths and schedule shape no weights."""
-    half_lives = [options.get(option) for option, of in HALF_LIVES.items() if BLOCKS[of] is block and kind != SOFTMAX]
-    spec = AttentionSpec(
-        *(kind, options["leap_factor"], options["normalizer_floor"]),
-        **{"max_query_positions": 1, "max_key_positions": 1, "half_life": next(filter(None, half_lives), None)},
-    )
+    fading = {
+        argument: options[option]
+        for option, (of, argument) in FADING.items()
+        if BLOCKS[of] is block and kind != SOFTMAX and options.get(option)
+    }
+    lengths = {"max_query_positions": 1, "max_key_positions": 1}
+    spec = AttentionSpec(kind, options["leap_factor"], options["normalizer_floor"], **lengths, **fading)
     width, keys = options[f"{block.side}_embed_dim"], options[f"{block.source}_embed_dim"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)

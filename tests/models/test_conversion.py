@@ -152,6 +152,12 @@ def test_speech_that_fades(tmp_path):
     model = load_speech(tmp_path / "made.pt")
     encoder, decoder, cross = (model.get_submodule(module).half_life for module in BLOCKS.values())
     assert (encoder[0], encoder[-1], cross) == (2, 9, None) and (decoder == 5).all()
+    paces = dict.fromkeys(("encoder_attention_learned_pace", "decoder_attention_learned_pace"), True)
+    convert_checkpoint(tmp_path / "softmax.pt", tmp_path / "paced.pt", {}, "relu", {**half_lives, **paces})
+    paced = load_speech(tmp_path / "paced.pt")
+    assert all(paced.get_submodule(module).pace is not None for module in list(BLOCKS.values())[:2])
+    # A pace begins at 1.
+    torch.testing.assert_close(hear(paced), hear(model))
     # Of a block that is linear already, another block's half-life changes nothing.
     write_speech(tmp_path / "mixed.pt", **{**SOFTMAX, "encoder_self_attention": "relu"}, encoder_visibility="segment")
     convert_checkpoint(tmp_path / "mixed.pt", tmp_path / "made.pt", {}, "relu", {"decoder_attention_half_life": "5"})
