@@ -1,17 +1,17 @@
 """Training and inference on a GPU by our own Triton kernels: the blockwise algorithm in six launches.
 
-They know any schedule, padding, proportions, half-lives and a state before. bfloat16 goes to the tensor cores as it is;
-float16 as TF32, which has its digits and not its range, for sums over a long text have none; float32 as three products
-in TF32 (3xTF32), which keep its digits. All sums are float32.
+They know any schedule, padding, proportions, half-lives, paces and a state before. bfloat16 goes to the tensor cores as
+it is; float16 as TF32, which has its digits and not its range, for sums over a long text have none; float32 as three
+products in TF32 (3xTF32), which keep its digits. All sums are float32.
 
-Shape legend: B samples, T queries, S keys, H heads, K key dimension, V value dimension, M blocks, R tiles, P parts.
+Shape legend: B samples, T queries, S keys, H heads, K key dimension, V value dimension, M blocks, P parts.
 """
 
 import functools
 import importlib.util
 import math
 import os
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -19,9 +19,7 @@ from torch import Tensor
 from leap_fairseq.attention.arguments import Arguments
 from leap_fairseq.attention.compiled_library import in_half_lives
 from leap_fairseq.attention.inputs import zero_padding
-
-BLOCK = TILE = 64
-"""Keys of a block, and the most queries of a tile."""
+from leap_fairseq.attention.triton_plan import BLOCK, TILE, Plan, make_plan
 
 WIDTH = 128
 """Numbers of a state that a program carries through the blocks."""
@@ -33,24 +31,6 @@ MOST_HEADS = 65535
 """Of a batch, its samples times their heads: programs along the second dimension of a launch."""
 
 PRECISIONS = {torch.bfloat16: "tf32", torch.float16: "tf32", torch.float32: "tf32x3"}
-
-
-class Plan(NamedTuple):
-    """Which queries are computed together.
-
-    Attributes:
-        blocks: M, with the keys that any query sees.
-        visible: int64 [T], how many keys each query sees.
-        limits: int32 [T], how many keys of its block each query sees.
-        tiles: int32 [R, 3], the block, the first query and the number of queries.
-        tiles_of: int32 [M + 1], the first tile of each block; the last is R.
-    """
-
-    blocks: int
-    visible: Tensor
-    limits: Tensor
-    tiles: Tensor
-    tiles_of: Tensor
 
 
 @functools.cache
@@ -107,26 +87,6 @@ def by_triton(given: Arguments) -> Tensor:
         return _PrefixAttention.apply(given.q, given.k, given.v, *proportions, clock, *options)
 
 
-def make_plan(given: Arguments) -> Plan:
-    """The tiles of a schedule. The layers of a model ask for the same one: the last ones are kept."""
-    visible = given.visible.to("cpu", torch.int64).contiguous()
-    return _plan(visible.numpy().tobytes(), given.q.device)
-
-
-@functools.lru_cache(maxsize=16)
-def _plan(visible: bytes, device: torch.device) -> Plan:
-    seen = torch.frombuffer(bytearray(visible), dtype=torch.int64)
-    block = (seen - 1).clamp(min=0) // BLOCK
-    counts = torch.bincount(block)
-    tiles_of = torch.cat((counts.new_zeros(1), (-(-counts // TILE)).cumsum(0)))
-    of_block = torch.repeat_interleave(tiles_of.diff())
-    within = (torch.arange(len(of_block), device="cpu") - tiles_of[of_block]) * TILE
-    first = (counts.cumsum(0) - counts)[of_block] + within
-    tiles = torch.stack((of_block, first, (counts[of_block] - within).clamp(max=TILE)), dim=1)
-    moved = (x.to(torch.int32).to(device).contiguous() for x in (seen - block * BLOCK, tiles, tiles_of))
-    return Plan(counts.numel(), seen.to(device), *moved)
-
-
 class _PrefixAttention(torch.autograd.Function):
     """The kernels as a function with gradients of q, k, v, the proportions and the clock."""
 
@@ -167,8 +127,8 @@ class _Call:
         dot = tl.bfloat16 if self.half else tl.float32
         widths = (max(16, 1 << (size - 1).bit_length()) for size in (key_dim, value_dim))
         self.common = dict(zip(("H", "K", "V", "BK", "BV"), (self.heads, key_dim, value_dim, *widths)))
-        self.common.update(BLOCK=BLOCK, REWEIGHTED=p_q is not None, AGED=half_life is not None, CLOCKED=clock is not None)
-        self.common.update(DOT=dot, PRECISION=PRECISIONS[q.dtype], num_warps=4)
+        self.common.update(REWEIGHTED=p_q is not None, AGED=half_life is not None, CLOCKED=clock is not None)
+        self.common.update(BLOCK=BLOCK, DOT=dot, PRECISION=PRECISIONS[q.dtype], num_warps=4)
         self.strides = [stride for x in (q, k, v) for stride in x.stride()[:3]]
 
     def states_of_keys(self, initial: Optional[Tensor]) -> Tuple[Tensor, Tensor]:
@@ -176,8 +136,8 @@ class _Call:
         kv, z = self._room()
         if self.plan.blocks > 1:
             self.states.sum_keys[self._grid(self.plan.blocks - 1)](
-                *(self.k, self.v, self.p_k, self.padding, self.half_life, self.clock, kv, z, self.keys, self.plan.blocks),
-                *self.strides[3:],
+                *(self.k, self.v, self.p_k, self.padding, self.half_life, self.clock, kv, z),
+                *(self.keys, self.plan.blocks, *self.strides[3:]),
                 PADDED=self.padding is not None,
                 **self.common,
             )
@@ -227,13 +187,13 @@ class _Call:
         return tuple(found)
 
     def gradient_of_clock(self, needed: bool, dq: Tensor, dk: Tensor) -> Optional[Tensor]:
-        """Of what is left, 2 ** -(time of the query - time of the key), from the gradients of what it multiplies."""
-        if self.clock is None or not needed:
+        """[B, H, S + 1], from the gradients of what it multiplies: 2 ** -(time of the query - time of the key)."""
+        if not needed:
             return None
-        queries, keys = ((x.double() * dx).sum(-1).transpose(1, 2) for x, dx in ((self.q, dq), (self.k, dk)))
-        keys = zero_padding(keys.transpose(1, 2), self.padding).transpose(1, 2)
-        gradient = torch.nn.functional.pad(keys, (1, 0)).index_add_(2, self.plan.visible, queries, alpha=-1)
-        return gradient * math.log(2)
+        queries, keys = ((x.double() * dx).sum(-1) for x, dx in ((self.q, dq), (self.k, dk)))
+        keys = torch.nn.functional.pad(zero_padding(keys, self.padding), (0, 0, 1, 0))
+        gradient = keys.index_add_(1, self.plan.visible, queries, alpha=-1)
+        return math.log(2) * gradient.transpose(1, 2)
 
     def _inputs(self):
         return self.q, self.k, self.v, self.p_q, self.p_k, self.padding, self.half_life, self.clock

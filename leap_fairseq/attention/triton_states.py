@@ -94,7 +94,8 @@ def carry_columns(sums, first, origin, states, half_life, clock, S, M, columns, 
             ends = border_times(clock, bh, S, M, start + 16, BLOCK, BACKWARD)
             earlier = left_between(half_life, h, behind[None, :], borders[:, None], AGED)
             earlier = tl.where(distance >= 0, earlier, 0.0)
-            since, until = left_between(half_life, h, begins, borders, AGED), left_between(half_life, h, behind, ends, AGED)
+            since = left_between(half_life, h, begins, borders, AGED)
+            until = left_between(half_life, h, behind, ends, AGED)
             fading = left_between(half_life, h, begins, ends, AGED)
         rows = M - 1 - number if BACKWARD else number
         at = (bh * M + rows)[:, None] * N + columns[None, :]

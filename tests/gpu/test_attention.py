@@ -33,7 +33,7 @@ HALF_LIFE = torch.tensor([3.0, 60.0, torch.inf])
 GENERAL = [name for name in ALGORITHMS if name not in ("compiled", "fla")] + ["auto"]
 
 
-def make_inputs(t, s, dtype, reweighted=True, aged=False, continued=False):
+def make_inputs(t, s, dtype, reweighted=True, aged=False, continued=False, paced=False):
     """Leaves by name, rounded to a type, and further arguments; one row is padded on both sides, by inf."""
     generator = torch.Generator().manual_seed(0)
 
@@ -46,12 +46,15 @@ def make_inputs(t, s, dtype, reweighted=True, aged=False, continued=False):
         "v": rand(2, s, HEADS, VALUE_DIM),
     }
     if reweighted:
-        # Proportions are float32 whatever the inputs are.
+        # Proportions are float32 whatever the inputs are, and so are paces.
         for name, length in (("query_proportion", t), ("key_proportion", s)):
             leaves[name] = torch.rand(2, length, HEADS, generator=generator).double()
+    if paced:
+        # Some keys do not count at all.
+        leaves["pace"] = 3 * torch.rand(2, s, HEADS, generator=generator).sub(0.2).relu().double()
     padding = torch.zeros(2, s, dtype=torch.bool)
     padding[1, : s // 8] = padding[1, s - s // 4 :] = True
-    for name in ("k", "v", "key_proportion"):
+    for name in ("k", "v", "key_proportion", "pace"):
         if name in leaves:
             leaves[name][padding] = torch.inf
     features = KEY_DIM * (2 if reweighted else 1)
@@ -63,7 +66,7 @@ def run(algorithm, inputs, visible, device, dtype):
     """The output and the gradient of every leaf, on the CPU in float64."""
     leaves, more = inputs
     sums = torch.promote_types(dtype, torch.float32)
-    types = {name: sums if "proportion" in name else dtype for name in leaves}
+    types = {name: dtype if name in ("q", "k", "v") else sums for name in leaves}
     given = {name: x.to(device, types[name]).requires_grad_() for name, x in leaves.items()}
     more = {name: None if x is None else x.to(device) for name, x in more.items()}
     if more["initial_state"] is not None:
@@ -99,6 +102,16 @@ def test_proportions_half_lives_and_a_state_before(device, algorithm, reweighted
     inputs = make_inputs(140, 150, dtype, reweighted, aged, continued)
     for schedule in ("causal", "waitk"):
         assert_equals_naive(algorithm, inputs, SCHEDULES[schedule](140, 150), device, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("reweighted, continued", itertools.product([True, False], repeat=2))
+@pytest.mark.parametrize("algorithm", GENERAL)
+def test_paces(device, algorithm, reweighted, continued, dtype):
+    for t, s in ((150, 150), (70, 333), (1, 40)):
+        inputs = make_inputs(t, s, dtype, reweighted, aged=True, continued=continued, paced=True)
+        for schedule in SCHEDULES.values():
+            assert_equals_naive(algorithm, inputs, schedule(t, s), device, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
