@@ -187,7 +187,10 @@ class _Call:
         return tuple(found)
 
     def gradient_of_clock(self, needed: bool, dq: Tensor, dk: Tensor) -> Optional[Tensor]:
-        """[B, H, S + 1], from the gradients of what it multiplies: 2 ** -(time of the query - time of the key)."""
+        """[B, H, S + 1], from the gradients of what it multiplies: 2 ** -(time of the query - time of the key).
+
+        The gradient of a pace sums this over all later keys: in bfloat16, its error grows with the length of the text.
+        """
         if not needed:
             return None
         queries, keys = ((x.double() * dx).sum(-1) for x, dx in ((self.q, dq), (self.k, dk)))
