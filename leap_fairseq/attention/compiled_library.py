@@ -173,22 +173,22 @@ def can_step(tokens: Tokens) -> bool:
     """Whether the library can compute such steps: all fits together, is short, and needs no gradient."""
     kvz, q, k, v, p_q, p_k, floor, contrast, pace = tokens
     heads, features, width = kvz.shape[1:]
+    given = [x for x in (kvz, q, k, v, p_q, p_k, contrast, pace) if x is not None]
     if not (
-        not (tokens.reweighted and features % 2)
+        all(isinstance(x, Tensor) for x in given)
+        and not (tokens.reweighted and features % 2)
         and (q is not None or k is not None)
         and _fits(q, p_q, tokens)
         and _fits(k, p_k, tokens)
         and (v is None if k is None else v is not None and v.shape == (*k.shape[:3], width - 1))
-        and (contrast is None or isinstance(contrast, Tensor) and contrast.shape == (heads,))
+        and (contrast is None or contrast.shape == (heads,))
         and (pace is None or k is not None and pace.shape == k.shape[:3])
         and floor >= SMALLEST[kvz.dtype]
         and max(tokens.key_dim, width - 1) <= LARGEST_HEAD
     ):
         return False
     dtype, gradients = kvz.dtype, torch.is_grad_enabled()
-    for x in (kvz, q, k, v, p_q, p_k, contrast, pace):
-        if x is None:
-            continue
+    for x in given:
         if not x.is_cpu or x.layout is not torch.strided or SUMMED_IN.get(x.dtype) is not dtype:
             return False
         if gradients and x.requires_grad:

@@ -231,3 +231,18 @@ def test_how_a_state_lies_in_memory_does_not_matter():
 def test_an_order_that_leaves_the_batch(order):
     with pytest.raises(ValueError, match="new_order must"):
         LinearAttentionState.zeros(3, 2, 8, 5).reorder(torch.tensor(order))
+
+
+def test_what_is_no_tensor_is_refused_by_its_name():
+    """Before the library is asked whether it knows such tokens."""
+    k, v, p = make_keys()
+    state, half_life = LinearAttentionState.zeros(3, 2, 8, 5), torch.tensor([1, 7])
+    for call, name in (
+        (lambda: state.absorb(k, v, 1.0), "key_proportion"),
+        (lambda: state.absorb(k, v, p, None, half_life, 2.0), "pace"),
+        (lambda: state.read(k, 1.0), "query_proportion"),
+        (lambda: state.step(k, k, v, p, 0.5), "key_proportion"),
+        (lambda: state.read(k, p, contrast=0.5), "contrast"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be floating"):
+            call()
