@@ -26,9 +26,6 @@ class LearnedPace(nn.Linear):
         Transformer, ICLR 2025. Here they are bounded, and relative to the half-life of the head.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int):
-        super().__init__(embed_dim, num_heads)
-
     def reset_parameters(self) -> None:
         """Begins with a pace of 1."""
         nn.init.zeros_(self.weight)

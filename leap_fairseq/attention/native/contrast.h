@@ -59,7 +59,7 @@ class ContrastWorker {
             of_share -= mean;
             factors[t] = share * T(scale) / floored();
             of_mass[t] = mass > floor() ? factors[t] * mean : T(0);
-            if (p.clock && !(mass > floor())) of_head(p.dclock)[p.visible[t]] += LN_2 * share * mean;
+            if (p.clock && !(mass > floor())) clock_of(p.dclock, p, b, h)[p.visible[t]] += LN_2 * share * mean;
         }
         ((T*)p.dcontrast)[b * p.heads + h] = of_share;
 
@@ -99,12 +99,6 @@ class ContrastWorker {
         mass = 0, scale = 1;
     }
 
-    // Of a clock, or its gradient.
-    template <class Number>
-    Number* of_head(Number* clock) const {
-        return clock + (b * p.heads + h) * (p.keys + 1);
-    }
-
     int64_t seen() const { return p.visible[p.queries - 1]; }
 
     int64_t place(int64_t t, int64_t length, int64_t dim) const { return ((b * length + t) * p.heads + h) * dim; }
@@ -141,7 +135,8 @@ class ContrastWorker {
 
     // The sums one key later, key j.
     void grow_old(int64_t j) {
-        scale *= p.clock ? __builtin_exp2(of_head(p.clock)[j + 1] - of_head(p.clock)[j]) : growth;
+        const double* clock = p.clock ? clock_of(p.clock, p, b, h) : nullptr;
+        scale *= clock ? __builtin_exp2(clock[j + 1] - clock[j]) : growth;
         if (scale < LARGEST_SCALE) return;
         const T back = T(1 / scale);
         for (int64_t f = 0; f < V; f++) sums[f] *= back;
@@ -155,7 +150,7 @@ class ContrastWorker {
         add(V, masses[j] * back, sums, (T*)p.dv + place(j, p.keys, V));
         T* of_key = (T*)p.dk + place(j, p.keys, K);
         for (int64_t f = 0; f < K; f++) of_key[f] += of_mass;
-        if (p.clock) of_head(p.dclock)[j + 1] += LN_2 * of_mass * masses[j];
+        if (p.clock) clock_of(p.dclock, p, b, h)[j + 1] += LN_2 * of_mass * masses[j];
     }
 };
 

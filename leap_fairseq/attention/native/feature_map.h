@@ -31,7 +31,7 @@ inline typename Vector<T>::type exponential(typename Vector<T>::type x) {
     const V least = V{} + T(SINGLE ? -87.3 : -708.3);
     x = x < least ? least : x;
     const I power = __builtin_convertvector(x * T(1.44269504088896340736) - T(0.5), I);
-    const V rest = x - __builtin_convertvector(power, V) * T(0.69314718055994530942);
+    const V rest = x - __builtin_convertvector(power, V) * T(LN_2);
     constexpr Series series(TERMS);
     V sum{};
     for (int term = TERMS; term >= 0; term--) sum = sum * rest + T(series.factors[term]);

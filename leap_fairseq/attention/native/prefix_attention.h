@@ -165,15 +165,9 @@ class Worker {
 
     T halved(int64_t age) const { return (T)__builtin_exp2(-(double)age / p.half_life[h]); }
 
-    // Of a head, or what the gradients of it are added to.
-    template <class Number>
-    Number* of_head(Number* clock) const {
-        return clock + (b * p.heads + h) * (p.keys + 1);
-    }
-
     // Half-lives between so many keys and so many.
     double between(int64_t since, int64_t until) const {
-        const double* clock = of_head(p.clock);
+        const double* clock = clock_of(p.clock, p, b, h);
         return clock[least(until, p.keys)] - clock[least(since, p.keys)];
     }
 
@@ -596,7 +590,7 @@ class Worker {
             } else {
                 std::memcpy(dq, error, K * sizeof(T));
             }
-            if (p.clock) of_head(p.dclock)[p.visible[t + i]] -= LN_2 * (by_cos + by_sin);
+            if (p.clock) clock_of(p.dclock, p, b, h)[p.visible[t + i]] -= LN_2 * (by_cos + by_sin);
         }
     }
 
@@ -671,7 +665,7 @@ class Worker {
             T* dq = gradient(p.dq, p.queries, t + i, K);
             for (int f = 0; f < K; f++) dq[f] += query_errors[i * KP + f];
             if (p.clock)
-                of_head(p.dclock)[p.visible[t + i]] -= LN_2 * dot(KP, queries + i * KP, query_errors + i * KP);
+                clock_of(p.dclock, p, b, h)[p.visible[t + i]] -= LN_2 * dot(KP, queries + i * KP, query_errors + i * KP);
         }
     }
 
@@ -691,7 +685,7 @@ class Worker {
             }
             std::memcpy(gradient(p.dk, p.keys, s, K), key_errors + j * KP, K * sizeof(T));
             std::memcpy(gradient(p.dv, p.keys, s, V), value_errors + j * VP, V * sizeof(T));
-            if (p.clock) of_head(p.dclock)[s + 1] += LN_2 * dot(KP, keys + j * KP, key_errors + j * KP);
+            if (p.clock) clock_of(p.dclock, p, b, h)[s + 1] += LN_2 * dot(KP, keys + j * KP, key_errors + j * KP);
             if (!p.reweighted) continue;
             *gradient(p.dk_cos, p.keys, s, 1) = k_cos_errors[j];
             *gradient(p.dk_sin, p.keys, s, 1) = k_sin_errors[j];

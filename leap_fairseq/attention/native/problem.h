@@ -67,6 +67,12 @@ struct Step {
     void *after, *out;
 };
 
+// Of a clock [B, H, S + 1] of a problem or step, or its gradient, the numbers of a head.
+template <class Number, class Sizes>
+static inline Number* clock_of(Number* clock, const Sizes& p, int64_t batch, int64_t head) {
+    return clock + (batch * p.heads + head) * (p.keys + 1);
+}
+
 // Features 2K softmax([s x, -s x]) of N tokens, and their gradients. Everything is contiguous.
 struct Features {
     int64_t tokens, heads, key_dim, chunks, threads;

@@ -84,7 +84,7 @@ class StepWorker {
     T left_since(int64_t count) const {
         if (!p.half_life) return 1;
         if (!p.clock) return T(std::exp2((double)(count - p.keys) / p.half_life[h]));
-        const double* clock = p.clock + (b * p.heads + h) * (p.keys + 1);
+        const double* clock = clock_of(p.clock, p, b, h);
         return T(std::exp2(clock[count] - clock[p.keys]));
     }
 
