@@ -45,7 +45,7 @@ EXTRAS = {
     # simuleval brings pytest-flake8, which stops every run of pytest 9. setuptools 70.1 builds a wheel without help.
     "dev": [
         *("sacrebleu[ja]", "transformers>=5.24", "protobuf"),
-        *("pytest<9", "pytest-xdist", "hypothesis", "ruff", "setuptools>=70.1"),
+        *("pytest<9", "pytest-xdist", "pytest-timeout", "hypothesis", "ruff", "setuptools>=70.1"),
     ],
     "gpu": ["flash-linear-attention"],
 }

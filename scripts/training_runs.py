@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
 from leap_fairseq.files import DataError, Stages, whole_file
+from leap_fairseq.waits import completed
 
 OF_SEVERAL_MACHINES = ("NODES", "NODE")
 """Variables by which a script shares its work with other machines."""
@@ -118,7 +119,7 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
 
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         try:
-            for done in concurrent.futures.as_completed([pool.submit(attempt, job) for job in jobs]):
+            for done in completed([pool.submit(attempt, job) for job in jobs]):
                 done.result()
         finally:
             ended.set()

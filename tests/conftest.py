@@ -10,6 +10,9 @@ LONGEST = {"e2e", "test_core_alone.py"}
 def pytest_collection_modifyitems(items):
     """The longest come first: only short ones are left when one of the workers has no more to do."""
     items.sort(key=lambda item: LONGEST.isdisjoint(item.path.parts))
+    for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,7 +19,7 @@ RULES = {
     "hf": ({"layers", "attention"}, FRAMEWORKS | {"numpy"}),
     "scoring": ({"speech", "files"}, FRAMEWORKS | {"torch"}),
     "report": ({"scoring", "speech", "files"}, FRAMEWORKS | {"torch"}),
-    "prepare": ({"speech", "scoring", "parts", "files"}, FRAMEWORKS | {"torch"}),
+    "prepare": ({"speech", "scoring", "parts", "files", "waits"}, FRAMEWORKS | {"torch"}),
     "lra": ({"prepare", "files"}, FRAMEWORKS | {"torch"}),
     "streaming": ({"layers", "attention", "speech", "scoring", "report"}, FRAMEWORKS),
     "compat": ({"speech"}, {"fairseq_cli", "simuleval", "aiohttp"}),
@@ -31,7 +31,10 @@ RULES = {
         {"fairseq_cli", "simuleval", "aiohttp"},
     ),
     "serve": ({"streaming"}, FRAMEWORKS - {"aiohttp"}),
-    "agents": ({"models", "streaming", "scoring", "speech", "files", "example"}, {"fairseq", "fairseq_cli", "aiohttp"}),
+    "agents": (
+        {"models", "streaming", "scoring", "speech", "files", "waits", "example"},
+        {"fairseq", "fairseq_cli", "aiohttp"},
+    ),
     "cli": (
         {"agents", "serve", "models", "streaming", "report", "scoring", "speech", "parts", "files", "example"},
         {"fairseq", "fairseq_cli", "simuleval", "simulstream"},

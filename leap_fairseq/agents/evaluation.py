@@ -19,6 +19,7 @@ from typing import Container, Dict, Iterable, List, Optional, Sequence
 from leap_fairseq.files import DataError
 from leap_fairseq.scoring.instances import read_log
 from leap_fairseq.scoring.run_folder import LOG, RunFolder, logged
+from leap_fairseq.waits import completed
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class Evaluation(RunFolder):
 
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             try:
-                for future in concurrent.futures.as_completed([pool.submit(run_job, folder) for folder in folders]):
+                for future in completed([pool.submit(run_job, folder) for folder in folders]):
                     future.result()
             except BaseException:
                 ended.set()

@@ -1,16 +1,22 @@
-"""Work in several processes: results in order, whatever the number, and no worker outlives its parent or its use."""
+"""Work in several processes: results in order, whatever the number, and no worker outlives its parent or its use.
+
+A worker has a pipe of its own, and no lock is shared: what one leaves behind when it is ended, half of a result for
+example, keeps nobody waiting, as it does in a pool of the standard library.
+"""
 
 import argparse
-import collections
-import concurrent.futures.process
-import functools
-import multiprocessing.connection
+import contextlib
+import multiprocessing
 import os
 import signal
 import threading
-from typing import Callable, Iterable, Iterator, Optional, TypeVar
+from multiprocessing.connection import Connection, wait
+from multiprocessing.pool import ExceptionWithTraceback
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from leap_fairseq.files import DataError
+from leap_fairseq.waits import LONGEST_WAIT, held_back, let_through
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -46,43 +52,120 @@ def in_order(
     Args:
         function: At module level, as are its arguments' types.
         jobs: The arguments, one a call.
-        processes: Number of worker processes, at least 1.
+        processes: Number of worker processes, at least 1; there are no more of them than jobs.
         initializer: Called once in each process.
 
     Raises:
         DataError: processes < 1, or a worker was killed.
+        Others: those of the jobs, of the function and of the initializer.
     """
     check_processes(processes)
-    told, tell = multiprocessing.Pipe(duplex=False)
-    start = functools.partial(_start_worker, told, initializer)
-    with told, tell, concurrent.futures.ProcessPoolExecutor(processes, initializer=start) as pool:
-        waiting: collections.deque = collections.deque()
+    workers = _Workers(function, initializer, processes)
+    try:
+        yield from _results(workers, jobs)
+    finally:
+        workers.end()
+
+
+def _results(workers: "_Workers", jobs: Iterable[Job]) -> Iterator[Any]:
+    numbered, more = enumerate(jobs), True
+    computing: Dict[Connection, int] = {}
+    answers: Dict[int, Tuple[bool, Any]] = {}
+    given = 0
+    while True:
+        while more and len(computing) < workers.most and len(computing) + len(answers) <= 2 * workers.most:
+            number, job = next(numbered, (None, None))
+            if number is None:
+                more = False
+            else:
+                computing[workers.begin(job)] = number
+        if given in answers:
+            done, value = answers.pop(given)
+            if not done:
+                raise value
+            yield value
+            given += 1
+        elif computing:
+            # Not for ever: Ctrl-C that comes just before a wait is heard after it.
+            for connection in wait(list(computing), LONGEST_WAIT):
+                answers[computing.pop(connection)] = workers.answer(connection)
+        else:
+            return
+
+
+class _Workers:
+    """Processes that are begun when there is something to do.
+
+    Args:
+        function: that they call.
+        initializer: as for `in_order`.
+        most: how many there may be.
+    """
+
+    def __init__(self, function: Callable, initializer: Optional[Callable[[], None]], most: int):
+        self.most, self._work = most, (function, initializer)
+        self._begun: List[Tuple[multiprocessing.Process, Connection]] = []
+        self._free: List[Connection] = []
+
+    def begin(self, job: Any) -> Connection:
+        """Gives a job to one that is free; fewer than `most` are not. Returns the connection on which it answers."""
+        connection = self._free.pop() if self._free else self._new()
+        with self._alive():
+            connection.send(job)
+        return connection
+
+    def answer(self, connection: Connection) -> Tuple[bool, Any]:
+        """Of one that has answered, which is free now: whether it is done, and the result or what was raised."""
+        with self._alive():
+            answer = connection.recv()
+        self._free.append(connection)
+        return answer
+
+    def end(self) -> None:
+        """Kills all of them, whatever they are at."""
+        for process, _ in self._begun:
+            process.kill()
+        for process, connection in self._begun:
+            process.join()
+            connection.close()
+
+    def _new(self) -> Connection:
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.Process(target=_work, args=(theirs, *self._work), daemon=True)
+        # A terminal sends Ctrl-C to all: also to one that does not ignore it yet.
+        with held_back():
+            process.start()
+            self._begun.append((process, ours))
+        # No other worker gets this end: ours says when this one has been killed.
+        theirs.close()
+        return ours
+
+    @contextlib.contextmanager
+    def _alive(self) -> Iterator[None]:
         try:
-            for job in jobs:
-                waiting.append(pool.submit(function, job))
-                if len(waiting) > 2 * processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except concurrent.futures.process.BrokenProcessPool as error:
+            yield
+        except (EOFError, ConnectionError) as error:
             rule = "most often because the memory was full: give fewer processes (-j), or free memory, and run again"
-            raise DataError(f"one of {processes} worker processes was killed, {rule}") from error
-        except BaseException:
-            tell.send_bytes(b"end")
-            raise
+            raise DataError(f"one of {self.most} worker processes was killed, {rule}") from error
 
 
-def _start_worker(told: multiprocessing.connection.Connection, initializer: Optional[Callable[[], None]]) -> None:
-    # A terminal sends Ctrl-C to all: a worker that it ends while it takes a job may keep the others waiting for ever.
+def _work(connection: Connection, function: Callable, initializer: Optional[Callable[[], None]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A parent that is killed (SIGKILL) cannot end its workers: they would wait for work for ever, or write into the
-    # folder of the next run.
-    threading.Thread(target=_end_when_told, args=(told,), daemon=True).start()
-    if initializer is not None:
-        initializer()
+    let_through()
+    # A parent that is killed (SIGKILL) cannot end its workers: they would write into the folder of the next run.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        job = connection.recv()
+        try:
+            if initializer is not None:
+                initializer()
+                initializer = None
+            answer = ForkingPickler.dumps((True, function(job)))
+        except Exception as error:
+            answer = ForkingPickler.dumps((False, ExceptionWithTraceback(error, error.__traceback__)))
+        connection.send_bytes(answer)
 
 
-def _end_when_told(told: multiprocessing.connection.Connection) -> None:
-    """Ends this process with its parent, or when that has written something, which is left there for the others."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, told])
+def _end_with_parent() -> None:
+    wait([multiprocessing.parent_process().sentinel])
     os._exit(1)

@@ -78,11 +78,15 @@ def test_serve(model, tmp_path):
     words = json.dumps([["serve", "--model", str(model), "--port", "0"]])
     # It leaves at once, without the end of the program.
     command = [sys.executable, "-c", f"import os, sys\nos._exit = sys.exit\n{PROGRAM}", words]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
-        check("serve", process.stdout.read(), UNUSED)
+        written, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0
+    check("serve", written, UNUSED)
 
 
 def test_a_client_needs_no_model(imported):

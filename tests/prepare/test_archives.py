@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import stat
 import struct
 import tarfile
@@ -129,6 +128,7 @@ def test_a_tar_that_breaks_off_between_members_is_noticed(tmp_path):
             files_of(path, PATTERN)
 
 
+@pytest.mark.timeout(60)  # who opens a pipe to which nobody writes waits for ever
 @pytest.mark.parametrize("kind", ["outside", "pipe", "dead"])
 def test_links_out_of_a_folder_and_pipes_are_refused(tmp_path, kind):
     (tmp_path / "secret.txt").write_text("secret")
@@ -141,13 +141,9 @@ def test_links_out_of_a_folder_and_pipes_are_refused(tmp_path, kind):
     bad = folder / "test.txt"
     os.mkfifo(bad) if kind == "pipe" else bad.symlink_to("../../secret.txt" if kind == "outside" else "nowhere")
     rule = "is a link out of" if kind == "outside" else "is a pipe, a device or a dead link"
-    signal.alarm(60)  # ends the process: who opens a pipe to which nobody writes waits for ever
-    try:
-        for read in (lambda: files_of(folder.parent, PATTERN), lambda: find_texts([folder])):
-            with pytest.raises(DataError, match=f"test.txt {rule}"):
-                read()
-    finally:
-        signal.alarm(0)
+    for read in (lambda: files_of(folder.parent, PATTERN), lambda: find_texts([folder])):
+        with pytest.raises(DataError, match=f"test.txt {rule}"):
+            read()
 
 
 def test_wikitext_members_are_checked_too(tmp_path):

@@ -1,0 +1,74 @@
+"""Waits: a signal is heard soon, and never within one."""
+
+import concurrent.futures
+import signal
+import threading
+import time
+
+import pytest
+
+from leap_fairseq.waits import LONGEST_WAIT, SIGNALS, completed, held_back, let_through
+
+
+def blocked():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ()) & SIGNALS
+
+
+@pytest.mark.parametrize("number", sorted(SIGNALS))
+def test_a_signal_waits_for_the_end(number, monkeypatch):
+    heard = []
+    before = signal.signal(number, lambda *_: heard.append(number))
+    try:
+        with held_back():
+            signal.raise_signal(number)
+            assert not heard and blocked() == SIGNALS
+        assert heard == [number] and not blocked()
+        signal.raise_signal(number)  # the control
+        assert heard == [number] * 2
+    finally:
+        signal.signal(number, before)
+
+
+def test_what_begins_within_it_is_let_through_where_it_says_so():
+    found = []
+
+    def begin():
+        found.append(blocked())
+        let_through()
+        found.append(blocked())
+
+    with held_back():
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join()
+    assert found == [SIGNALS, set()]
+
+
+def test_futures_come_as_they_end_and_between_them_nothing_is_held_back():
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        turns = [threading.Event() for _ in range(3)]
+        futures = [pool.submit(turn.wait, 60) for turn in turns]
+        ended = completed(futures)
+        for number in (2, 0, 1):
+            turns[number].set()
+            assert next(ended) is futures[number] and not blocked()
+        assert next(ended, None) is None
+
+
+def test_a_signal_that_ends_no_wait_is_heard_after_it():
+    """As one that comes just before the wait: it interrupts a call of another thread."""
+    pressed, go_on = threading.Event(), threading.Event()
+
+    def press():
+        pressed.wait()
+        time.sleep(LONGEST_WAIT / 4)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        go_on.wait(60)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        future = pool.submit(press)
+        pressed.set()
+        with pytest.raises(KeyboardInterrupt):
+            next(completed([future]))
+        assert not future.done() and not blocked()
+        go_on.set()
