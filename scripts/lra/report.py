@@ -5,8 +5,9 @@
 
 reads the runs in OUT (DATA/ATTENTION-SEED) and writes OUT/lra.tsv, OUT/lra.json and OUT/lra.png. A row is an attention
 on a task with one budget: accuracy of the test and of the validation in per cent, mean and standard deviation over the
-seeds; samples a second of training (of the updates alone) and of inference; peak memory of the training process in MiB
-(that of a GPU: see scripts/lra/throughput.py); and the budget that all of this is for.
+seeds; samples a second of training (of the updates alone) and of inference; CPU minutes and peak memory in MiB of the
+training process, validations included (memory of a GPU: see scripts/lra/throughput.py); and the budget that all of this
+is for.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from leap_fairseq.report.style import MARKERS, PALETTE, STYLE, import_pyplot, sa
 from leap_fairseq.report.tables import format_table, write_tsv
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training_runs import mean_and_deviation, read_log  # noqa: E402
+from training_runs import cpu_seconds, mean_and_deviation, read_log  # noqa: E402
 
 
 def read_training(log: Path) -> Dict[str, Any]:
@@ -61,7 +62,9 @@ def read_run(folder: Path) -> Dict[str, Any]:
             f"{folder}: the log's best validation accuracy is {logged['best']}, the evaluation's "
             f"{found['valid']['accuracy']}: remove {folder / 'evaluation.json'} and run scripts/lra/sweep.sh again"
         )
-    return {**budget, **logged, "peak_mib": used["peak_mib"], "valid": found["valid"], "test": found["test"]}
+    seconds = cpu_seconds(used, (folder / "train.log").read_text(encoding="utf-8"), budget["updates"])
+    used = {"peak_mib": used["peak_mib"], "cpu_minutes_used": seconds / 60}
+    return {**budget, **logged, **used, "valid": found["valid"], "test": found["test"]}
 
 
 def table(out: Path) -> List[Dict[str, Any]]:
@@ -74,7 +77,8 @@ def table(out: Path) -> List[Dict[str, Any]]:
     for path in sorted(out.glob("*/*-*/evaluation.json")):
         run = read_run(path.parent)
         # What makes runs comparable.
-        budget = tuple(run[name] for name in ("updates", "batch_size", "eval_samples", "max_length"))
+        names = ("cpu_minutes", "updates", "batch_size", "eval_samples", "max_length")
+        budget = tuple(run.get(name) for name in names)
         groups.setdefault((path.parents[1].name, run["attention"], budget), []).append(run)
     if not groups:
         raise ValueError(f"{out} holds no complete run: run scripts/lra/sweep.sh")
@@ -91,11 +95,19 @@ def _row(data: str, attention: str, runs: List[Dict[str, Any]]) -> Dict[str, Any
         **row,
         "train_per_s": statistics.median(run["samples_per_s"] for run in runs),
         "infer_per_s": statistics.median(run["test"]["samples_per_s"] for run in runs),
+        "cpu_minutes": statistics.median(run["cpu_minutes_used"] for run in runs),
         "peak_mib": max(run["peak_mib"] for run in runs),
         "parameters": first["parameters"],
-        "budget": f"{first['updates']} updates of {first['batch_size']}, up to {first['max_length']} tokens, "
+        "updates": first["updates"],
+        "budget": f"{_length(first)} of {first['batch_size']}, up to {first['max_length']} tokens, "
         f"{first['valid']['samples']} + {first['test']['samples']} evaluated, seeds {' '.join(map(str, seeds))}",
     }
+
+
+def _length(run: Dict[str, Any]) -> str:
+    if "cpu_minutes" in run:
+        return f"{run['cpu_minutes']:g} CPU minutes of updates"
+    return f"{run['updates']} updates"
 
 
 def plot(rows: List[Dict[str, Any]], path: Path) -> None:

@@ -5,9 +5,15 @@
 
 OUT/DATA/ATTENTION-SEED holds a run: checkpoints, train.log, budget.json, evaluation.json. OUT/lra.{tsv,json,png} are
 the report. A run that is complete is reused, one that was interrupted goes on, one with another budget begins anew.
+
+With --cpu-minutes in place of --updates, each attention is given the updates that it makes in so much CPU time, without
+validations. Its speed is measured once, before the first of its runs, and kept in OUT/DATA/.speed/ATTENTION: so all its
+seeds have the same updates, and the schedule of the learning rate its end.
 """
 
 import argparse
+import fcntl
+import json
 import os
 import shlex
 import sys
@@ -17,13 +23,16 @@ from typing import Any, Dict, List
 from report import report
 
 from leap_fairseq.cli import command
-from leap_fairseq.files import file_digest
+from leap_fairseq.files import Stages, file_digest
 from leap_fairseq.lra import read_facts
 from leap_fairseq.modules.zoo import ZOO_KINDS
 from leap_fairseq.parts import Part, add_part, listed
 from leap_fairseq.streaming.policy import at_least_one
 
 BUDGET = "budget.json"
+
+SHORT, LONG = 2, 12
+"""Updates of the two trainings from whose CPU times the speed comes: what they share is no update."""
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -40,6 +49,33 @@ def train_command(data: Path, folder: Path, attention: str, seed: int, budget: D
     if budget["eval_samples"]:
         command += ["--lra-eval-samples", budget["eval_samples"]]
     return [str(part) for part in command] + shlex.split(more)
+
+
+def with_updates(data: Path, attention: str, budget: Dict[str, Any], options: argparse.Namespace) -> Dict[str, Any]:
+    """The budget, with the updates of its CPU minutes where it has them."""
+    if "cpu_minutes" not in budget:
+        return budget
+    folder = options.out / data.name / ".speed" / attention
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        # Jobs that begin at the same time take what the first one measures.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        seconds = []
+        for updates in (SHORT, LONG):
+            train = train_command(data, folder, attention, 1, {**budget, "updates": updates}, options.options)
+            train += ["--disable-validation", "--no-save"]
+            once(Stages(folder, "sweep"), f"train_{updates}", [*alone(options), *train])
+            seconds.append(json.loads((folder / f"train_{updates}.json").read_text(encoding="utf-8"))["cpu_seconds"])
+    an_update = (seconds[1] - seconds[0]) / (LONG - SHORT)
+    if an_update <= 0:
+        raise RuntimeError(f"{folder}: {LONG} updates took no longer than {SHORT}: give --updates for so small a model")
+    return {**budget, "updates": max(1, round(60 * budget["cpu_minutes"] / an_update))}
+
+
+def alone(options: argparse.Namespace) -> List[str]:
+    """The environment of a training: of several machines, each has trainings of its own."""
+    names = ("PROCESSES=1", "NODES=1", "NODE=0")
+    return ["env", *names, *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
 
 
 def facts_of(
@@ -65,10 +101,7 @@ def train_and_evaluate(
     folder = options.out / data.name / f"{attention}-{seed}"
     facts = facts_of(data, attention, seed, budget, options)
     train, stages = facts["command"], begin(folder, facts, BUDGET, "sweep")
-    # Of several machines, each has trainings of its own.
-    alone = ("PROCESSES=1", "NODES=1", "NODE=0")
-    environment = ["env", *alone, *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
-    once(stages, "train", [*environment, *train], "a")
+    once(stages, "train", [*alone(options), *train], "a")
     checkpoint, outputs = folder / "checkpoint_best.pt", ["evaluate.log", "evaluation.json"]
     evaluate = [sys.executable, ROOT / "scripts/lra/evaluate.py", data, checkpoint, "--split", "valid", "test"]
     evaluate += ["--batch-size", budget["batch_size"], "--json", folder / outputs[1]]
@@ -78,10 +111,22 @@ def train_and_evaluate(
     print(f"complete: {data.name}/{folder.name}", flush=True)
 
 
-def each(name: str, numbers: List[int], count: int) -> List[int]:
+def minutes(text: str) -> float:
+    """A time of the command line, above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of minutes above 0")
+    return value
+
+
+def each(name: str, numbers: List[float], count: int) -> List[float]:
     """One number for each task."""
     if len(numbers) not in (1, count):
-        raise ValueError(f"--{name} {' '.join(map(str, numbers))}: give one number of at least 1, or {count}")
+        flag = f"--{name.replace('_', '-')}"
+        raise ValueError(f"{flag} {' '.join(map(str, numbers))}: give one number of at least 1, or {count}")
     return numbers * count if len(numbers) == 1 else numbers
 
 
@@ -95,11 +140,14 @@ def budgets(options: argparse.Namespace) -> List[Dict[str, Any]]:
     facts, count = [read_facts(data)._asdict() for data in options.data], len(options.data)
     if len({data.name for data in options.data}) < count:
         raise ValueError("two folders have the same name, which runs go by: rename one")
-    updates = each("updates", options.updates, count)
-    sizes = each("batch-size", options.batch_size, count)
-    samples = each("eval-samples", options.eval_samples, count) if options.eval_samples else [None] * count
-    names = ("updates", "batch_size", "eval_samples", "facts")
-    return [dict(zip(names, values)) for values in zip(updates, sizes, samples, facts)]
+    long = "updates" if options.cpu_minutes is None else "cpu_minutes"
+    columns = {
+        long: each(long, getattr(options, long) or [1000], count),
+        "batch_size": each("batch_size", options.batch_size, count),
+        "eval_samples": each("eval_samples", options.eval_samples, count) if options.eval_samples else [None] * count,
+        "facts": facts,
+    }
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +156,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, nargs="+", help="folders of data_prep/prep_lra.py")
     parser.add_argument("--attention", nargs="+", choices=ZOO_KINDS, default=ATTENTIONS, metavar="KIND")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    parser.add_argument("--updates", type=at_least_one, nargs="+", default=[1000], help="of a training (default: 1000)")
+    long = parser.add_mutually_exclusive_group()
+    long.add_argument("--updates", type=at_least_one, nargs="+", help="of a training (default: 1000)")
+    text = "of the updates of a training, in place of their number"
+    long.add_argument("--cpu-minutes", type=minutes, nargs="+", metavar="M", help=text)
     text = "samples of an update (default: 32)"
     parser.add_argument("--batch-size", type=at_least_one, nargs="+", default=[32], help=text)
     parser.add_argument("--eval-samples", type=at_least_one, nargs="+", help="of valid and of test (default: all)")
@@ -124,13 +175,19 @@ def run(options: argparse.Namespace) -> None:
     part = Part(0, 1) if options.part is None else Part.parse(options.part)
     keep_first(options, "attention", "seeds")
     options.data = [data.resolve() for data in options.data]
+    if options.cpu_minutes is not None and options.cuda:
+        raise ValueError("--cpu-minutes says nothing of a GPU (--cuda): give --updates")
+    count = options.jobs or (1 if options.cuda else os.cpu_count())
     tasks = list(zip(options.data, budgets(options)))
+    rows = {(data, kind): with_updates(data, kind, b, options) for data, b in tasks for kind in options.attention}
     # Seed by seed, so that an interrupted sweep has whole rows.
-    kinds = options.attention
-    jobs = [(data, kind, seed, b, options) for data, b in tasks for seed in options.seeds for kind in kinds]
-    run_all(
-        train_and_evaluate, jobs[part.number :: part.count], options.jobs or (1 if options.cuda else os.cpu_count())
-    )
+    jobs = [
+        (data, kind, seed, rows[data, kind], options)
+        for data in options.data
+        for seed in options.seeds
+        for kind in options.attention
+    ]
+    run_all(train_and_evaluate, jobs[part.number :: part.count], count)
     missing = [each for each in part.all() if not all(is_complete(*job) for job in jobs[each.number :: each.count])]
     if missing:
         done = sum(is_complete(*job) for job in jobs)

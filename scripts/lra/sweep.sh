@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Compares attentions on tasks of Long-Range Arena at the same sizes and budget: a table and a plot.
 #
-#   bash scripts/lra/sweep.sh OUT DATA [DATA ...] [--attention leap softmax ...] [--seeds 1 2 3] [--updates 1000]
-#                             [--batch-size 32] [--eval-samples 2000] [--jobs 2] [--cuda] [--options '...']
+#   bash scripts/lra/sweep.sh OUT DATA [DATA ...] [--attention leap softmax ...] [--seeds 1 2 3]
+#                             [--updates 1000 | --cpu-minutes 30] [--batch-size 32] [--eval-samples 2000] [--jobs 2]
+#                             [--cuda] [--options '...']
 #
-# DATA are folders of data_prep/prep_lra.py. --updates, --batch-size and --eval-samples take one number, or one for each
-# DATA; --options go to fairseq-train, such as '--attention-dropout 0 --lr 1e-3'. For example:
+# DATA are folders of data_prep/prep_lra.py. --updates, --cpu-minutes, --batch-size and --eval-samples take one number, or
+# one for each DATA; --options go to fairseq-train, such as '--attention-dropout 0 --lr 1e-3'. For example:
 #   bash scripts/lra/sweep.sh runs/lra/sweep runs/lra/listops runs/lra/text --updates 1000 1600 --batch-size 32 8
 # On several machines: the same command on each, with NODES=2 and its own NODE from 0, or as a job of an array with
 # --part "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT", and OUT in a folder that all see. The last one reports.

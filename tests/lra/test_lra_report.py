@@ -17,11 +17,11 @@ def report():
     return module
 
 
-def write_run(out, data, attention, seed, right, updates=100, wall=6.0, valid=70.0):
+def write_run(out, data, attention, seed, right, updates=100, wall=6.0, valid=70.0, **more):
     """A run of 200 test and 100 validation samples; each of its two log lines is 50 updates of 8."""
     folder = out / data / f"{attention}-{seed}"
     folder.mkdir(parents=True)
-    budget = {"updates": updates, "batch_size": 8, "eval_samples": None, "attention": attention, "seed": seed}
+    budget = {"updates": updates, "batch_size": 8, "eval_samples": None, "attention": attention, "seed": seed, **more}
     inner = {"samples": "400", "train_wall": str(wall), "ups": "1", "bsz": "8", "num_updates": "50"}
     lines = [
         "x | INFO | leap_fairseq.tasks.long_range_arena | text: {}, 2 classes, up to 1024 tokens",
@@ -35,7 +35,8 @@ def write_run(out, data, attention, seed, right, updates=100, wall=6.0, valid=70
         split: {"accuracy": 100 * correct / count, "samples": count, "samples_per_s": 40.0 + seed}
         for split, (correct, count) in figures.items()
     }
-    for name, content in (("budget", budget), ("train", {"peak_mib": 300.0 + seed}), ("evaluation", evaluation)):
+    used = {"peak_mib": 300.0 + seed, "cpu_seconds": 90.0 + 30 * seed}
+    for name, content in (("budget", budget), ("train", used), ("evaluation", evaluation)):
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
@@ -59,11 +60,22 @@ def test_rows_are_means_over_seeds_of_one_budget(report, tmp_path):
     # 800 samples in 12 seconds, and in 24; a training of seconds has only the speeds of its log.
     assert leap["train_per_s"] == pytest.approx(800 / 12) and rows[1]["train_per_s"] == pytest.approx(800 / 24)
     assert rows[0]["train_per_s"] == 8 and leap["infer_per_s"] == 42 and leap["peak_mib"] == 303
+    assert leap["cpu_minutes"] == 2.5 and leap["updates"] == 100
     assert leap["budget"] == "100 updates of 8, up to 1024 tokens, 100 + 200 evaluated, seeds 1 2 3"
     assert rows[3]["budget"].startswith("200 updates") and leap["budget"] in text and leap["parameters"] == 108482
     lines = (tmp_path / "lra.tsv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 5 and lines[0].split("\t") == list(leap)
     assert (tmp_path / "lra.png").stat().st_size > 10_000
+
+
+def test_one_time_is_one_budget_whatever_the_updates(report, tmp_path):
+    write_run(tmp_path, "text", "leap", 1, 100, updates=90, cpu_minutes=30.0)
+    write_run(tmp_path, "text", "relu", 1, 110, updates=120, cpu_minutes=30.0)
+    report.report(tmp_path)
+    rows = json.loads((tmp_path / "lra.json").read_text(encoding="utf-8"))
+    assert [row["updates"] for row in rows] == [120, 90]
+    budget = "30 CPU minutes of updates of 8, up to 1024 tokens, 100 + 200 evaluated, seeds 1"
+    assert {row["budget"] for row in rows} == {budget}
 
 
 def test_an_evaluation_of_another_checkpoint_is_refused(report, tmp_path):
