@@ -1,5 +1,6 @@
 """The comparisons of scripts/: what is refused before a run is made or removed, and one job for each folder."""
 
+import argparse
 import importlib.util
 import os
 import subprocess
@@ -189,3 +190,82 @@ def test_a_training_is_one_of_this_machine_alone(script, monkeypatch, tmp_path):
     found = dict(line.split("=", 1) for line in (tmp_path / "log").read_text().splitlines() if "=" in line)
     assert found["PATH"] == os.environ["PATH"]
     assert {name: found[name] for name in SHELL if name in found} == {"PROCESSES": "3", "KEPT": "yes"}
+
+
+def test_a_run_of_another_text_begins_anew(script, monkeypatch, tmp_path):
+    module = script("lm/compare")
+    monkeypatch.setattr(module, "once", lambda stages, *_: None)
+    (tmp_path / "data").mkdir()
+    for name in module.DATA:
+        (tmp_path / "data" / name).write_text("words")
+    options = argparse.Namespace(out=tmp_path, updates=9, cuda=False)
+    kept = tmp_path / "relu-1/kept"
+    for other in ("words", "others"):
+        module.train_and_evaluate("relu", 1, options)
+        kept.touch()
+        module.train_and_evaluate("relu", 1, options)
+        assert kept.exists()
+        (tmp_path / "data/dict.txt").write_text("others")
+        module.train_and_evaluate("relu", 1, options)
+        assert kept.exists() == (other == "others")
+
+
+@pytest.fixture
+def sweep(script):
+    return script("lra/sweep")
+
+
+@pytest.fixture
+def calls(sweep, monkeypatch):
+    """The commands of trainings that start in 8 seconds of CPU time, and need half a second for an update."""
+    made = []
+
+    def call(command, log, mode="w"):
+        made.append(command)
+        log.write_text("")
+        return {"peak_mib": 1.0, "cpu_seconds": 8 + 0.5 * int(command[command.index("--max-update") + 1])}
+
+    monkeypatch.setattr(sys.modules["training_runs"], "call", call)
+    return made
+
+
+def of_sweep(tmp_path, *more):
+    return argparse.Namespace(out=tmp_path, options=" ".join(more), cuda=False)
+
+
+BUDGET = {"batch_size": 8, "eval_samples": None, "facts": {}}
+
+
+def test_the_updates_of_a_time_are_measured_once(sweep, calls, tmp_path):
+    timed = {**BUDGET, "cpu_minutes": 30.0}
+    for _ in range(2):
+        found = sweep.with_updates(Path("text"), "leap", timed, of_sweep(tmp_path))
+        assert found == {**timed, "updates": 3600}
+    assert len(calls) == 2 and all({"--disable-validation", "--no-save"} < set(command) for command in calls)
+    assert sweep.with_updates(Path("text"), "leap", {**timed, "cpu_minutes": 0.5}, of_sweep(tmp_path))["updates"] == 60
+    assert len(calls) == 2
+    sweep.with_updates(Path("text"), "leap", timed, of_sweep(tmp_path, "--lr 1"))
+    sweep.with_updates(Path("text"), "relu", timed, of_sweep(tmp_path))
+    assert len(calls) == 6
+
+
+def test_a_number_of_updates_is_left_alone(sweep, calls, tmp_path):
+    """Also by its fields: runs that are there keep theirs."""
+    given = {**BUDGET, "updates": 7}
+    assert sweep.with_updates(Path("text"), "leap", given, of_sweep(tmp_path)) == given and not calls
+
+
+def test_too_small_a_model_is_refused(sweep, tmp_path, monkeypatch):
+    def call(command, log, mode="w"):
+        log.write_text("")
+        return {"peak_mib": 1.0, "cpu_seconds": 8.0}
+
+    monkeypatch.setattr(sys.modules["training_runs"], "call", call)
+    with pytest.raises(RuntimeError, match="12 updates took no longer than 2: give --updates"):
+        sweep.with_updates(Path("text"), "leap", {**BUDGET, "cpu_minutes": 1.0}, of_sweep(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
+def test_no_time_is_refused(sweep, text):
+    with pytest.raises(argparse.ArgumentTypeError, match="minutes above 0"):
+        sweep.minutes(text)

@@ -5,7 +5,8 @@
 
 Every model has 4 layers of d 256 with 4 heads and tied embeddings of 8,000 words, 5.2 M parameters, and sees 2,048
 tokens an update. OUT/MODEL-SEED holds the checkpoint and the logs of a run, OUT/comparison.tsv the table,
-OUT/comparison.png the plot. A run that is complete is reused, one that was interrupted goes on.
+OUT/comparison.png the plot. A run that is complete is reused, one that was interrupted goes on, one of other options or
+another text begins anew.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from compare_report import report
 
 from leap_fairseq.cli import command
+from leap_fairseq.files import file_digest
 from leap_fairseq.prepare.wikitext_text import find_texts
 from leap_fairseq.streaming.policy import at_least_one
 
@@ -47,6 +49,9 @@ MODELS = {
 }
 """The first five differ in their attention alone. The others forget, and need no positions; by a learned pace, some
 tokens make them forget more than others; the last one carries its state through training."""
+
+DATA = ("dict.txt", "train.bin", "valid.bin", "test.bin")
+"""Of the data, what a run depends on."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",
@@ -82,7 +87,9 @@ def train_and_evaluate(model: str, seed: int, options: argparse.Namespace) -> No
         *("--validate-interval-updates", 50, "--log-format", "json"),
         *("--log-interval", max(1, min(10, options.updates // 4))),
     ]
-    stages = begin(folder, [str(part) for part in train], "command.json", "compare")
+    # Of another text or dictionary, the command is the same.
+    facts = {"command": [str(part) for part in train], "data": [file_digest(data / name) for name in DATA]}
+    stages = begin(folder, facts, "command.json", "compare")
     once(stages, "train", train, "a")
     for name, evaluation in EVALUATIONS.items():
         if name == "carried" and model != "leap" and FADING not in MODELS[model]:
