@@ -55,7 +55,15 @@ def test_futures_come_as_they_end_and_between_them_nothing_is_held_back():
         assert next(ended, None) is None
 
 
-def test_a_signal_that_ends_no_wait_is_heard_after_it():
+@pytest.fixture
+def heard():
+    """SIGINT is, also where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_that_ends_no_wait_is_heard_after_it(heard):
     """As one that comes just before the wait: it interrupts a call of another thread."""
     pressed, go_on = threading.Event(), threading.Event()
 

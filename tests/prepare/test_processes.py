@@ -25,8 +25,10 @@ def test_a_killed_worker_is_named(jobs):
 
 
 AT_WORK = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from leap_fairseq.prepare.processes import in_order
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def job(path):
     if path:
@@ -35,7 +37,7 @@ def job(path):
 
 list(in_order(job, ["", "", sys.argv[1]], 3))
 """
-"""Two of the workers soon have nothing to do."""
+"""Two of the workers soon have nothing to do. What a shell has started in the background would ignore Ctrl-C."""
 
 
 def test_ctrl_c_ends_all_at_once_and_no_worker_says_a_word(tmp_path):
@@ -74,6 +76,8 @@ def test_ctrl_c_that_does_not_end_a_wait_is_heard_after_it():
     program = """
 import signal, threading, time
 from leap_fairseq.prepare.processes import in_order
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def press():
     time.sleep(1)
