@@ -177,7 +177,8 @@ def test_memory_does_not_grow(vocabulary, changes):
             sizes.append(sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor))
         assert stream._sentence.source.heard < 100 * (20 * 0.16 + 2 * 0.16 + 3 + 2)
     assert stream.sentences > 8 and len(stream.steps) <= 21
-    assert max(sizes) - min(sizes) < 100_000
+    # Not that of the first: what other tests have left may be freed between them.
+    assert sizes[-1] - min(sizes) < 100_000
 
 
 def test_softmax_cross_attention_keeps_the_frames_of_one_sentence(vocabulary):
