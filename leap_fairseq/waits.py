@@ -6,6 +6,7 @@ only after a wait without end that had not quite begun. Here it is raised betwee
 
 import concurrent.futures
 import contextlib
+import queue
 import signal
 from typing import Iterable, Iterator, TypeVar
 
@@ -20,7 +21,8 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Signals wait for the end of this; those of threads and processes that begin within it, until `let_through`."""
+    """Signals wait for the end of this, but for those that another thread takes; in threads and processes that begin
+    within it, until `let_through`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -37,8 +39,16 @@ def completed(
     futures: "Iterable[concurrent.futures.Future[Result]]",
 ) -> "Iterator[concurrent.futures.Future[Result]]":
     """The futures in the order in which they end."""
+    # Not concurrent.futures.wait, which takes the locks of all futures again and again. To hold signals back is no
+    # help: another thread takes them, and Python raises KeyboardInterrupt in this one. This queue has no such lock.
+    ended = queue.SimpleQueue()
     waiting = set(futures)
+    for future in waiting:
+        future.add_done_callback(ended.put)
     while waiting:
-        with held_back():
-            done, waiting = concurrent.futures.wait(waiting, LONGEST_WAIT, concurrent.futures.FIRST_COMPLETED)
-        yield from done
+        try:
+            done = ended.get(timeout=LONGEST_WAIT)
+        except queue.Empty:
+            continue
+        waiting.remove(done)
+        yield done

@@ -57,8 +57,8 @@ def test_nothing_begins_after_a_failure(scripts, count, monkeypatch):
     """However late the thread that waits for the jobs hears of it."""
     import training_runs
 
-    begun, heard = [], training_runs.concurrent.futures.as_completed
-    monkeypatch.setattr(training_runs.concurrent.futures, "as_completed", lambda jobs: heard(all_ended(jobs)))
+    begun, heard = [], training_runs.completed
+    monkeypatch.setattr(training_runs, "completed", lambda jobs: heard(all_ended(jobs)))
 
     def fail(number):
         begun.append(number)

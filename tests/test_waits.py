@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import signal
+import sys
 import threading
 import time
 
@@ -61,6 +62,25 @@ def heard():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def test_no_lock_is_taken_that_ctrl_c_could_leave_closed():
+    """As it does where it comes between the taking of a lock and the block that gives it back."""
+    taken = []
+
+    def trace(frame, event, argument):
+        if frame.f_code is threading.Condition.__enter__.__code__:
+            taken.append(frame.f_back.f_code.co_name)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        ended = completed([pool.submit(time.sleep, seconds) for seconds in (0, 1.5 * LONGEST_WAIT)])
+        next(ended)
+        sys.settrace(trace)
+        try:
+            next(ended)
+        finally:
+            sys.settrace(None)
+    assert not taken
 
 
 def test_a_signal_that_ends_no_wait_is_heard_after_it(heard):

@@ -8,6 +8,7 @@ from pathlib import Path
 import fake_simuleval
 import pytest
 
+from leap_fairseq.agents import evaluation
 from leap_fairseq.agents.evaluation import Evaluation
 from leap_fairseq.files import DataError
 from leap_fairseq.scoring.instances import read_instances
@@ -70,13 +71,13 @@ def test_a_failed_job_is_named_and_only_what_is_missing_runs_again(tmp_path, com
 
 def test_nothing_begins_after_a_failure(tmp_path, command, monkeypatch):
     """However late the thread that waits for the jobs hears of it, as at Ctrl-C, which ends the jobs before."""
-    heard = concurrent.futures.as_completed
+    heard = evaluation.completed
 
     def late(futures):
         concurrent.futures.wait(futures)
         return heard(futures)
 
-    monkeypatch.setattr(concurrent.futures, "as_completed", late)
+    monkeypatch.setattr(evaluation, "completed", late)
     with pytest.raises(DataError, match="no recording at 10.wav"):
         evaluate(tmp_path / "out").run([*command, "--stop-at", "10.wav"], 1, most=4)
     # Of six parts of every sixth sentence, the fifth has it.
