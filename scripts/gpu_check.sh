@@ -21,13 +21,17 @@ OUT=$(cd "$OUT" && pwd)
     { printf 'error: torch finds no CUDA device: this check is for a machine with a GPU\n' >&2; exit 2; }
 printf 'step\tseconds\tends with\n' >"$OUT/steps.tsv"
 
+# A terminal's Ctrl-C does not reach a step, which `timeout` has put into a group of its own.
+trap 'kill $(jobs -pr) 2>/dev/null; wait; exit 130' INT TERM
+
 # step NAME SECONDS COMMAND...: bounded, logged and noted.
 step() {
     local name=$1 limit=$2 start=$SECONDS code
     shift 2
     # That of an earlier run would stand on the page of this one.
     rm -f "$OUT/$name.tsv"
-    timeout --kill-after=5 "$limit" "$@" >"$OUT/$name.log" 2>&1
+    timeout --kill-after=5 "$limit" "$@" >"$OUT/$name.log" 2>&1 &
+    wait $!
     code=$?
     [ $code -eq 0 ] || FAILED=1
     printf '%s\t%s\t%s\n' "$name" $((SECONDS - start)) $code >>"$OUT/steps.tsv"

@@ -1,8 +1,10 @@
 """What scripts/gpu_check.sh measures and writes, on the CPU with a tiny model."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,26 @@ def test_a_step_that_fails_does_not_show_the_table_of_an_earlier_run(tmp_path):
     ended = subprocess.run(["bash", SCRIPTS / "gpu_check.sh", out], env=environment, capture_output=True, text=True)
     assert ended.returncode == 1 and "[gpu_check] updates ended with 1" in ended.stdout, ended.stderr
     assert sorted(path.name for path in out.glob("*.tsv")) == ["mine.tsv", "steps.tsv"]
+
+
+def test_ctrl_c_ends_a_step_and_begins_no_other(tmp_path):
+    python, out = tmp_path / "python", tmp_path / "out"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] || {{ echo $$ >>{tmp_path}/begun; exec sleep 300; }}\n', "utf-8")
+    python.chmod(0o755)
+    command = ["bash", SCRIPTS / "gpu_check.sh", out]
+    options = {"env": {**os.environ, "PYTHON": str(python)}, "stdout": subprocess.PIPE, "start_new_session": True}
+    (tmp_path / "begun").touch()
+    process = subprocess.Popen(command, **options)
+    try:
+        while not (tmp_path / "begun").read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        # As a terminal does: `timeout` has a group of its own.
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+        (begun,) = (tmp_path / "begun").read_text().split()
+        assert process.returncode == 130 and not os.path.exists(f"/proc/{begun}")
+    finally:
+        process.kill()
+        for begun in (tmp_path / "begun").read_text().split():
+            subprocess.run(["kill", "-KILL", begun], stderr=subprocess.DEVNULL)
