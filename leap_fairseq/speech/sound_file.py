@@ -240,13 +240,17 @@ def _read_mp3(path: str, sound: soundfile.SoundFile) -> Tuple[Sound, Optional[st
 def _decode(path: str) -> Tuple[DecodedSound, Optional[str]]:
     """Decodes an mp3 to the end of the file: from a pipe, and without a tag of length, libsndfile cannot guess one."""
     read_end, write_end = os.pipe()
-    feeder = threading.Thread(target=_feed, args=(path, write_end), daemon=True)
+    unread: List[OSError] = []
+    feeder = threading.Thread(target=_feed, args=(path, write_end, unread), daemon=True)
     feeder.start()
     try:
         with open(read_end, "rb") as pipe, soundfile.SoundFile(pipe.fileno(), closefd=False) as sound:
-            return _read_all(sound, path)
+            decoded = _read_all(sound, path)
     finally:
         feeder.join()
+    if unread:
+        raise unread[0]
+    return decoded
 
 
 def _read_all(sound: soundfile.SoundFile, path: str) -> Tuple[DecodedSound, Optional[str]]:
@@ -266,10 +270,16 @@ def _read_all(sound: soundfile.SoundFile, path: str) -> Tuple[DecodedSound, Opti
     return DecodedSound(np.concatenate(pieces), sound.samplerate), flaw
 
 
-def _feed(path: str, write_end: int) -> None:
-    # The reader may stop before the end: at a damaged frame, for example.
-    with contextlib.suppress(OSError), open(write_end, "wb") as target, open(path, "rb") as file:
-        told = mp3_length(path)
-        source = file if told is None else _Mended(file, told.place, bytes(4))
-        for block in iter(lambda: source.read(FED_AT_ONCE), b""):
-            target.write(block)
+def _feed(path: str, write_end: int, unread: List[OSError]) -> None:
+    try:
+        with open(write_end, "wb") as target, open(path, "rb") as file:
+            told = mp3_length(path)
+            source = file if told is None else _Mended(file, told.place, bytes(4))
+            for block in iter(lambda: source.read(FED_AT_ONCE), b""):
+                target.write(block)
+    except BrokenPipeError:
+        # The reader may stop before the end: at a damaged frame, for example.
+        pass
+    except OSError as error:
+        # Of which the reader sees an end like any other.
+        unread.append(error)

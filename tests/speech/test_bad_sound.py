@@ -1,6 +1,7 @@
 """Bad sound has one answer wherever it is read: what is there, said by name, or a refusal by name."""
 
 import contextlib
+import errno
 import faulthandler
 import io
 import os
@@ -19,6 +20,7 @@ from leap_fairseq.speech import (
     fbank,
     load_audio,
     load_segments,
+    sound_file,
     stream_file,
     stream_pcm,
 )
@@ -173,6 +175,20 @@ def test_what_is_no_recording_is_refused_by_name(tmp_path, name):
     for read in (load_audio, streamed, as_feature_job):
         with pytest.raises(AudioError, match=words):
             read(tmp_path / "bad")
+
+
+def test_a_disk_that_fails_in_the_middle_is_no_end(tmp_path, monkeypatch):
+    path = tmp_path / "two.mp3"
+    path.write_bytes(MP3 + MP3)
+
+    def read(self, size):
+        if self.tell() >= len(MP3):
+            raise OSError(errno.EIO, "Input/output error")
+        return self._file.read(len(MP3))
+
+    monkeypatch.setattr(sound_file._Mended, "read", read)
+    with pytest.raises(AudioError, match="cannot read audio file .*two.mp3.*Input/output error"):
+        load_audio(path)
 
 
 @contextlib.contextmanager
