@@ -138,9 +138,13 @@ def whole_folder(path: Union[str, Path]) -> Iterator[Path]:
         try:
             _empty(partial)
             yield partial
+            # To remove it takes time, in which half of it would be there.
+            replaced = path.with_name(f".{path.name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
             if path.exists():
-                shutil.rmtree(path)
+                os.replace(path, replaced)
             os.replace(partial, path)
+            shutil.rmtree(replaced, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

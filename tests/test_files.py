@@ -46,3 +46,26 @@ def test_what_another_process_finished_before_the_opening(tmp_path, monkeypatch)
     monkeypatch.setattr(files.os, "open", lambda *_: files.os.stat(tmp_path / "gone"))
     with pytest.raises(DataError, match="another process is writing .*out: wait for it"), locked(tmp_path, "out"):
         pass
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_folder_whose_replacement_is_interrupted_is_the_old_one_or_the_new_one(tmp_path, monkeypatch, after):
+    """While the old one is being removed, after so many of its two files."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a", "b"):
+        (out / name).touch()
+
+    def interrupted(folder, ignore_errors=False):
+        if not folder.exists():
+            return
+        for path in sorted(folder.glob("*"))[:after]:
+            path.unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files.shutil, "rmtree", interrupted)
+        write_into(out)
+    assert [path.name for path in sorted(out.iterdir())] in (["a", "b"], ["new"])
+    write_into(out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "new"]
