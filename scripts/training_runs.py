@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
 
-from leap_fairseq.files import DataError, Stages, whole_file
+from leap_fairseq.files import DataError, Stages, file_digest, whole_file
 from leap_fairseq.waits import completed
 
 OF_SEVERAL_MACHINES = ("NODES", "NODE")
@@ -29,19 +29,60 @@ def keep_first(options: argparse.Namespace, *names: str) -> None:
         setattr(options, name, list(dict.fromkeys(getattr(options, name))))
 
 
-def begin(folder: Path, options: Any, name: str, stages: str) -> Stages:
+DATA = "data.json"
+"""In the folder of a run, digests of the files that it was made from; earlier versions did not write it."""
+
+
+def begin(folder: Path, options: Any, name: str, stages: str, data: Sequence[Path] = ()) -> Stages:
     """The folder of a run, with its options in a file of a name; what is there of other options is removed.
 
+    Args:
+        data: files that the run depends on beside its options; what is there of other ones is removed too.
+
     Raises:
-        DataError: they are others only in how folders are called, which may be the same ones.
+        DataError: the options are others only in how folders are called, which may be the same ones.
     """
-    if not is_of(folder, options, name):
+    if not is_of(folder, options, name) or not is_from(folder, data, name):
         _check_paths(folder, options, name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        _write_digests(folder, data)
         with whole_file(folder / name, text=True) as file:
             json.dump(options, file, indent=1)
+    elif not (folder / DATA).is_file():
+        _write_digests(folder, data)
     return Stages(folder, stages)
+
+
+def _write_digests(folder: Path, data: Sequence[Path]) -> None:
+    if data:
+        with whole_file(folder / DATA, text=True) as file:
+            json.dump(digests(data), file, indent=1)
+
+
+def digests(data: Sequence[Path]) -> Dict[str, str]:
+    """What files hold, by their names."""
+    return {path.name: file_digest(path) for path in data}
+
+
+def is_from(folder: Path, data: Sequence[Path], name: str) -> bool:
+    """Whether the run of a folder, whose options are in a file of a name, was made from what these files hold now."""
+    if (folder / DATA).is_file():
+        return json.loads((folder / DATA).read_text(encoding="utf-8")) == digests(data)
+    return older(data, folder / name)
+
+
+def older(data: Sequence[Path], path: Path) -> bool:
+    """Whether files were written before another: all that an earlier version left to know them by."""
+    written = path.stat().st_mtime_ns
+    return all(each.stat().st_mtime_ns <= written for each in data)
+
+
+def kind_of(folder: Path, command: Sequence[str]) -> Tuple[str, ...]:
+    """What a run is, whatever its seed and its place: means are over runs of one kind."""
+    names = [Path(word).name for word in command]
+    seeds = {number + 1 for number, word in enumerate(command) if word == "--seed"}
+    return tuple(name for number, name in enumerate(names) if number not in seeds and name != folder.name)
 
 
 def is_of(folder: Path, options: Any, name: str) -> bool:
@@ -85,15 +126,22 @@ def call(command, log: Path, mode: str = "w") -> dict:
     return {"peak_mib": usage.ru_maxrss / 1024, "cpu_seconds": usage.ru_utime + usage.ru_stime}
 
 
-def once(stages: Stages, name: str, command, mode: str = "w") -> None:
-    """Runs a command into name.log and writes what it used to name.json, unless the same one is complete."""
+def once(stages: Stages, name: str, command, mode: str = "w", data: Sequence[Path] = ()) -> None:
+    """Runs a command into name.log and writes what it used to name.json, unless the same one is complete.
+
+    Args:
+        data: files that it depends on beside its words.
+    """
+    facts: Dict[str, Any] = {"command": [str(part) for part in command]}
+    if data and not (stages.is_current(name, facts) and older(data, stages.folder / f"{name}.json")):
+        facts["data"] = digests(data)
 
     def make() -> None:
         used = call(command, stages.folder / f"{name}.log", mode)
         with whole_file(stages.folder / f"{name}.json", text=True) as file:
             json.dump(used, file)
 
-    stages.run(name, {"command": [str(part) for part in command]}, [f"{name}.log", f"{name}.json"], make)
+    stages.run(name, facts, [f"{name}.log", f"{name}.json"], make)
 
 
 def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> None:

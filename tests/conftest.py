@@ -1,7 +1,13 @@
 """Shared set-up of all tests."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
 from preloading import quicken_hydra
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 LONGEST = {"e2e", "test_core_alone.py"}
 """Folders and files that start processes."""
@@ -28,3 +34,22 @@ def one_thread():
 def quick_hydra():
     """Tests that build what a command line asks for spend most of their time in it."""
     quicken_hydra()
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A function: a script as a module; what it imports from scripts/ is forgotten afterwards."""
+    before = set(sys.modules)
+
+    def load(name):
+        path = SCRIPTS / f"{name}.py"
+        monkeypatch.syspath_prepend(str(path.parent))
+        spec = importlib.util.spec_from_file_location(name.replace("/", "_"), path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(SCRIPTS)):
+            del sys.modules[name]

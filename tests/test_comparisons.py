@@ -1,7 +1,6 @@
 """The comparisons of scripts/: what is refused before a run is made or removed, and one job for each folder."""
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,25 +14,6 @@ from leap_fairseq.cli import command
 from leap_fairseq.files import DataError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """A function: a script as a module; what it imports from scripts/ is forgotten afterwards."""
-    before = set(sys.modules)
-
-    def load(name):
-        path = SCRIPTS / f"{name}.py"
-        monkeypatch.syspath_prepend(str(path.parent))
-        spec = importlib.util.spec_from_file_location(name.replace("/", "_"), path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    yield load
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(SCRIPTS)):
-            del sys.modules[name]
 
 
 @pytest.fixture
@@ -192,24 +172,6 @@ def test_a_training_is_one_of_this_machine_alone(script, monkeypatch, tmp_path):
     assert {name: found[name] for name in SHELL if name in found} == {"PROCESSES": "3", "KEPT": "yes"}
 
 
-def test_a_run_of_another_text_begins_anew(script, monkeypatch, tmp_path):
-    module = script("lm/compare")
-    monkeypatch.setattr(module, "once", lambda stages, *_: None)
-    (tmp_path / "data").mkdir()
-    for name in module.DATA:
-        (tmp_path / "data" / name).write_text("words")
-    options = argparse.Namespace(out=tmp_path, updates=9, cuda=False)
-    kept = tmp_path / "relu-1/kept"
-    for other in ("words", "others"):
-        module.train_and_evaluate("relu", 1, options)
-        kept.touch()
-        module.train_and_evaluate("relu", 1, options)
-        assert kept.exists()
-        (tmp_path / "data/dict.txt").write_text("others")
-        module.train_and_evaluate("relu", 1, options)
-        assert kept.exists() == (other == "others")
-
-
 @pytest.fixture
 def sweep(script):
     return script("lra/sweep")
@@ -236,17 +198,30 @@ def of_sweep(tmp_path, *more):
 BUDGET = {"batch_size": 8, "eval_samples": None, "facts": {}}
 
 
-def test_the_updates_of_a_time_are_measured_once(sweep, calls, tmp_path):
+@pytest.fixture
+def text(tmp_path):
+    """As much of a task's folder as the speed of an attention is kept for."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "lra.json").write_text("short")
+    return folder
+
+
+def test_the_updates_of_a_time_are_measured_once(sweep, calls, text, tmp_path):
     timed = {**BUDGET, "cpu_minutes": 30.0}
     for _ in range(2):
-        found = sweep.with_updates(Path("text"), "leap", timed, of_sweep(tmp_path))
+        found = sweep.with_updates(text, "leap", timed, of_sweep(tmp_path))
         assert found == {**timed, "updates": 3600}
     assert len(calls) == 2 and all({"--disable-validation", "--no-save"} < set(command) for command in calls)
-    assert sweep.with_updates(Path("text"), "leap", {**timed, "cpu_minutes": 0.5}, of_sweep(tmp_path))["updates"] == 60
+    assert sweep.with_updates(text, "leap", {**timed, "cpu_minutes": 0.5}, of_sweep(tmp_path))["updates"] == 60
     assert len(calls) == 2
-    sweep.with_updates(Path("text"), "leap", timed, of_sweep(tmp_path, "--lr 1"))
-    sweep.with_updates(Path("text"), "relu", timed, of_sweep(tmp_path))
+    sweep.with_updates(text, "leap", timed, of_sweep(tmp_path, "--lr 1"))
+    sweep.with_updates(text, "relu", timed, of_sweep(tmp_path))
     assert len(calls) == 6
+    # Made again in the same folder, with longer sequences.
+    (text / "lra.json").write_text("long")
+    sweep.with_updates(text, "relu", timed, of_sweep(tmp_path))
+    assert len(calls) == 8
 
 
 def test_a_number_of_updates_is_left_alone(sweep, calls, tmp_path):
@@ -255,14 +230,14 @@ def test_a_number_of_updates_is_left_alone(sweep, calls, tmp_path):
     assert sweep.with_updates(Path("text"), "leap", given, of_sweep(tmp_path)) == given and not calls
 
 
-def test_too_small_a_model_is_refused(sweep, tmp_path, monkeypatch):
+def test_too_small_a_model_is_refused(sweep, text, tmp_path, monkeypatch):
     def call(command, log, mode="w"):
         log.write_text("")
         return {"peak_mib": 1.0, "cpu_seconds": 8.0}
 
     monkeypatch.setattr(sys.modules["training_runs"], "call", call)
     with pytest.raises(RuntimeError, match="12 updates took no longer than 2: give --updates"):
-        sweep.with_updates(Path("text"), "leap", {**BUDGET, "cpu_minutes": 1.0}, of_sweep(tmp_path))
+        sweep.with_updates(text, "leap", {**BUDGET, "cpu_minutes": 1.0}, of_sweep(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])

@@ -14,10 +14,9 @@ import os
 import sys
 from pathlib import Path
 
-from compare_report import report
+from compare_report import COMMAND, files_of, report
 
 from leap_fairseq.cli import command
-from leap_fairseq.files import file_digest
 from leap_fairseq.prepare.wikitext_text import find_texts
 from leap_fairseq.streaming.policy import at_least_one
 
@@ -49,9 +48,6 @@ MODELS = {
 }
 """The first five differ in their attention alone. The others forget, and need no positions; by a learned pace, some
 tokens make them forget more than others; the last one carries its state through training."""
-
-DATA = ("dict.txt", "train.bin", "valid.bin", "test.bin")
-"""Of the data, what a run depends on."""
 
 EVALUATIONS = {
     "blocks": "--tokens-per-sample 512 --batch-size 4",
@@ -88,8 +84,7 @@ def train_and_evaluate(model: str, seed: int, options: argparse.Namespace) -> No
         *("--log-interval", max(1, min(10, options.updates // 4))),
     ]
     # Of another text or dictionary, the command is the same.
-    facts = {"command": [str(part) for part in train], "data": [file_digest(data / name) for name in DATA]}
-    stages = begin(folder, facts, "command.json", "compare")
+    stages = begin(folder, [str(part) for part in train], COMMAND, "compare", files_of(options.out))
     once(stages, "train", train, "a")
     for name, evaluation in EVALUATIONS.items():
         if name == "carried" and model != "leap" and FADING not in MODELS[model]:

@@ -4,17 +4,19 @@
     python scripts/lm/compare_report.py OUT
 
 reads the logs of the runs in OUT (MODEL-SEED/{train,blocks,carried}.{log,json}) and writes OUT/comparison.tsv and
-OUT/comparison.png: validation perplexity over training time, a line for each run.
+OUT/comparison.png: validation perplexity over training time, a line for each run. Runs of another text than that of
+OUT/data are left out; those of a model that were trained otherwise, as with other --updates, have a row of their own.
 
-Columns: perplexity of the test text in blocks of 512 and with a carried state, mean and standard deviation over the
-seeds; words a second of training (median over the logs); words a second of CPU time, validations included, which does
-not depend on what else the machine does (of a training that was interrupted, that of its last process); and peak memory
-of the process in MiB.
+Columns: updates of a training; perplexity of the test text in blocks of 512 and with a carried state, mean and standard
+deviation over the seeds; words a second of training (median over the logs); words a second of CPU time, validations
+included, which does not depend on what else the machine does (of a training that was interrupted, that of its last
+process); and peak memory of the process in MiB.
 """
 
 import argparse
 import collections
 import json
+import logging
 import math
 import re
 import statistics
@@ -27,7 +29,12 @@ from leap_fairseq.report.style import PALETTE, STYLE, import_pyplot, save_figure
 from leap_fairseq.report.tables import format_table, write_tsv
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training_runs import cpu_seconds, mean_and_deviation, read_log  # noqa: E402
+from training_runs import cpu_seconds, is_from, kind_of, mean_and_deviation, read_log  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+COMMAND = "command.json"
+"""In the folder of a run, how it was trained."""
 
 EVALUATIONS = ("blocks", "carried")
 
@@ -53,7 +60,8 @@ def read_training(log: Path, used: Dict[str, float]) -> Dict[str, Any]:
             updates = float(figures["num_updates"])
             words = updates * float(figures["wpb"])
     cpu_speed = words / cpu_seconds(used, text, updates)
-    return {"parameters": parameters, "curve": curve, "speeds": speeds, "cpu_speed": cpu_speed}
+    found = {"parameters": parameters, "curve": curve, "speeds": speeds, "cpu_speed": cpu_speed}
+    return {**found, "updates": int(updates)}
 
 
 def read_perplexity(log: Path) -> float:
@@ -77,37 +85,62 @@ def read_run(folder: Path) -> Dict[str, Any]:
     return {**logged, **perplexities, "peak_mib": used["peak_mib"]}
 
 
-def table(out: Path) -> Tuple[List[Dict[str, Any]], Dict[str, List[Curve]]]:
-    """Rows of the table, and the curves of each model."""
+def files_of(out: Path) -> List[Path]:
+    """What the runs of a comparison depend on beside their commands."""
+    return [out / "data" / name for name in ("dict.txt", "train.bin", "valid.bin", "test.bin")]
+
+
+def _complete(out: Path) -> List[Path]:
+    """The folders of the complete runs, but for those of another text."""
+    data, found = [path for path in files_of(out) if path.is_file()], []
+    for folder in sorted(path.parent for path in out.glob("*-*/train.json")):
+        if (folder / COMMAND).is_file() and not is_from(folder, data, COMMAND):
+            logger.warning("left out of the table: %s, which was trained on another text than %s", folder, out / "data")
+        else:
+            found.append(folder)
+    return found
+
+
+def _kind(folder: Path) -> Tuple[str, ...]:
+    """How a run was trained, where it says so."""
+    path = folder / COMMAND
+    return kind_of(folder, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
+
+
+def table(out: Path) -> Tuple[List[Dict[str, Any]], List[List[Curve]]]:
+    """Rows of the table, and the curves of each."""
     runs = collections.defaultdict(list)
-    for path in sorted(out.glob("*-*/train.json")):
-        runs[path.parent.name.rpartition("-")[0]].append(read_run(path.parent))
+    for folder in _complete(out):
+        runs[folder.name.rpartition("-")[0], _kind(folder)].append(read_run(folder))
     if not runs:
         raise ValueError(f"{out} holds no complete training: run scripts/lm/compare.sh")
     rows = []
-    for model, found in runs.items():
-        row = {"model": model, "seeds": len(found), "parameters": found[0]["parameters"]}
+    for (model, _), found in runs.items():
+        first = found[0]
+        row = {"model": model, "updates": first["updates"], "seeds": len(found), "parameters": first["parameters"]}
         for name in EVALUATIONS:
             values = [run[name] for run in found if name in run]
             row[name], row[f"{name}_sd"] = mean_and_deviation(values) if values else ("-", "-")
         row["words_per_s"] = statistics.median(speed for run in found for speed in run["speeds"])
         row["words_per_cpu_s"] = statistics.mean(run["cpu_speed"] for run in found)
-        rows.append({**row, "peak_mib": max(run["peak_mib"] for run in found)})
+        rows.append(({**row, "peak_mib": max(run["peak_mib"] for run in found)}, [run["curve"] for run in found]))
     # The best first, by the better of its two evaluations; then those that have none yet.
-    rows.sort(key=lambda row: min(x for x in (row["blocks"], row["carried"], math.inf) if isinstance(x, float)))
-    return rows, {model: [run["curve"] for run in found] for model, found in runs.items()}
+    rows.sort(key=lambda row: min(x for x in (row[0]["blocks"], row[0]["carried"], math.inf) if isinstance(x, float)))
+    return [row for row, _ in rows], [curves for _, curves in rows]
 
 
-def plot(rows: List[Dict[str, Any]], curves: Dict[str, List[Curve]], path: Path) -> None:
+def plot(rows: List[Dict[str, Any]], curves: List[List[Curve]], path: Path) -> None:
     """Draws validation perplexity over training time."""
+    models = [row["model"] for row in rows]
     pyplot = import_pyplot()
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
-        for number, model in enumerate(row["model"] for row in rows):
+        for number, (row, of_row) in enumerate(zip(rows, curves)):
             style = "-" if number < len(PALETTE) else "--"
-            for seed, curve in enumerate(curves[model]):
+            label = row["model"] if models.count(row["model"]) == 1 else f"{row['model']}, {row['updates']} updates"
+            for seed, curve in enumerate(of_row):
                 minutes, perplexities = zip(*((seconds / 60, perplexity) for seconds, perplexity in curve))
-                named = {"label": model} if seed == 0 else {}
+                named = {"label": label} if seed == 0 else {}
                 axes.plot(minutes, perplexities, style, color=PALETTE[number % len(PALETTE)], **named)
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter("{x:.0f}")

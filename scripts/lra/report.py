@@ -24,7 +24,7 @@ from leap_fairseq.report.style import MARKERS, PALETTE, STYLE, import_pyplot, sa
 from leap_fairseq.report.tables import format_table, write_tsv
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from training_runs import cpu_seconds, mean_and_deviation, read_log  # noqa: E402
+from training_runs import cpu_seconds, kind_of, mean_and_deviation, read_log  # noqa: E402
 
 
 def read_training(log: Path) -> Dict[str, Any]:
@@ -79,10 +79,12 @@ def table(out: Path) -> List[Dict[str, Any]]:
         # What makes runs comparable.
         names = ("cpu_minutes", "updates", "batch_size", "eval_samples", "max_length")
         budget = tuple(run.get(name) for name in names)
-        groups.setdefault((path.parents[1].name, run["attention"], budget), []).append(run)
+        # A mean is over runs with the same other options of fairseq-train, too, and from the same data.
+        kind = kind_of(path.parent, run.get("command", ())), str(run.get("facts"))
+        groups.setdefault((path.parents[1].name, run["attention"], budget, kind), []).append(run)
     if not groups:
         raise ValueError(f"{out} holds no complete run: run scripts/lra/sweep.sh")
-    rows = [(data, budget, _row(data, attention, runs)) for (data, attention, budget), runs in groups.items()]
+    rows = [(data, budget, _row(data, attention, runs)) for (data, attention, budget, _), runs in groups.items()]
     return [row for *_, row in sorted(rows, key=lambda found: (found[0], str(found[1]), -found[2]["test"]))]
 
 
@@ -100,8 +102,17 @@ def _row(data: str, attention: str, runs: List[Dict[str, Any]]) -> Dict[str, Any
         "parameters": first["parameters"],
         "updates": first["updates"],
         "budget": f"{_length(first)} of {first['batch_size']}, up to {first['max_length']} tokens, "
-        f"{first['valid']['samples']} + {first['test']['samples']} evaluated, seeds {' '.join(map(str, seeds))}",
+        f"{first['valid']['samples']} + {first['test']['samples']} evaluated, seeds {' '.join(map(str, seeds))}"
+        + _more(first),
     }
+
+
+def _more(run: Dict[str, Any]) -> str:
+    """The other options of its training, see `sweep.train_command`."""
+    words = run.get("command", [])
+    words = words[words.index("--log-format") + 2 :] if "--log-format" in words else []
+    words = words[2:] if run["eval_samples"] else words
+    return f", {' '.join(words)}" if words else ""
 
 
 def _length(run: Dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from report import report
 
 from leap_fairseq.cli import command
 from leap_fairseq.files import Stages, file_digest
-from leap_fairseq.lra import read_facts
+from leap_fairseq.lra import FACTS, read_facts
 from leap_fairseq.modules.zoo import ZOO_KINDS
 from leap_fairseq.parts import Part, add_part, listed
 from leap_fairseq.streaming.policy import at_least_one
@@ -64,7 +64,7 @@ def with_updates(data: Path, attention: str, budget: Dict[str, Any], options: ar
         for updates in (SHORT, LONG):
             train = train_command(data, folder, attention, 1, {**budget, "updates": updates}, options.options)
             train += ["--disable-validation", "--no-save"]
-            once(Stages(folder, "sweep"), f"train_{updates}", [*alone(options), *train])
+            once(Stages(folder, "sweep"), f"train_{updates}", [*alone(options), *train], data=[data / FACTS])
             seconds.append(json.loads((folder / f"train_{updates}.json").read_text(encoding="utf-8"))["cpu_seconds"])
     an_update = (seconds[1] - seconds[0]) / (LONG - SHORT)
     if an_update <= 0:

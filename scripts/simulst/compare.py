@@ -7,7 +7,7 @@ DATA is the folder that data_prep/prep_mustc.py wrote. Every model is trained by
 one range of k. With the first seed each learning rate is tried; the other seeds take the one that was best on the dev
 set. BLEU of the test set is that of fairseq-generate with beam 1, where a token sees what it sees in a stream; both
 write the same words. OUT/MODEL-LR-SEED holds the checkpoints and the logs of a run, OUT/comparison.tsv the table. A run
-that is complete is reused, one that was interrupted goes on.
+that is complete is reused, one that was interrupted goes on, one of other options or other data begins anew.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Names
     quarter = max(1, options.updates // 4)
     train += ["--save-interval-updates", quarter, "--keep-interval-updates", 1, "--log-interval", min(50, quarter)]
     train += attentions(model)
-    stages = begin(folder, [str(part) for part in train], "command.json", "compare")
+    stages = begin(folder, [str(part) for part in train], "command.json", "compare", training_files(options.data))
     environment = ["env", "PROCESSES=1", "CUDA_VISIBLE_DEVICES="]
     once(stages, "train", [*environment, *train], "a")
     for k in options.waitk_lagging:
@@ -99,8 +99,14 @@ def train_and_evaluate(model: str, rate: str, seed: int, options: argparse.Names
         generate += ["--task", "leap_speech_to_text", "--config-yaml", "config_st.yaml", "--scoring", "sacrebleu"]
         generate += ["--gen-subset", options.subset, "--max-tokens", 20_000, "--required-batch-size-multiple", 1]
         generate += ["--path", folder / "checkpoint_last.pt", "--model-overrides", {"waitk_lagging": str(k)}]
-        once(stages, f"k{k}", generate)
+        once(stages, f"k{k}", generate, data=[options.data / f"{options.subset}.tsv"])
     print(f"complete: {folder.name}", flush=True)
+
+
+def training_files(data: Path) -> List[Path]:
+    """What the content of prepared data is known by: of the vocabulary the texts, of the features their statistics."""
+    names = ("config_st.yaml", "train_st.tsv", "dev_st.tsv", "gcmvn.npz")
+    return [path for path in (data / name for name in names) if path.is_file()]
 
 
 def folder_of(model: str, rate: str, seed: int, options: argparse.Namespace) -> Path:

@@ -68,6 +68,19 @@ def test_rows_are_means_over_seeds_of_one_budget(report, tmp_path):
     assert (tmp_path / "lra.png").stat().st_size > 10_000
 
 
+def test_a_mean_is_over_runs_with_the_same_options_and_data(report, tmp_path):
+    def write(seed, right, rate, facts=1):
+        command = ["bash", "train.sh", "text", f"out/leap-{seed}", "--seed", str(seed), "--log-format", "json"]
+        write_run(tmp_path, "text", "leap", seed, right, command=[*command, "--lr", rate], facts={"made": facts})
+
+    for seed, rate, facts in ((1, "1", 1), (2, "1", 1), (3, "2", 1), (4, "2", 2)):
+        write(seed, 100 + 10 * seed, rate, facts)
+    report.report(tmp_path)
+    rows = json.loads((tmp_path / "lra.json").read_text(encoding="utf-8"))
+    assert [row["test"] for row in rows] == [70, 65, 57.5]
+    assert [row["budget"].partition("seeds ")[2] for row in rows] == ["4, --lr 2", "3, --lr 2", "1 2, --lr 1"]
+
+
 def test_one_time_is_one_budget_whatever_the_updates(report, tmp_path):
     write_run(tmp_path, "text", "leap", 1, 100, updates=90, cpu_minutes=30.0)
     write_run(tmp_path, "text", "relu", 1, 110, updates=120, cpu_minutes=30.0)
