@@ -29,11 +29,12 @@ export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1
 
 say() { printf '\n\033[1m[demo %s] %s\033[0m\n' "$(date +%T)" "$*"; }
 
-# once NAME COMMAND...: runs a command whose results are complete when it ends well, unless the same one did before.
+# once NAME INPUT COMMAND...: runs a command whose results are complete when it ends well, unless the same one did since
+# INPUT was written; "-" for none.
 once() {
-    local stamp="$RUN/.complete/$1"
-    shift
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ]; then
+    local stamp="$RUN/.complete/$1" input=$2
+    shift 2
+    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ] && ! [ "$input" -nt "$stamp" ]; then
         echo "complete already: ${stamp##*/}"
         return
     fi
@@ -44,11 +45,12 @@ once() {
     mv "$stamp.part" "$stamp"
 }
 
-# train FOLDER COMMAND...: a command that trains into FOLDER, resumed if it is the one that FOLDER was begun with.
+# train FOLDER INPUT COMMAND...: a command that trains into FOLDER, resumed if it is the one that FOLDER was begun with
+# since INPUT was written.
 train() {
-    local folder=$1
-    shift
-    if [ "$(cat "$folder/command" 2>/dev/null)" != "$*" ]; then
+    local folder=$1 input=$2
+    shift 2
+    if [ "$(cat "$folder/command" 2>/dev/null)" != "$*" ] || [ "$input" -nt "$folder/command" ]; then
         rm -rf "$folder"
         mkdir -p "$folder"
         printf '%s' "$*" >"$folder/command"
@@ -87,7 +89,7 @@ fingerprint() { cksum <"$1" | cut -d' ' -f1; }
 train_translator() {
     local kind=${1%_fading} options=()
     [ "$kind" = "$1" ] || options=(--encoder-attention-half-life 2-64 --decoder-attention-half-life 2-64)
-    train "$RUN/translator-$1" env CUDA_VISIBLE_DEVICES= bash scripts/simulst/train.sh "$RUN/data" \
+    train "$RUN/translator-$1" "$RUN/data/train_st.tsv" env CUDA_VISIBLE_DEVICES= bash scripts/simulst/train.sh "$RUN/data" \
         "$RUN/translator-$1" --recipe small --max-update "$UPDATES" --waitk-lagging "$WAITK_RANGE" \
         --fixed-pre-decision-ratio "$RATIO" --encoder-visibility segment --encoder-self-attention "$kind" \
         --decoder-self-attention "$kind" --decoder-cross-attention "$kind" ${options[@]+"${options[@]}"} \
@@ -97,7 +99,7 @@ train_translator() {
 train_lm() {
     local kind=${1%_fading} options=()
     [ "$kind" = "$1" ] || options=(--attention-half-life 4-512 --no-token-positional-embeddings)
-    train "$RUN/lm-$1" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq --save-dir "$RUN/lm-$1" --cpu \
+    train "$RUN/lm-$1" "$RUN/text/bin/train.bin" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq --save-dir "$RUN/lm-$1" --cpu \
         --num-workers 0 --seed 1 --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints \
         --no-progress-bar --log-format simple --log-interval 50 --task leap_language_modeling --tokens-per-sample 128 \
         --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$kind" \
@@ -132,34 +134,36 @@ stream() {
 
 mkdir -p "$RUN/simuleval"
 say "1/6 the corpus: English-German travel phrases, voiced"
-once corpus python data_prep/make_travel_corpus.py "$RUN/corpus" --sentences-train 4000 --sentences-dev 100 \
+once corpus - python data_prep/make_travel_corpus.py "$RUN/corpus" --sentences-train 4000 --sentences-dev 100 \
     --sentences-test 100 --seed 1
 
 say "2/6 features, vocabulary, manifests"
-once data python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st --vocab-size 300 --specaugment none \
+once data "$RUN/corpus/corpus.json" python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st --vocab-size 300 --specaugment none \
     --out "$RUN/data" -j 2
-once eval python data_prep/make_eval_list.py "$RUN/corpus" --split tst-COMMON --out "$RUN/eval" --limit "$TEST_SENTENCES"
+once eval "$RUN/corpus/corpus.json" python data_prep/make_eval_list.py "$RUN/corpus" --split tst-COMMON \
+    --out "$RUN/eval" --limit "$TEST_SENTENCES"
 
 say "3/6 three wait-k translators, with $ATTENTIONS attention: $UPDATES updates each, the longest step"
 each train_translator
 
 say "4/6 streaming through SimulEval"
 stream_all() {
-    local k model
+    local k model target="$RUN/eval/tst-COMMON.target"
     model=$(fingerprint "$RUN/translator-$1/checkpoint_best.pt")
     for k in $WAITK_TEST; do
-        once "stream-$1-k$k" stream "$1" "k$k" "$model" --test-waitk-lagging "$k"
+        once "stream-$1-k$k" "$target" stream "$1" "k$k" "$model" --test-waitk-lagging "$k"
     done
-    once "stream-$1-confidence" stream "$1" confidence "$model" --test-policy confidence --test-threshold "$THRESHOLD"
+    once "stream-$1-confidence" "$target" stream "$1" confidence "$model" --test-policy confidence \
+        --test-threshold "$THRESHOLD"
 }
 each stream_all
 
 say "5/6 a language model on the Python reference manual"
-once text python data_prep/make_pydoc_text.py "$RUN/text"
-once text-bin preprocess_text
+once text - python data_prep/make_pydoc_text.py "$RUN/text"
+once text-bin "$RUN/text/train.txt" preprocess_text
 each train_lm
 for attention in $ATTENTIONS; do
-    once "lm-$attention-eval" evaluate_lm "$attention" "$(fingerprint "$RUN/lm-$attention/checkpoint_best.pt")"
+    once "lm-$attention-eval" "$RUN/text/bin/test.bin" evaluate_lm "$attention" "$(fingerprint "$RUN/lm-$attention/checkpoint_best.pt")"
 done
 
 say "6/6 the results"

@@ -7,6 +7,7 @@ reads simuleval/ATTENTION-POLICY/instances.log (kK is wait-K) and lm-ATTENTION/e
 quality_latency.png, staircase.png and signature.txt beside them.
 """
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from leap_fairseq.report.staircase import plot_staircase
 from leap_fairseq.report.tables import format_table, write_tsv
 from leap_fairseq.scoring.instances import read_instances
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.run_folder import LOG
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("BLEU", "LAAL", "AL", "AP", "DAL", "LAAL_CA")
 
@@ -26,6 +30,11 @@ def simulst_rows(run):
     rows, signatures = [], set()
     for folder in run.glob("simuleval/*-*/"):
         attention, _, policy = folder.name.rpartition("-")
+        checkpoint = run / f"translator-{attention}" / "checkpoint_best.pt"
+        # As with other variables in demo.sh.
+        if checkpoint.exists() and (folder / LOG).stat().st_mtime < checkpoint.stat().st_mtime:
+            logger.warning("left out of the table: %s, which is of an earlier %s", folder, checkpoint)
+            continue
         scores = score_run(folder)
         signatures.add(scores["signature"])
         row = {"attention": attention, "policy": re.sub(r"^k(\d+)$", r"wait-\1", policy)}

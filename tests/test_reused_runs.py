@@ -6,10 +6,15 @@ import hashlib
 import json
 import math
 import os
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from leap_fairseq.report.tables import read_tsv
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 def run_of(script, monkeypatch, tmp_path, name):
@@ -114,3 +119,24 @@ def test_a_mean_over_seeds_is_one_of_alike_runs_on_one_text(script, tmp_path, ca
     assert [(row["updates"], row["seeds"], round(row["blocks"], 6)) for row in rows] == [(100, 2, 9.0), (50, 1, 20.0)]
     (warning,) = caplog.messages
     assert "relu-4, which was trained on another text" in warning
+
+
+def test_a_step_of_the_demo_is_done_again_where_its_input_is_newer(tmp_path):
+    """As when TEST_SENTENCES is another number: the command that streams them is the same."""
+    demo = (SCRIPTS / "demo.sh").read_text(encoding="utf-8")
+    functions = "".join(re.findall(r"^(?:once|train|progress)\(\) \{\n.*?^\}\n", demo, re.MULTILINE | re.DOTALL))
+    steps = "once stream list echo streamed; train folder list sh -c 'echo Error: trained'\n"
+    program = f"set -euo pipefail\nRUN=.\n{functions}\n{steps}"
+
+    def done():
+        ended = subprocess.run(["bash", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return [line.split(":")[0] for line in ended.stdout.splitlines()]
+
+    everything, nothing = ["streamed", "Error"], ["complete already"] * 2
+    assert done() == everything and done() == nothing
+    (tmp_path / "list").write_text("sentences")
+    for made in (".complete/stream", "folder/command"):
+        written_later(tmp_path / made, tmp_path / "list")
+    assert done() == nothing
+    written_later(tmp_path / "list", tmp_path / "folder/command")
+    assert done() == everything

@@ -1,6 +1,7 @@
 """The report of the demo, from logs of a run that is made up here."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,20 @@ def test_tables_and_pictures(run_folder):
     for picture in ("quality_latency.png", "staircase.png"):
         assert (run_folder / picture).read_bytes().startswith(b"\x89PNG")
     assert "version:" in (run_folder / "signature.txt").read_text() and "61.4" in done.stdout
+
+
+def test_what_an_earlier_translator_said_is_left_out(run_folder):
+    """As after other UPDATES, of a k that is no longer asked for."""
+    checkpoint = run_folder / "translator-softmax/checkpoint_best.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    for log in run_folder.glob("simuleval/softmax-*/instances.log"):
+        time = checkpoint.stat().st_mtime + (-1 if log.parent.name == "softmax-k12" else 1)
+        os.utime(log, (time, time))
+    done = report(run_folder)
+    assert done.returncode == 0 and "softmax-k12, which is of an earlier" in done.stderr
+    rows = read_tsv(run_folder / "simulst.tsv")
+    assert len(rows) == 7 and ("softmax", "wait-12") not in [(row["attention"], row["policy"]) for row in rows]
 
 
 def test_missing_runs_are_named(tmp_path, run_folder):
