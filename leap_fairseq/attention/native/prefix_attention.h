@@ -270,8 +270,13 @@ class Worker {
             n = (int)least(BLOCK, p.queries - t);
             load_queries(t, n, direct);
             read_state(n);
-            for (int64_t block = direct; block <= block_of(t + n - 1); block++) {
+            const int64_t last = block_of(t + n - 1);
+            for (int64_t block = direct; block <= last; block++) {
                 load_keys(block);
+                if (block < last)
+                    look_ahead_to_keys(h, block + 1);
+                else
+                    look_ahead_to_keys(t + n < p.queries ? h : h + 1, direct);
                 read_block(t, n, block);
             }
             finish(t, n);
@@ -281,8 +286,11 @@ class Worker {
     void backward_directly(int64_t first, int64_t direct) {
         load_state_before((direct + STRETCH - 1) / STRETCH);
         for (int64_t t = first; t < p.queries; t += BLOCK) through_state(t, (int)least(BLOCK, p.queries - t), direct);
-        for (int64_t block = block_of(p.queries - 1); block >= direct; block--) {
+        const int64_t last = block_of(p.queries - 1);
+        for (int64_t block = last; block >= direct; block--) {
             load_keys(block);
+            look_ahead_to_keys(block > direct ? h : h + 1, block > direct ? block - 1 : last);
+            look_ahead_to_gradients(block);
             begin_key_errors();
             for (int64_t t = first; t < p.queries; t += BLOCK) {
                 const int n = (int)least(BLOCK, p.queries - t);
@@ -397,6 +405,21 @@ class Worker {
         if (!backward) return;
         ahead.add((const T*)p.out_gradient + row * V, p.heads * value, queries, value);
         ahead.add((const T*)p.dq + row * K, p.heads * key, queries, key);
+    }
+
+    // The same where blocks are read one by one, and of this block the places of its gradients.
+    void look_ahead_to_keys(int64_t h, int64_t block) {
+        ahead.clear();
+        if (h == last_head) return;
+        const int64_t first = block * BLOCK, keys = least(BLOCK, p.keys - first);
+        ahead.add(at(p.k, p.k_strides, b, first, h), p.k_strides.time * sizeof(T), keys, K * sizeof(T));
+        ahead.add(at(p.v, p.v_strides, b, first, h), p.v_strides.time * sizeof(T), keys, V * sizeof(T));
+    }
+
+    void look_ahead_to_gradients(int64_t block) {
+        const int64_t first = block * BLOCK, row = (b * p.keys + first) * p.heads + h, keys = least(BLOCK, p.keys - first);
+        ahead.add((const T*)p.dk + row * K, p.heads * K * sizeof(T), keys, K * sizeof(T));
+        ahead.add((const T*)p.dv + row * V, p.heads * V * sizeof(T), keys, V * sizeof(T));
     }
 
     // The next head comes to the same stretch, the first one to the next stretch.
