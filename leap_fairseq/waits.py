@@ -6,8 +6,12 @@ only after a wait without end that had not quite begun. Here it is raised betwee
 
 import concurrent.futures
 import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
 import queue
 import signal
+import threading
 from typing import Iterable, Iterator, TypeVar
 
 Result = TypeVar("Result")
@@ -52,3 +56,13 @@ def completed(
             continue
         waiting.remove(done)
         yield done
+
+
+def end_with_parent() -> None:
+    """Of a process of multiprocessing: from now on it ends when its parent does, be it killed (SIGKILL)."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -297,6 +298,20 @@ def test_peak_memory_is_what_the_work_takes():
     )
     large, small = map(float, done.stdout.split())
     assert 63 < large - 64 < 66 and small < 1
+
+
+@pytest.mark.slow
+def test_a_measurement_of_memory_ends_with_who_asked_for_it():
+    program = """
+import multiprocessing, os, signal
+from benchmarks import measuring
+
+multiprocessing.context.BaseContext.set_forkserver_preload = lambda *_: None  # takes time
+measuring.apart(os.kill, os.getpid(), signal.SIGKILL)
+"""
+    # The end of what they could write is that of all.
+    options = {"cwd": SCRIPT.parent, "stdout": subprocess.PIPE, "timeout": 120}
+    assert subprocess.run([sys.executable, "-c", program], **options).returncode == -signal.SIGKILL
 
 
 def test_a_preparation_that_is_killed_before_it_begins_is_said(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -100,3 +101,22 @@ def test_a_signal_that_ends_no_wait_is_heard_after_it(heard):
             next(completed([future]))
         assert not future.done() and not blocked()
         go_on.set()
+
+
+def test_a_worker_ends_with_its_parent():
+    program = """
+import multiprocessing, os, signal, time
+from leap_fairseq.waits import end_with_parent
+
+def work():
+    end_with_parent()
+    os.write(1, b"begun")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(300)
+
+multiprocessing.get_context("fork").Process(target=work).start()
+time.sleep(300)
+"""
+    # The end of what they write is that of both.
+    ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=60)
+    assert ended.returncode == -signal.SIGKILL and ended.stdout == b"begun"

@@ -7,16 +7,14 @@ example, keeps nobody waiting, as it does in a pool of the standard library.
 import argparse
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from multiprocessing.connection import Connection, wait
 from multiprocessing.pool import ExceptionWithTraceback
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
 from leap_fairseq.files import DataError
-from leap_fairseq.waits import LONGEST_WAIT, held_back, let_through
+from leap_fairseq.waits import LONGEST_WAIT, end_with_parent, held_back, let_through
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -153,7 +151,7 @@ def _work(connection: Connection, function: Callable, initializer: Optional[Call
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     let_through()
     # A parent that is killed (SIGKILL) cannot end its workers: they would write into the folder of the next run.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     while True:
         job = connection.recv()
         try:
@@ -164,8 +162,3 @@ def _work(connection: Connection, function: Callable, initializer: Optional[Call
         except Exception as error:
             answer = ForkingPickler.dumps((False, ExceptionWithTraceback(error, error.__traceback__)))
         connection.send_bytes(answer)
-
-
-def _end_with_parent() -> None:
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

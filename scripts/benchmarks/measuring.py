@@ -20,6 +20,7 @@ import torch
 
 from leap_fairseq.attention.compiled_library import families
 from leap_fairseq.report.style import FORMS
+from leap_fairseq.waits import end_with_parent
 
 Clock = Callable[[], float]
 Contender = Callable[[], Sequence[float]]
@@ -197,12 +198,16 @@ def apart(function: Callable, *args: Any) -> Any:
         context = multiprocessing.get_context("forkserver")
         # Imported once, before the first of them. No more: memory that an import has freed hides what is taken later.
         context.set_forkserver_preload(["leap_fairseq.models"])
-        with ProcessPoolExecutor(
-            1, context, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
-        ) as process:
+        with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(torch.get_num_threads(),)) as process:
             return process.submit(function, *args).result()
     except RuntimeError as error:
         raise ValueError(f"a measurement of memory failed, try smaller sizes: {str(error).splitlines()[0]}") from error
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # Else it waits for ever for another call of one that was ended, and with it the server of its imports.
+    end_with_parent()
 
 
 def resident_mib(field: str) -> float:
