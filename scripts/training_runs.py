@@ -5,16 +5,19 @@ A part of `lm/compare.py`, `simulst/compare.py` and `lra/sweep.py`, and of the r
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import math
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
+import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from leap_fairseq.files import DataError, Stages, file_digest, whole_file
 from leap_fairseq.waits import completed
@@ -109,6 +112,28 @@ def _words(value: Any) -> List[str]:
     return [word for part in parts for word in _words(part)] if isinstance(value, (dict, list)) else [str(value)]
 
 
+_running: Set[int] = set()
+"""Processes of `call`."""
+
+_asked_to_end = threading.Event()
+
+
+def _end_commands() -> None:
+    for process in tuple(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _request_to_end_heard() -> Iterator[None]:
+    """Within it, SIGTERM raises an exception, as Ctrl-C does: alone, it would leave the commands behind."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def call(command, log: Path, mode: str = "w") -> dict:
     """Runs a command into a log, on this machine alone; returns its peak memory in MiB and its CPU seconds.
 
@@ -119,7 +144,11 @@ def call(command, log: Path, mode: str = "w") -> dict:
     environment = {name: value for name, value in os.environ.items() if name not in OF_SEVERAL_MACHINES}
     with open(log, mode, encoding="utf-8") as file:
         process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        _running.add(process.pid)
+        if _asked_to_end.is_set():  # while it began
+            _end_commands()
         _, status, usage = os.wait4(process.pid, 0)
+        _running.discard(process.pid)
     if status:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
         raise RuntimeError(f"{log} ends with\n{tail}")
@@ -150,6 +179,7 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
     Raises:
         ValueError: fewer than one at a time.
         Exception: what the first job to fail raised; those that are running end before, and the rest does not begin.
+        KeyboardInterrupt, SystemExit: Ctrl-C, or a request to end (SIGTERM), which end the commands of all jobs.
     """
     if count < 1:
         raise ValueError(f"--jobs {count} must be at least 1")
@@ -165,10 +195,14 @@ def run_all(run: Callable[..., None], jobs: Iterable[Sequence], count: int) -> N
             ended.set()
             raise
 
-    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+    with _request_to_end_heard(), concurrent.futures.ThreadPoolExecutor(count) as pool:
         try:
             for done in completed([pool.submit(attempt, job) for job in jobs]):
                 done.result()
+        except (KeyboardInterrupt, SystemExit):
+            _asked_to_end.set()
+            _end_commands()
+            raise
         finally:
             ended.set()
 

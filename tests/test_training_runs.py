@@ -2,6 +2,7 @@
 
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import math
 import os
@@ -34,21 +35,31 @@ from training_runs import call, run_all
 
 def job(number):
     pathlib.Path(f"begun-{number}").touch()
-    call(["sleep", "3"], pathlib.Path(f"{number}.log"))
+    call(["sh", "-c", "echo $$; exec sleep 300"], pathlib.Path(f"{number}.log"))
 
 run_all(job, [(number,) for number in range(6)], 2)
 """
 
 
-def test_nothing_begins_after_ctrl_c(tmp_path):
+@pytest.mark.parametrize(
+    "number, kill", [(signal.SIGINT, os.killpg), (signal.SIGINT, os.kill), (signal.SIGTERM, os.kill)]
+)
+def test_ctrl_c_or_a_request_to_end_ends_what_runs_and_nothing_else_begins(tmp_path, number, kill):
     environment = {**os.environ, "PYTHONPATH": f"{SCRIPTS}:{SCRIPTS.parent}"}
     command = [sys.executable, "-c", RUN_SIX]
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, start_new_session=True)
-    while len(list(tmp_path.glob("*.log"))) < 2 and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    errors = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in errors
+    try:
+        while len(begun := [log.read_text() for log in tmp_path.glob("*.log")]) < 2 or not all(begun):
+            assert process.poll() is None
+            time.sleep(0.05)
+        kill(process.pid, number)
+        errors = process.communicate(timeout=60)[1].decode()
+        assert not [pid for pid in begun if Path("/proc", pid.strip()).exists()]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    code, heard = (143, "") if number == signal.SIGTERM else (-signal.SIGINT, "KeyboardInterrupt")
+    assert process.returncode == code and heard in errors
     assert len(list(tmp_path.glob("begun-*"))) == 2
 
 
