@@ -23,7 +23,7 @@ from leap_fairseq.cli.evaluate import read_list
 from leap_fairseq.cli.translate import Lines
 from leap_fairseq.example import RECORDING, TRANSCRIPT
 from leap_fairseq.scoring.languages import read_languages
-from leap_fairseq.scoring.run_folder import RunFolder
+from leap_fairseq.scoring.run_folder import MODEL, RunFolder, heard
 from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT
 from leap_fairseq.scoring.units import KEPT_SPACE, Characters, Pieces, unit_named
 from leap_fairseq.speech import stream_file
@@ -105,7 +105,9 @@ class How(NamedTuple):
         names = {UNIT: "unit", "--long-form": "long_form", "server": "policy"}
         given = {**self.policy, "segment_ms": self.segment_ms, "fast": self.fast, "sessions": self.sessions}
         options = {f"--{name.replace('_', '-')}": value for name, value in given.items()}
-        return {**options, **{name: self.status[field] for name, field in names.items()}}
+        # That of an earlier version does not say its model.
+        model = {MODEL: self.status[MODEL]} if MODEL in self.status else {}
+        return {**options, **{name: self.status[field] for name, field in names.items()}, **model}
 
 
 async def status_of(client: "Client", wait_seconds: float) -> Dict[str, Any]:
@@ -167,7 +169,8 @@ def measure(client: "Client", how: How, lists: str, out: Path) -> None:
     kept = [[line for number, line in enumerate(each) if number not in left_out] for each in (names, references)]
     noted = read_languages(lists)
     languages = {LANGUAGE: how.status["language"] or noted.tgt_lang, SPOKEN: noted.src_lang}
-    folder = RunFolder(out, *kept, how.facts(), {name: language for name, language in languages.items() if language})
+    facts = {**how.facts(), **heard(kept[0])}
+    folder = RunFolder(out, *kept, facts, {name: language for name, language in languages.items() if language})
     late: List[float] = []
     with folder.locked(), folder.noting() as note:
         missing = folder.missing()

@@ -20,18 +20,19 @@ Computation-aware latencies (_CA) mean something only where no other job shares 
 """
 
 import argparse
+import contextlib
 import logging
 import math
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Container, Dict, List, NamedTuple
+from typing import Any, Container, Dict, List, NamedTuple, Optional
 
 from leap_fairseq.cli.evaluation_parts import Plan, others_of, shared
 from leap_fairseq.cli.model_options import add_data_options, add_device_option, add_dtype_option
 from leap_fairseq.cli.policy_runs import PolicyRun, policy_runs
 from leap_fairseq.cli.score import add_scoring_options, print_table, settings_of
-from leap_fairseq.files import file_digest
+from leap_fairseq.files import digest, file_digest
 from leap_fairseq.parts import Part, add_part
 from leap_fairseq.report.tables import write_json, write_tsv
 from leap_fairseq.scoring.languages import read_languages
@@ -39,6 +40,7 @@ from leap_fairseq.scoring.long_form import score_long_run
 from leap_fairseq.scoring.long_references import read_references, write_without
 from leap_fairseq.scoring.quality import require_packages
 from leap_fairseq.scoring.run import score_run
+from leap_fairseq.scoring.run_folder import DATA, MODEL, heard
 from leap_fairseq.scoring.settings import LANGUAGE, SPOKEN, UNIT, Settings, recorded
 from leap_fairseq.speech.corpus import read_lines
 from leap_fairseq.speech.sound_list import LeftOut, unusable, write_left_out
@@ -57,13 +59,13 @@ class Model(NamedTuple):
 
     Attributes:
         label: the attention of its decoder to the speech.
-        digest: of its checkpoint.
+        facts: digests of its checkpoint and, where they are here, of what it takes from its data.
         policy: that it was trained for.
         segment_ms: speech between two decisions.
     """
 
     label: str
-    digest: str
+    facts: Dict[str, str]
     policy: Policy
     segment_ms: int
 
@@ -100,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     part = None if options.part is None else Part.parse(options.part)
-    model = read_model(options.model)
+    model = read_model(options.model, options.data_bin, options.config_yaml)
     out = Path(options.out)
     runs = policy_runs(options, model.policy, out)
     if options.long_form:
@@ -110,6 +112,7 @@ def run(options: argparse.Namespace) -> None:
         require_packages(scoring_of(each.folder, options))
     left_out = unusable(lists[0])
     lists = [[line for number, line in enumerate(lines) if number not in left_out] for lines in lists]
+    model = model._replace(facts={**model.facts, **heard(lists[0])})
     plans = [plan(options, model, lists, each) for each in runs]
     with shared(part, plans, lists, out, options.jobs) as is_last:
         if is_last:
@@ -147,18 +150,23 @@ def scoring_of(out: Path, options: argparse.Namespace) -> Settings:
     return settings_of(out, argparse.Namespace(**{**vars(options), "src_lang": src_lang, "tgt_lang": tgt_lang}))
 
 
-def read_model(path: str) -> Model:
-    """Reads what decides an evaluation from an exported folder or a checkpoint.
+def read_model(path: str, data_bin: Optional[str] = None, config_yaml: Optional[str] = None) -> Model:
+    """Reads what decides an evaluation from an exported folder or a checkpoint, and its data.
 
     Raises:
         FileNotFoundError, ValueError: as for :func:`leap_fairseq.models.translator_checkpoint.read_checkpoint`.
     """
-    from leap_fairseq.models.translator_checkpoint import checkpoint_file, read_checkpoint
+    from leap_fairseq.models.translator_checkpoint import checkpoint_file, files_of_data, read_checkpoint
     from leap_fairseq.streaming.frames import FRAME_MS
 
     state, policy = read_checkpoint(path)
     label = str(state["cfg"]["model"].decoder_cross_attention)
-    return Model(label, file_digest(checkpoint_file(path)), policy, policy.decision_frames * FRAME_MS)
+    facts = {MODEL: file_digest(checkpoint_file(path))}
+    # Without them nothing can be translated, which SimulEval will say, but what is complete can be scored.
+    with contextlib.suppress(OSError, ValueError):
+        files = files_of_data(path, state["cfg"]["task"], data_bin, config_yaml)
+        facts[DATA] = digest([file_digest(file) for file in files])
+    return Model(label, facts, policy, policy.decision_frames * FRAME_MS)
 
 
 def read_list(path: Path) -> List[str]:
@@ -190,7 +198,7 @@ def plan(options: argparse.Namespace, model: Model, lists: List[List[str]], poli
         "--max-len-a": options.max_len_a,
         "--max-len-b": options.max_len_b,
     }
-    facts = {**settings, "--dtype": options.dtype, "model": model.digest}
+    facts = {**settings, "--dtype": options.dtype, **model.facts}
     if options.long_form:
         facts["--long-form"] = True
     command = [*simuleval_command(), "--agent-class", "leap_fairseq.agents.WaitkAgent", "--no-scoring"]

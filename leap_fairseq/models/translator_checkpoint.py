@@ -4,8 +4,9 @@ What is loaded says itself by which policy it streams; nothing here knows a part
 """
 
 import logging
+from argparse import Namespace
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from fairseq.models import ARCH_MODEL_REGISTRY
 
@@ -17,7 +18,7 @@ from leap_fairseq.speech.data_config import require_closed
 from leap_fairseq.streaming.detokenizer import StreamingDetokenizer
 from leap_fairseq.streaming.policy import Policy
 from leap_fairseq.streaming.translator import StreamingTranslator
-from leap_fairseq.tasks.leap_speech_to_text import LeapSpeechToTextTask
+from leap_fairseq.tasks.leap_speech_to_text import LeapS2TDataConfig, LeapSpeechToTextTask
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,33 @@ def checkpoint_file(path: Union[str, Path]) -> Path:
     """The checkpoint of an exported folder, or the file itself."""
     path = Path(path)
     return path / CHECKPOINT if path.is_dir() else path
+
+
+def files_of_data(
+    path: Union[str, Path],
+    trained: Namespace,
+    data: Optional[Union[str, Path]] = None,
+    config_yaml: Optional[str] = None,
+) -> List[Path]:
+    """The files of its data that a translator needs: vocabulary, pieces and, where it has them, statistics.
+
+    Args:
+        path, data, config_yaml: as for :func:`load_translator`.
+        trained: options of the task, as :func:`read_checkpoint` gives them.
+
+    Raises:
+        FileNotFoundError, ValueError: as for :func:`load_translator`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        data, config_yaml = path, CONFIG
+        require_closed(path, CONFIG)
+    name = config_yaml or trained.config_yaml
+    folder = Path(data_folder(path, trained.data, name) if data is None else data)
+    found = LeapS2TDataConfig(folder / name)
+    check_streaming(found)
+    pieces, statistics = found.bpe_tokenizer["sentencepiece_model"], found.global_cmvn_stats_npz
+    return [folder / found.vocab_filename, Path(pieces), *([Path(statistics)] if statistics is not None else [])]
 
 
 def check_streaming(data_cfg) -> None:

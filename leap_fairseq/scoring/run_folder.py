@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
-from leap_fairseq.files import DataError, digest, locked, whole_file
+from leap_fairseq.files import DataError, digest, file_digest, locked, whole_file
 from leap_fairseq.scoring.instances import read_log
 from leap_fairseq.scoring.settings import FACTS, NOTES, SENTENCES, recorded
 
@@ -19,6 +19,12 @@ NOTED = ".instances.log.noted"
 
 PARTS = ".parts"
 """Folder, in that of an evaluation, of what jobs on several machines have translated."""
+
+MODEL, DATA, RECORDINGS = "model", "data", "recordings"
+"""Facts: digests of the model, of what it takes from its data, and of what was heard."""
+
+LATER = (MODEL, DATA, RECORDINGS)
+"""Facts that a folder of an earlier version may lack, or a run whose data are not here: it is taken for the same."""
 
 Fields = Dict[str, Any]
 """A line of SimulEval's log."""
@@ -133,7 +139,7 @@ def with_lists(facts: Dict[str, Any], sources: Sequence[str], references: Sequen
 def check_facts(folder: Path, facts: Dict[str, Any]) -> None:
     """Refuses the folder of another run, with a DataError; one that says nothing is passed over."""
     found = _decisive(folder)
-    changed = [name for name in {**found, **facts} if found.get(name) != facts.get(name)]
+    changed = _changed(found, facts)
     if found and changed:
         was = "; ".join(f"{name} {found.get(name)}, not {facts.get(name)}" for name in sorted(changed))
         raise DataError(f"{folder} holds an evaluation of {was}: give a new folder, or remove this one")
@@ -151,9 +157,21 @@ def logged(folders: Iterable[Path], facts: Dict[str, Any]) -> Dict[int, Fields]:
     """
     lines: Dict[int, Fields] = {}
     for folder in folders:
-        if (folder / LOG).is_file() and _decisive(folder) == facts:
+        found = _decisive(folder)
+        if (folder / LOG).is_file() and found and not _changed(found, facts):
             lines.update(read_log(folder / LOG, allow_torn=True))
     return lines
+
+
+def heard(sources: Sequence[str]) -> Dict[str, str]:
+    """The fact of what recordings hold: those of a list may be changed under their names."""
+    return {RECORDINGS: digest([file_digest(path) for path in sources])}
+
+
+def _changed(found: Dict[str, Any], facts: Dict[str, Any]) -> List[str]:
+    """The names of the facts that differ."""
+    names = [name for name in {**found, **facts} if name not in LATER or name in found and name in facts]
+    return [name for name in names if found.get(name) != facts.get(name)]
 
 
 def _decisive(folder: Path) -> Dict[str, Any]:

@@ -26,9 +26,13 @@ waits.
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from pathlib import Path
 from typing import AsyncIterator, Optional, Set
+
+import torch
+from torch import nn
 
 from leap_fairseq.serve.admission import check_origin, guarded_application
 from leap_fairseq.serve.connections import Connections
@@ -78,7 +82,7 @@ class Server:
         if workers < 1:
             raise ValueError(f"workers is {workers}, but must be at least 1 (--workers)")
         self.translator, self.limits, self.hosts = translator, limits, hosts
-        self.language, self.example = language, example
+        self.language, self.example, self._model = language, example, _digest(translator.model)
         self.total = 0
         self._sockets: Set[BoundedWebSocket] = set()
         self._stopping = False
@@ -151,6 +155,7 @@ class Server:
                 "max_sessions": self.limits.max_sessions,
                 **described(translator.policy),
                 "policy_options": offered(),
+                "model": self._model,
                 "unit": translator.detokenizer.unit,
                 "long_form": translator.long_form,
                 "language": self.language,
@@ -229,3 +234,12 @@ class Server:
             logger.exception("a session failed")
             return "the translation failed: the log of the server says why"
         return None
+
+
+def _digest(model: nn.Module) -> str:
+    """Of the weights as they compute: whoever measures the server is told when they are others."""
+    sha = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        sha.update(name.encode())
+        sha.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()

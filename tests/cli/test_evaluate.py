@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -198,6 +199,20 @@ def test_another_evaluation_in_the_folder_is_refused(model, lists, told, tmp_pat
     words = ["evaluate", str(model), str(lists), str(tmp_path / "out"), "--waitk-lagging"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 1
     assert "holds an evaluation of --test-waitk-lagging 1, not 2" in capsys.readouterr().err
+
+
+def test_a_model_with_other_data_is_another_one_and_what_is_complete_needs_none(model, lists, told, tmp_path, capsys):
+    copied = shutil.copytree(model, tmp_path / "copied")
+    words = ["evaluate", str(copied), str(lists), str(tmp_path / "out")]
+    assert main(words) == 0
+    (pieces,) = copied.glob("*.model")
+    content = pieces.read_bytes()
+    pieces.write_bytes(content + b"other")
+    assert main(words) == 1 and "holds an evaluation of data" in capsys.readouterr().err
+    pieces.write_bytes(content)
+    assert main(words) == 0
+    pieces.unlink()
+    assert main(words) == 0 and len(told) == 1
 
 
 def test_unit_and_language_are_in_the_folder(model, lists, told, tmp_path, capsys):

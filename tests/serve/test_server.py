@@ -1,11 +1,13 @@
 """The server: the words of the translator, each listener's own, whatever others do or send."""
 
 import asyncio
+import copy
 import json
 import re
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'leap-fairseq[serve]'")
 
@@ -46,8 +48,19 @@ def test_words_are_those_of_the_translator_and_come_while_it_listens(translator)
         "language": "",
         "example": False,
     }
-    always = {"max_sessions": 8, "total": 1, **policy}
+    always = {"max_sessions": 8, "total": 1, "model": after["model"], **policy}
     assert during == {"open": 1, **always} and after == {"open": 0, **always}
+
+
+def test_the_status_tells_one_model_from_another(translator):
+    def model():
+        return served(translator, lambda client: client.status())["model"]
+
+    other = translator.new_stream()
+    other.model = copy.deepcopy(other.model)
+    with torch.no_grad():
+        next(iter(other.model.parameters())).flatten()[0] += 1
+    assert served(other, lambda client: client.status())["model"] != model() == model()
 
 
 @pytest.mark.parametrize("rate, channels", [(48000, 2), (8000, 1), (44100, 1), (22050, 6)])
