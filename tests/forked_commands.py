@@ -8,6 +8,7 @@ starts by `sys.executable` is forked as well. Run as a script, with the path of 
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -62,7 +63,10 @@ class ForkedCommands:
             (self.folder / name).write_text(program, encoding="utf-8")
             (self.folder / name).chmod(0o755)
         command = [python, __file__, address, *imports]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+        # A group of its own, and a pipe that is closed however this process ends.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+        )
         assert "ready\n" in iter(self._process.stdout.readline, "")
 
     def run(self, command, *args, cwd, stdin=""):
@@ -92,8 +96,9 @@ class ForkedCommands:
         return self
 
     def __exit__(self, *_):
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._process.stdin.close()
         self._process.stdout.close()
         self._temporary.cleanup()
 
@@ -108,13 +113,15 @@ def serve(address, *imports):
         # What has answered is not waited for.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         print("ready", flush=True)
-        while True:
+        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
             client = server.accept()[0]
             if os.fork() == 0:
                 server.close()
                 answer(client)
                 os._exit(0)
             client.close()
+    # Whoever has started it has ended: so does all that runs.
+    os.killpg(0, signal.SIGKILL)
 
 
 def answer(client):
