@@ -1,5 +1,6 @@
 """Packaging of leap-fairseq. `scripts/setup.sh` is the usual way in: it makes a virtual environment and calls pip."""
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,11 +53,15 @@ EXTRAS = {
 
 NATIVE = "leap_fairseq/attention/native"
 
+# As compiled_library.py reads them, where they lie beside the library.
+SOURCES = sorted(path for path in Path(NATIVE).glob("*") if path.suffix in (".cpp", ".h"))
+
 # No module of Python: a library that leap_fairseq/attention/compiled_library.py loads. Without it, torch computes.
 COMPILED = Extension(
     "leap_fairseq.attention._native",
     sources=[f"{NATIVE}/{name}.cpp" for name in ("main", "anywhere", "avx2", "avx512")],
     depends=sorted(map(str, Path(NATIVE).glob("*.h"))),
+    define_macros=[("LEAP_SOURCES", f'"{hashlib.sha256(b"".join(map(Path.read_bytes, SOURCES))).hexdigest()}"')],
     # Sums may be taken in any order, as in every product of matrices; inf and nan stay what they are. Python's flags
     # ask for indices that wrap (-fwrapv), which costs the products a quarter of their speed.
     extra_compile_args=[

@@ -8,6 +8,7 @@ Shape legend: B batch, T queries, S keys, H heads, K key dimension, V value dime
 
 import ctypes
 import functools
+import hashlib
 import itertools
 import logging
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -105,6 +106,12 @@ def check_status(status: int) -> None:
         raise MemoryError("not enough memory for linear attention in compiled code: choose smaller batches")
 
 
+def _sources(folder: Path) -> Optional[bytes]:
+    """The digest of the sources in a clone, as ``setup.py`` has it; None where the library came without them."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".cpp", ".h"))
+    return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest().encode() if files else None
+
+
 @functools.cache
 def native_library() -> Optional[ctypes.CDLL]:
     """The compiled library, or None where there is none; says once which it is."""
@@ -121,6 +128,9 @@ def native_library() -> Optional[ctypes.CDLL]:
             size.restype = ctypes.c_int64
             if size() != ctypes.sizeof(structure):
                 raise OSError(f"{path} was built from other sources")
+        found.leap_sources.restype, sources = ctypes.c_char_p, _sources(path.with_name("native"))
+        if sources and found.leap_sources() != sources:
+            raise OSError(f"{path} was built from other sources")
     except (OSError, AttributeError) as error:
         logger.warning("linear attention on the CPU: cannot load the compiled code, install again (%s)", error)
         return None

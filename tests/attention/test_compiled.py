@@ -4,6 +4,7 @@ import ctypes
 import functools
 import itertools
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -361,6 +362,20 @@ def test_a_library_that_cannot_be_loaded_is_named(elsewhere, tmp_path, caplog):
     elsewhere(tmp_path)
     assert module.native_library() is None
     assert "cannot load the compiled code, install again" in caplog.text
+
+
+@built
+def test_a_library_of_other_sources_than_those_beside_it_is_refused(elsewhere, tmp_path, caplog):
+    """As after an update of a clone without another installation: the answers would be those of before."""
+    (tmp_path / module.LIBRARY).symlink_to(Path(module.__file__).with_name(module.LIBRARY))
+    sources = shutil.copytree(Path(module.__file__).with_name("native"), tmp_path / "native")
+    elsewhere(tmp_path)
+    assert module.native_library() is not None and not caplog.text
+    with open(sources / "step.h", "a") as file:
+        file.write("// mended\n")
+    elsewhere(tmp_path)
+    assert module.native_library() is None
+    assert "was built from other sources" in caplog.text
 
 
 @built

@@ -8,6 +8,10 @@
 
 #include "problem.h"
 
+#ifndef LEAP_SOURCES  // by setup.py: the sha256 of all files of this folder
+#define LEAP_SOURCES ""
+#endif
+
 namespace {
 
 struct Family {
@@ -108,6 +112,7 @@ extern "C" {
 int64_t leap_problem_size() { return sizeof(Problem); }
 int64_t leap_step_size() { return sizeof(Step); }
 int64_t leap_map_size() { return sizeof(Features); }
+const char* leap_sources() { return LEAP_SOURCES; }
 
 int64_t leap_stretches(int64_t keys) { return stretches_of(keys); }
 
