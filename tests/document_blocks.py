@@ -139,7 +139,10 @@ class Clone:
         if self.server:
             (process, address), self.server = self.server, None
             process.send_signal(2)
-            process.communicate(timeout=60)
+            try:
+                process.communicate(timeout=60)
+            finally:
+                process.kill()
             assert not address or process.returncode == 0
 
     def _pipes(self):

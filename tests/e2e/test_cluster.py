@@ -3,6 +3,7 @@
 A cluster's commands are small ones of this file's own; two machines are two of this one's loopback interface.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -44,16 +45,23 @@ def submitted(environment, commands, tmp_path):
     (tmp_path / "commands").mkdir()
     path = (programs(tmp_path / "commands", **COMMANDS), commands, environment["PATH"])
     variables = {**environment, **SLURM, "CALLS": str(tmp_path / "calls"), "PATH": os.pathsep.join(map(str, path))}
+    started = []
 
     def start(name, *args, cwd=ROOT, **more):
         # SLURM runs a copy of it.
         copied = tmp_path / "slurm_script"
         copied.write_bytes((CLUSTER / name).read_bytes())
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
         command = ["bash", str(copied), *map(str, args)]
-        return subprocess.Popen(command, cwd=cwd, env={**variables, **more}, **output)
+        started.append(subprocess.Popen(command, cwd=cwd, env={**variables, **more}, **output))
+        return started[-1]
 
-    return start
+    yield start
+    for job in started:
+        # What a test that failed has left.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
 
 
 def test_jobs_of_a_cluster(submitted, tmp_path):
@@ -139,15 +147,21 @@ def kill(machine):
     machine.wait()
 
 
-def wait_for_session(folder, count):
+def wait_for_session(folder, count, machines):
     """Until a training was started so many times, and has saved what it began with or more."""
     while not (folder / "run.json").exists() or not list(folder.glob("*.pt")):
+        assert_running(machines)
         time.sleep(0.02)
     while True:
+        assert_running(machines)
         sessions = json.loads((folder / "run.json").read_text(encoding="utf-8"))["sessions"]
         if len(sessions) == count and sessions[-1]["updates"] > sessions[-1]["first_update"]:
             return
         time.sleep(0.02)
+
+
+def assert_running(machines):
+    assert [machine.poll() for machine in machines] == [None] * len(machines), "a machine gave up"
 
 
 @pytest.mark.exhaustive
@@ -159,9 +173,9 @@ def test_a_machine_that_fails_and_returns(submitted, machine, lm_data, tmp_path)
     assert job.returncode == 0, output[-3000:]
     killed, port = tmp_path / "killed", free_port()
     machines = [machine(node, port) for node in range(2)]
-    wait_for_session(killed, 1)
+    wait_for_session(killed, 1, machines)
     os.kill(*trained_in(machines[1]), signal.SIGKILL)
-    wait_for_session(killed, 2)
+    wait_for_session(killed, 2, machines)
     kill(machines[1])
     machines[1] = machine(1, port)
     logs = "\n".join((tmp_path / f"{node}.log").read_text()[-3000:] for node in range(2))

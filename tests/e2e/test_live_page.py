@@ -50,6 +50,13 @@ class Browser:
     async def __aenter__(self):
         command = [CHROMIUM, *FLAGS.split(), *self.flags, f"--user-data-dir={self.folder}", "about:blank"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return await self._connected()
+        except BaseException:
+            self.process.kill()
+            raise
+
+    async def _connected(self):
         ready = Path(self.folder, "DevToolsActivePort")
         await wait_for(lambda: ready.is_file() and ready.read_text().count("\n"))
         port = ready.read_text().split()[0]
@@ -120,11 +127,14 @@ def address(simul_checkpoint, environment, elsewhere):
         stdout=subprocess.PIPE,
         text=True,
     )
-    line = process.stdout.readline()
-    assert line.startswith("http://127.0.0.1:"), line
-    yield line.split()[0]
-    process.send_signal(2)
-    assert process.wait(PATIENCE) == 0
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("http://127.0.0.1:"), line
+        yield line.split()[0]
+        process.send_signal(2)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
 
 
 async def follow(browser):

@@ -42,7 +42,15 @@ def two_processes(environment, elsewhere, commands):
             )
             for rank, output in enumerate(outputs)
         ]
-        codes, texts = [process.wait() for process in started], [output.read_text() for output in outputs]
+        try:
+            # One that fails leaves the other waiting.
+            while None in (codes := [process.poll() for process in started]) and not any(codes):
+                time.sleep(0.05)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+        texts = [output.read_text() for output in outputs]
         assert codes == [0, 0], "\n".join(text[-3000:] for text in texts)
         return texts[0]
 

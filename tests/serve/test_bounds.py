@@ -135,12 +135,12 @@ def test_a_stalled_listener_is_not_taken_for_gone(translator, slow):
         async with client.open() as connection:
             for message in (HEADER, *[b"\0" * 64_000] * 50):
                 await give(connection, message)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.5)
             slow.released.set()
             await give(connection, {"end": True})
             return await replies(connection)
 
-    received = served(translator, scenario, heartbeat_seconds=0.05, idle_seconds=0.3)
+    received = served(translator, scenario, heartbeat_seconds=0.25, idle_seconds=1)
     assert received[-1] == {"finished": True} and len(received) == 52
 
 
@@ -166,7 +166,7 @@ def test_a_listener_that_vanishes_frees_its_place(translator, spoken, manner, be
             writer.close()
         return await client.translate(spoken[0])
 
-    received = served(translator, scenario, heartbeat_seconds=0.2, max_sessions=1)
+    received = served(translator, scenario, heartbeat_seconds=0.5, max_sessions=1)
     assert joined(received) == spoken[1]
 
 
