@@ -62,12 +62,23 @@ PY
 }
 
 # One question to Python on the way that is taken most often: ready already.
-if [ -f "$STAMP" ] && [ -x "$PYTHON" ] && "$PYTHON" -c '' 2>/dev/null; then
-    if [ "$(cat "$STAMP")" = "$(fingerprint)" ]; then
-        say "$VENV is ready"
-        exit 0
+end_if_ready() {
+    if [ -f "$STAMP" ] && [ -x "$PYTHON" ] && "$PYTHON" -c '' 2>/dev/null; then
+        if [ "$(cat "$STAMP")" = "$(fingerprint)" ]; then
+            say "$VENV is ready"
+            exit 0
+        fi
     fi
+}
+end_if_ready
+
+# Of two at once, as jobs of a cluster that begin together, one would remove what the other is making.
+exec 9<scripts/setup.sh
+if command -v flock >/dev/null && ! flock --nonblock 9 2>/dev/null; then
+    say "another process is making $VENV: waiting for it"
+    flock 9 2>/dev/null || say "no locks in $PWD: start nothing else that makes $VENV"
 fi
+end_if_ready
 
 if ! usable; then
     BASE=$(find_python)
