@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -319,6 +320,21 @@ def test_a_preparation_that_is_killed_before_it_begins_is_said(monkeypatch, tmp_
     options = argparse.Namespace(processes=1, options="", kill_after=1.0)
     with pytest.raises(ValueError, match="--kill-after 1: no features were being made then"):
         preparation.measure(tmp_path, tmp_path / "data", options)
+
+
+def test_a_preparation_ends_with_its_measurement(monkeypatch, tmp_path):
+    """Else it would go on in a folder that is removed."""
+    begun = []
+
+    def interrupted(seconds):
+        begun.extend(preparation._children(os.getpid()))
+        raise KeyboardInterrupt
+
+    before = preparation._children(os.getpid())
+    monkeypatch.setattr(preparation.time, "sleep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        preparation._run_measured(["sleep", "300"], tmp_path / "out", dict.fromkeys(("peak_mib", "worker_mib"), 0.0))
+    assert len(begun) == len(before) + 1 and preparation._children(os.getpid()) == before
 
 
 @pytest.mark.parametrize(

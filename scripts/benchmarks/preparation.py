@@ -94,17 +94,23 @@ def _run_measured(
     began, log, cpu = time.perf_counter(), out.with_suffix(".log"), 0.0
     with open(log, "w", encoding="utf-8") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
-            workers = _children(process.pid)
-            measured["peak_mib"] = max(measured["peak_mib"], _peak_mib(process.pid))
-            measured["worker_mib"] = max([measured["worker_mib"], *map(_peak_mib, workers)])
-            if kill_after is not None and time.perf_counter() - began > kill_after:
-                # Nobody will wait for the workers of a killed process, so that their times are not in its own.
-                cpu = sum(map(_cpu_seconds, workers))
-                process.kill()
-                ended = os.wait4(process.pid, 0)
-                break
-            time.sleep(POLL_SECONDS)
+        try:
+            while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+                workers = _children(process.pid)
+                measured["peak_mib"] = max(measured["peak_mib"], _peak_mib(process.pid))
+                measured["worker_mib"] = max([measured["worker_mib"], *map(_peak_mib, workers)])
+                if kill_after is not None and time.perf_counter() - began > kill_after:
+                    # Nobody will wait for the workers of a killed process, so that their times are not in its own.
+                    cpu = sum(map(_cpu_seconds, workers))
+                    process.kill()
+                    ended = os.wait4(process.pid, 0)
+                    break
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            # It would go on in a folder that is removed.
+            process.kill()
+            process.wait()
+            raise
     _, status, usage = ended
     if os.waitstatus_to_exitcode(status) != (0 if kill_after is None else -signal.SIGKILL):
         raise ValueError(f"{shlex.join(command)} ended otherwise: {log.read_text(encoding='utf-8')[-500:]}")
