@@ -16,6 +16,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import benchmark  # noqa: E402
+from benchmarks import gpu_report  # noqa: E402
 
 UPDATES = (
     "gpu-updates --arch leap_transformer_lm_tiny --dictionary 30 --lengths 100 --tokens 100 --rounds 1 --threads 1"
@@ -51,6 +52,14 @@ def test_without_a_gpu_it_is_refused(capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert benchmark.main([*UPDATES.split(), "--device", "cuda"]) == 1
     assert "torch finds no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(60)
+def test_the_page_does_not_wait_for_a_driver_that_hangs(monkeypatch):
+    monkeypatch.setattr(gpu_report, "PATIENCE", 0.1, raising=False)
+    assert gpu_report.output("sleep", "300") == "unknown"
+    monkeypatch.undo()
+    assert gpu_report.output("echo", "1.2") == "1.2"
 
 
 def test_a_step_that_fails_does_not_show_the_table_of_an_earlier_run(tmp_path):

@@ -30,6 +30,9 @@ TITLES = {
 }
 VERSIONS = ("torch", "triton", "fla-core", "ve-fairseq", "simuleval")
 
+PATIENCE = 30
+"""Seconds for a driver to answer, which may hang; the page is the last of ten minutes of work."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of this sub-command."""
@@ -72,10 +75,11 @@ def heading() -> str:
 
 
 def output(*command: str) -> str:
-    """The first line that a command writes, or "unknown"."""
+    """The first line that a command writes in time, or "unknown"."""
+    options = {"cwd": Path(__file__).parent, "timeout": PATIENCE}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, **options)
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.partition("\n")[0].strip() or "unknown"
 
