@@ -44,12 +44,15 @@ os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextlib.contextmanager
-def locked(path: Union[str, Path], what: Union[str, Path, None] = None) -> Iterator[None]:
+def locked(path: Union[str, Path], what: Union[str, Path, None] = None) -> Iterator[int]:
     """Keeps other processes from a file or folder that is there, while they ask for it in the same way.
 
     Args:
         path: What is locked; nothing is written into it.
         what: For messages: what is being written (default: the path).
+
+    Yields:
+        A descriptor, for commands that write there on behalf of this process: if it is killed, they keep others out.
 
     Raises:
         DataError: Another process has it.
@@ -73,7 +76,7 @@ def locked(path: Union[str, Path], what: Union[str, Path, None] = None) -> Itera
             raise taken from error
         except OSError as error:
             _warn_once("no locks in %s (%s): start nothing else that writes there", path.parent, error.strerror)
-        yield
+        yield descriptor
     finally:
         if descriptor in _held:
             _held.remove(descriptor)

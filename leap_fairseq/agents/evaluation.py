@@ -57,7 +57,7 @@ class Evaluation(RunFolder):
         if jobs < 1:
             raise DataError(f"number of processes is {jobs}, but must be 1 or more (--jobs)")
         wanted = range(len(self.sources)) if wanted is None else wanted
-        with self.locked():
+        with self.locked() as self._lock:
             self._collect()
             known = logged(others, self.facts)
             self.add({index: known[index] for index in self.missing() if index in wanted and index in known})
@@ -98,7 +98,7 @@ class Evaluation(RunFolder):
                 return
             lists = ("--source", folder / "source", "--target", folder / "target", "--output", folder / "out")
             with open(folder / "output.txt", "wb") as output:
-                options = dict(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+                options = dict(stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=[self._lock])
                 process = subprocess.Popen([*command, *map(str, lists)], env=_environment(jobs), **options)
                 running.append(process)
                 if ended.is_set():  # while it began

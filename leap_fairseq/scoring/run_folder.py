@@ -62,8 +62,8 @@ class RunFolder:
         self.facts = with_lists(facts, self.sources, self.references)
         self._claim(notes or {})
 
-    def locked(self) -> ContextManager[None]:
-        """Keeps a second process from the folder while this one writes.
+    def locked(self) -> ContextManager[int]:
+        """Keeps a second process from the folder while this one writes; gives the descriptor of `files.locked`.
 
         Raises:
             DataError: another process is at it.

@@ -2,7 +2,11 @@
 
 import concurrent.futures
 import json
+import multiprocessing
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import fake_simuleval
@@ -106,6 +110,35 @@ def test_what_is_noted_for_the_scores_decides_nothing(tmp_path):
     (first.out / "evaluation.json").write_text(text[:40], encoding="utf-8")
     with pytest.raises(ValueError, match="evaluation.json is damaged"):
         evaluate(tmp_path / "out")
+
+
+@pytest.mark.timeout(120)
+def test_jobs_of_a_killed_evaluation_keep_the_next_one_out(tmp_path, command):
+    """Else it would read and remove what they are still writing."""
+    out, waiting = (
+        tmp_path / "out",
+        ["sh", "-c", f'echo $$ >>{tmp_path}/jobs; exec "$@"', "sh", *command, "--seconds", "60"],
+    )
+    process = multiprocessing.get_context("fork").Process(target=evaluate(out).run, args=(waiting, 2))
+    process.start()
+    while len(list(out.glob(".jobs/*/out/options.json"))) < 2:
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    try:
+        with pytest.raises(DataError, match="another process is writing the evaluation in .*out: wait for it"):
+            evaluate(out).run(command, 2)
+    finally:
+        for job in (tmp_path / "jobs").read_text().split():
+            os.kill(int(job), signal.SIGKILL)
+    while True:
+        try:
+            assert evaluate(out).run(command, 2) == 23
+            break
+        except DataError:
+            time.sleep(0.01)
+    check(out)
 
 
 def test_two_at_once_are_refused(tmp_path, command):
