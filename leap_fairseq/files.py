@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Union
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Union
 
 logger = logging.getLogger(__name__)
 
@@ -202,24 +202,26 @@ class Stages:
         self.folder = Path(folder)
         self.stamps = self.folder / f".{name}"
         self.stamps.mkdir(parents=True, exist_ok=True)
-        self._alone = False
+        self._lock: Optional[int] = None
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[int]:
         """Keeps other processes from these stages: those that belong together see no other's outputs between them.
+
+        Yields:
+            As :func:`locked`.
 
         Raises:
             DataError: Another process is at one of them.
         """
-        if self._alone:
-            yield
+        if self._lock is not None:
+            yield self._lock
             return
-        with locked(self.stamps, self.folder):
-            self._alone = True
+        with locked(self.stamps, self.folder) as self._lock:
             try:
-                yield
+                yield self._lock
             finally:
-                self._alone = False
+                self._lock = None
 
     def run(self, stage: str, options: Dict[str, Any], outputs: List[str], make: Callable[[], None]) -> bool:
         """Calls `make` unless the outputs are there, whole, from the same options.

@@ -134,8 +134,11 @@ def _request_to_end_heard() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def call(command, log: Path, mode: str = "w") -> dict:
+def call(command, log: Path, mode: str = "w", locks: Sequence[int] = ()) -> dict:
     """Runs a command into a log, on this machine alone; returns its peak memory in MiB and its CPU seconds.
+
+    Args:
+        locks: of :func:`leap_fairseq.files.locked`, which the command keeps if this process is killed.
 
     Raises:
         RuntimeError: it failed; with the end of the log.
@@ -143,7 +146,7 @@ def call(command, log: Path, mode: str = "w") -> dict:
     words = [str(part) for part in command]
     environment = {name: value for name, value in os.environ.items() if name not in OF_SEVERAL_MACHINES}
     with open(log, mode, encoding="utf-8") as file:
-        process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(words, env=environment, stdout=file, stderr=subprocess.STDOUT, pass_fds=locks)
         _running.add(process.pid)
         if _asked_to_end.is_set():  # while it began
             _end_commands()
@@ -166,7 +169,8 @@ def once(stages: Stages, name: str, command, mode: str = "w", data: Sequence[Pat
         facts["data"] = digests(data)
 
     def make() -> None:
-        used = call(command, stages.folder / f"{name}.log", mode)
+        with stages.alone() as lock:
+            used = call(command, stages.folder / f"{name}.log", mode, [lock])
         with whole_file(stages.folder / f"{name}.json", text=True) as file:
             json.dump(used, file)
 

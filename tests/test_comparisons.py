@@ -182,7 +182,7 @@ def calls(sweep, monkeypatch):
     """The commands of trainings that start in 8 seconds of CPU time, and need half a second for an update."""
     made = []
 
-    def call(command, log, mode="w"):
+    def call(command, log, mode="w", locks=()):
         made.append(command)
         log.write_text("")
         return {"peak_mib": 1.0, "cpu_seconds": 8 + 0.5 * int(command[command.index("--max-update") + 1])}
@@ -231,7 +231,7 @@ def test_a_number_of_updates_is_left_alone(sweep, calls, tmp_path):
 
 
 def test_too_small_a_model_is_refused(sweep, text, tmp_path, monkeypatch):
-    def call(command, log, mode="w"):
+    def call(command, log, mode="w", locks=()):
         log.write_text("")
         return {"peak_mib": 1.0, "cpu_seconds": 8.0}
 

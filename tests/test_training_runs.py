@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from leap_fairseq.files import DataError, Stages
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -61,6 +63,31 @@ def test_ctrl_c_or_a_request_to_end_ends_what_runs_and_nothing_else_begins(tmp_p
     code, heard = (143, "") if number == signal.SIGTERM else (-signal.SIGINT, "KeyboardInterrupt")
     assert process.returncode == code and heard in errors
     assert len(list(tmp_path.glob("begun-*"))) == 2
+
+
+def test_a_training_of_a_killed_comparison_keeps_the_next_one_out(tmp_path):
+    program = """
+import os, signal, sys, threading, time
+from leap_fairseq.files import Stages
+from training_runs import once
+
+def kill():
+    while not (os.path.exists("train.log") and os.path.getsize("train.log")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+threading.Thread(target=kill).start()
+once(Stages(".", "compare"), "train", ["sh", "-c", "echo $$; exec sleep 300"])
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{SCRIPTS}:{SCRIPTS.parent}"}
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, timeout=60)
+    training = int((tmp_path / "train.log").read_text())
+    try:
+        assert ended.returncode == -signal.SIGKILL
+        with pytest.raises(DataError, match="another process is writing"), Stages(tmp_path, "compare").alone():
+            pass
+    finally:
+        os.kill(training, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("count", [1, 2])
