@@ -89,8 +89,8 @@ fingerprint() { cksum <"$1" | cut -d' ' -f1; }
 train_translator() {
     local kind=${1%_fading} options=()
     [ "$kind" = "$1" ] || options=(--encoder-attention-half-life 2-64 --decoder-attention-half-life 2-64)
-    train "$RUN/translator-$1" "$RUN/data/train_st.tsv" env CUDA_VISIBLE_DEVICES= bash scripts/simulst/train.sh "$RUN/data" \
-        "$RUN/translator-$1" --recipe small --max-update "$UPDATES" --waitk-lagging "$WAITK_RANGE" \
+    train "$RUN/translator-$1" "$RUN/data/train_st.tsv" env CUDA_VISIBLE_DEVICES= \
+        bash scripts/simulst/train.sh "$RUN/data" "$RUN/translator-$1" --recipe small --max-update "$UPDATES" --waitk-lagging "$WAITK_RANGE" \
         --fixed-pre-decision-ratio "$RATIO" --encoder-visibility segment --encoder-self-attention "$kind" \
         --decoder-self-attention "$kind" --decoder-cross-attention "$kind" ${options[@]+"${options[@]}"} \
         --save-interval-updates 500 --keep-interval-updates 1
@@ -99,8 +99,8 @@ train_translator() {
 train_lm() {
     local kind=${1%_fading} options=()
     [ "$kind" = "$1" ] || options=(--attention-half-life 4-512 --no-token-positional-embeddings)
-    train "$RUN/lm-$1" "$RUN/text/bin/train.bin" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq --save-dir "$RUN/lm-$1" --cpu \
-        --num-workers 0 --seed 1 --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints \
+    train "$RUN/lm-$1" "$RUN/text/bin/train.bin" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq \
+        --save-dir "$RUN/lm-$1" --cpu --num-workers 0 --seed 1 --save-interval-updates 100 --keep-interval-updates 1 --no-epoch-checkpoints \
         --no-progress-bar --log-format simple --log-interval 50 --task leap_language_modeling --tokens-per-sample 128 \
         --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$kind" \
         ${options[@]+"${options[@]}"} --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt \
@@ -138,8 +138,8 @@ once corpus - python data_prep/make_travel_corpus.py "$RUN/corpus" --sentences-t
     --sentences-test 100 --seed 1
 
 say "2/6 features, vocabulary, manifests"
-once data "$RUN/corpus/corpus.json" python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st --vocab-size 300 --specaugment none \
-    --out "$RUN/data" -j 2
+once data "$RUN/corpus/corpus.json" python data_prep/prep_mustc.py "$RUN/corpus" --tgt-lang de --task st \
+    --vocab-size 300 --specaugment none --out "$RUN/data" -j 2
 once eval "$RUN/corpus/corpus.json" python data_prep/make_eval_list.py "$RUN/corpus" --split tst-COMMON \
     --out "$RUN/eval" --limit "$TEST_SENTENCES"
 
@@ -163,7 +163,8 @@ once text - python data_prep/make_pydoc_text.py "$RUN/text"
 once text-bin "$RUN/text/train.txt" preprocess_text
 each train_lm
 for attention in $ATTENTIONS; do
-    once "lm-$attention-eval" "$RUN/text/bin/test.bin" evaluate_lm "$attention" "$(fingerprint "$RUN/lm-$attention/checkpoint_best.pt")"
+    once "lm-$attention-eval" "$RUN/text/bin/test.bin" evaluate_lm "$attention" \
+        "$(fingerprint "$RUN/lm-$attention/checkpoint_best.pt")"
 done
 
 say "6/6 the results"
