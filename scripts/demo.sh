@@ -91,9 +91,9 @@ train_translator() {
     [ "$kind" = "$1" ] || options=(--encoder-attention-half-life 2-64 --decoder-attention-half-life 2-64)
     train "$RUN/translator-$1" "$RUN/data/train_st.tsv" env CUDA_VISIBLE_DEVICES= \
         bash scripts/simulst/train.sh "$RUN/data" "$RUN/translator-$1" --recipe small --max-update "$UPDATES" \
-        --waitk-lagging "$WAITK_RANGE" --fixed-pre-decision-ratio "$RATIO" --encoder-visibility segment --encoder-self-attention "$kind" \
-        --decoder-self-attention "$kind" --decoder-cross-attention "$kind" ${options[@]+"${options[@]}"} \
-        --save-interval-updates 500 --keep-interval-updates 1
+        --waitk-lagging "$WAITK_RANGE" --fixed-pre-decision-ratio "$RATIO" --encoder-visibility segment \
+        --encoder-self-attention "$kind" --decoder-self-attention "$kind" --decoder-cross-attention "$kind" \
+        ${options[@]+"${options[@]}"} --save-interval-updates 500 --keep-interval-updates 1
 }
 
 train_lm() {
@@ -101,10 +101,10 @@ train_lm() {
     [ "$kind" = "$1" ] || options=(--attention-half-life 4-512 --no-token-positional-embeddings)
     train "$RUN/lm-$1" "$RUN/text/bin/train.bin" fairseq-train "$RUN/text/bin" --user-dir leap_fairseq \
         --save-dir "$RUN/lm-$1" --cpu --num-workers 0 --seed 1 --save-interval-updates 100 --keep-interval-updates 1 \
-        --no-epoch-checkpoints --no-progress-bar --log-format simple --log-interval 50 --task leap_language_modeling --tokens-per-sample 128 \
-        --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny --decoder-self-attention "$kind" \
-        ${options[@]+"${options[@]}"} --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt \
-        --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
+        --no-epoch-checkpoints --no-progress-bar --log-format simple --log-interval 50 --task leap_language_modeling \
+        --tokens-per-sample 128 --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny \
+        --decoder-self-attention "$kind" ${options[@]+"${options[@]}"} \
+        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
 }
 
 evaluate_lm() {

@@ -71,7 +71,7 @@ def test_a_run_of_an_earlier_version_is_kept_unless_its_data_are_newer(script, m
 def test_a_step_of_other_data_is_done_again_and_one_of_an_earlier_version_is_kept(script, monkeypatch, tmp_path):
     runs, made = script("training_runs"), []
 
-    def call(command, log, mode):
+    def call(command, log, mode="w", locks=()):
         log.write_text("")
         made.append(command)
         return {}
