@@ -104,7 +104,8 @@ train_lm() {
         --no-epoch-checkpoints --no-progress-bar --log-format simple --log-interval 50 --task leap_language_modeling \
         --tokens-per-sample 128 --batch-size 16 --required-batch-size-multiple 1 --arch leap_transformer_lm_tiny \
         --decoder-self-attention "$kind" ${options[@]+"${options[@]}"} \
-        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
+        --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1 --lr 2e-3 --lr-scheduler inverse_sqrt \
+        --warmup-updates 50 --dropout 0.2 --max-update "$LM_UPDATES"
 }
 
 evaluate_lm() {
