@@ -70,7 +70,7 @@ def test_a_sweep_resumes(bash, folders, tmp_path):
     output = bash(SCRIPTS / "sweep.sh", *arguments, "--jobs", 2, as_large=True)
     rows = json.loads((out / "lra.json").read_text(encoding="utf-8"))
     assert {(row["data"], row["attention"]) for row in rows} == {("text", "leap"), ("text", "softmax")}
-    budget = "3 updates of 4, up to 40 tokens, 7 + 7 evaluated, seeds 3"
+    budget = "3 updates of 4, up to 40 tokens, 7 + 7 evaluated, seeds 3, --arch leap_lra_tiny --attention-dropout 0"
     assert {row["budget"] for row in rows} == {budget} and output.count(budget) == 2
     for row in rows:
         assert row["train_per_s"] > 0 and row["infer_per_s"] > 0 and row["peak_mib"] > 50 and row["parameters"] > 10_000
