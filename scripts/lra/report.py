@@ -77,8 +77,8 @@ def table(out: Path) -> List[Dict[str, Any]]:
     for path in sorted(out.glob("*/*-*/evaluation.json")):
         run = read_run(path.parent)
         # What makes runs comparable.
-        names = ("cpu_minutes", "updates", "batch_size", "eval_samples", "max_length")
-        budget = tuple(run.get(name) for name in names)
+        long = "cpu_minutes" if "cpu_minutes" in run else "updates"
+        budget = (long, *(run[name] for name in (long, "batch_size", "eval_samples", "max_length")))
         # A mean is over runs with the same other options of fairseq-train, too, and from the same data.
         kind = kind_of(path.parent, run.get("command", ())), str(run.get("facts"))
         groups.setdefault((path.parents[1].name, run["attention"], budget, kind), []).append(run)
