@@ -17,7 +17,7 @@ from typing import Iterable, Iterator, TypeVar
 Result = TypeVar("Result")
 
 LONGEST_WAIT = 0.5
-"""Seconds for which a signal may be held back."""
+"""Seconds after which a wait ends, so that a signal is heard, and begins anew."""
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 """Those that are held back."""
@@ -25,8 +25,10 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Signals wait for the end of this, but for those that another thread takes; in threads and processes that begin
-    within it, until `let_through`."""
+    """Signals wait for the end of this, but for those that another thread takes.
+
+    Threads and processes that begin within it hold them back until they call :func:`let_through`.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -35,7 +37,7 @@ def held_back() -> Iterator[None]:
 
 
 def let_through() -> None:
-    """Ends what this thread, or process, was born with."""
+    """Ends the holding back with which this thread, or process, was born."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 

@@ -271,15 +271,14 @@ def _read_all(sound: soundfile.SoundFile, path: str) -> Tuple[DecodedSound, Opti
 
 
 def _feed(path: str, write_end: int, unread: List[OSError]) -> None:
+    # The reader may stop before the end: at a damaged frame, for example.
+    stopped = contextlib.suppress(BrokenPipeError)
     try:
-        with open(write_end, "wb") as target, open(path, "rb") as file:
+        with stopped, open(write_end, "wb") as target, open(path, "rb") as file:
             told = mp3_length(path)
             source = file if told is None else _Mended(file, told.place, bytes(4))
             for block in iter(lambda: source.read(FED_AT_ONCE), b""):
                 target.write(block)
-    except BrokenPipeError:
-        # The reader may stop before the end: at a damaged frame, for example.
-        pass
     except OSError as error:
         # Of which the reader sees an end like any other.
         unread.append(error)

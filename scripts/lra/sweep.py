@@ -64,7 +64,7 @@ def with_updates(data: Path, attention: str, budget: Dict[str, Any], options: ar
         for updates in (SHORT, LONG):
             train = train_command(data, folder, attention, 1, {**budget, "updates": updates}, options.options)
             train += ["--disable-validation", "--no-save"]
-            once(Stages(folder, "sweep"), f"train_{updates}", [*alone(options), *train], data=[data / FACTS])
+            once(Stages(folder, "sweep"), f"train_{updates}", [*on_this_machine(options), *train], data=[data / FACTS])
             seconds.append(json.loads((folder / f"train_{updates}.json").read_text(encoding="utf-8"))["cpu_seconds"])
     an_update = (seconds[1] - seconds[0]) / (LONG - SHORT)
     if an_update <= 0:
@@ -72,7 +72,7 @@ def with_updates(data: Path, attention: str, budget: Dict[str, Any], options: ar
     return {**budget, "updates": max(1, round(60 * budget["cpu_minutes"] / an_update))}
 
 
-def alone(options: argparse.Namespace) -> List[str]:
+def on_this_machine(options: argparse.Namespace) -> List[str]:
     """The environment of a training: of several machines, each has trainings of its own."""
     names = ("PROCESSES=1", "NODES=1", "NODE=0")
     return ["env", *names, *([] if options.cuda else ["CUDA_VISIBLE_DEVICES="])]
@@ -101,7 +101,7 @@ def train_and_evaluate(
     folder = options.out / data.name / f"{attention}-{seed}"
     facts = facts_of(data, attention, seed, budget, options)
     train, stages = facts["command"], begin(folder, facts, BUDGET, "sweep")
-    once(stages, "train", [*alone(options), *train], "a")
+    once(stages, "train", [*on_this_machine(options), *train], "a")
     checkpoint, outputs = folder / "checkpoint_best.pt", ["evaluate.log", "evaluation.json"]
     evaluate = [sys.executable, ROOT / "scripts/lra/evaluate.py", data, checkpoint, "--split", "valid", "test"]
     evaluate += ["--batch-size", budget["batch_size"], "--json", folder / outputs[1]]

@@ -115,10 +115,8 @@ def test_what_is_noted_for_the_scores_decides_nothing(tmp_path):
 @pytest.mark.timeout(120)
 def test_jobs_of_a_killed_evaluation_keep_the_next_one_out(tmp_path, command):
     """Else it would read and remove what they are still writing."""
-    out, waiting = (
-        tmp_path / "out",
-        ["sh", "-c", f'echo $$ >>{tmp_path}/jobs; exec "$@"', "sh", *command, "--seconds", "60"],
-    )
+    out = tmp_path / "out"
+    waiting = ["sh", "-c", f'echo $$ >>{tmp_path}/jobs; exec "$@"', "sh", *command, "--seconds", "60"]
     process = multiprocessing.get_context("fork").Process(target=evaluate(out).run, args=(waiting, 2))
     process.start()
     while len(list(out.glob(".jobs/*/out/options.json"))) < 2:
